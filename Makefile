@@ -1,0 +1,51 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# The extras that code exists for; `pip install 'strongroom[all]'` takes every provider's SDK.
+EXTRAS := cli,aws,vault,keyring,dev
+BIN := .venv/bin
+STAMP := .venv/.installed
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help install demo test lint bench nightly clean
+
+help:
+	@echo 'make demo     the main job, end to end, in under a minute'
+	@echo 'make test     every test, random order, two processes'
+	@echo 'make lint     ruff and mypy --strict'
+	@echo 'make nightly  the same tests with the full counts'
+	@echo 'make bench    a table of times beside their bars, and build/bench.json'
+
+install: $(STAMP)
+
+# Debian ships venv without ensurepip unless python3-venv is there; pip can then fill an empty environment itself.
+$(STAMP): pyproject.toml tests/servers/install.sh tests/servers/debian.txt
+	@test -n "$(PYTHON)" || { echo 'Strongroom needs Python 3.11 or newer on PATH.' >&2; exit 1; }
+	tests/servers/install.sh
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv >/dev/null 2>&1 || \
+		{ $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip -q --python $(BIN)/python install pip; }
+	$(BIN)/python -m pip install -q -e '.[$(EXTRAS)]'
+	touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python docs/examples/demo.py
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -q
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+nightly: $(STAMP)
+	STRONGROOM_NIGHTLY=1 $(BIN)/python -m pytest -n 2 -q --timeout=3600
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

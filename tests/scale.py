@@ -1,0 +1,17 @@
+"""Counts: an issue states what the nightly run does; the everyday run does a tenth."""
+
+from __future__ import annotations
+
+import os
+
+from tests.session import note
+
+NIGHTLY = os.environ.get("STRONGROOM_NIGHTLY") == "1"
+
+
+def scaled(n: int, name: str | None = None) -> int:
+    """How often to repeat now what the nightly run repeats `n` times; both counts are printed after the run."""
+    count = n if NIGHTLY else max(1, n // 10)
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+    note("counts", name=name or test.rpartition("::")[2] or "unnamed", nightly=str(n), run=str(count))
+    return count

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from tests.session import note
 
-# Computed, so that no source file, traceback or __pycache__ holds it; the seed lets an inner run have its own.
+# Computed, so that no source file, traceback or .pyc holds it; the seed lets an inner run have its own.
 _SEED = os.environ.get("STRONGROOM_CANARY_SEED", "strongroom")
 CANARY = "CANARY-" + hashlib.sha256(_SEED.encode()).hexdigest()[:24]
 CANARY_BYTES = CANARY.encode()
@@ -44,8 +44,11 @@ def assert_no_canary(*texts: str | bytes) -> None:
 
 
 def assert_no_canary_in(exc: BaseException) -> None:
-    """Nothing reachable from `exc` holds the canary: message, arguments, attributes, notes, the chain of causes and
-    contexts, grouped exceptions, and the locals of every traceback frame but those of the tests themselves."""
+    """Nothing reachable from `exc` holds the canary.
+
+    Searched: message, arguments, attributes, notes, the chain of causes and contexts, grouped exceptions, and
+    the locals of every traceback frame but those of the tests themselves.
+    """
     leaks = [place for place, text in _places(exc, "error", set()) if holds_canary(text)]
     assert not leaks, f"the canary stands in {', '.join(leaks)}"
 
@@ -101,7 +104,7 @@ def _show(value: object) -> str:
 
 @contextmanager
 def not_ours() -> Iterator[None]:
-    """Code in this block stands for another program (a plain SDK reading natively): its logs are not ours to keep clean."""
+    """Code in this block stands for another program (a plain SDK reading natively): its logs are not ours."""
     token = _not_ours.set(True)
     try:
         yield
@@ -115,10 +118,10 @@ def is_not_ours() -> bool:
 
 
 def plaintext(path: Path | str, reason: str) -> Path:
-    """Declare that a test itself puts secrets in clear at `path` (a file or folder), and why; returns the path.
+    """Declare that the test itself puts secrets in clear at `path`, file or folder, and why; return the path.
 
-    For inputs (a `.env` to import, a `file://` store) and the data of a server that is not ours. Never for anything
-    that Strongroom wrote on its own account.
+    For inputs (a `.env` to import, a `file://` store) and the data of a server that is not ours. Never for
+    anything that Strongroom wrote on its own account.
     """
     note("plaintext", path=str(Path(path).resolve()), reason=reason)
     return Path(path)

@@ -10,8 +10,8 @@ NIGHTLY = os.environ.get("STRONGROOM_NIGHTLY") == "1"
 
 
 def scaled(n: int, name: str | None = None) -> int:
-    """How often to repeat now what the nightly run repeats `n` times; both counts are printed after the run."""
+    """How often to repeat now what the nightly run repeats `n` times; the run ends by printing both."""
     count = n if NIGHTLY else max(1, n // 10)
-    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" (")[0]
     note("counts", name=name or test.rpartition("::")[2] or "unnamed", nightly=str(n), run=str(count))
     return count

@@ -16,7 +16,7 @@ def folder() -> Path | None:
 
 
 def note(kind: str, **facts: object) -> None:
-    """Leave a note for the process that reports. One short O_APPEND write, so that processes never mix lines."""
+    """Leave a note for the process that reports: one short O_APPEND write, so that lines never mix."""
     home = folder()
     if home is None:
         return

@@ -1,1 +1,92 @@
 """Real servers as fixtures (a pytest plugin): each started once per process, when a test first asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers import https, moto, openbao
+
+
+@pytest.fixture(scope="session")
+def authority() -> Iterator[https.Authority]:
+    """The certificate authority that honest clients trust."""
+    authority = https.Authority()
+    yield authority
+    authority.close()
+
+
+@pytest.fixture(scope="session")
+def openbao_server() -> Iterator[openbao.OpenBao]:
+    """OpenBao's dev server."""
+    with openbao.dev_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _openbao_tls(authority: https.Authority) -> Iterator[openbao.OpenBao]:
+    with openbao.tls_server(authority) as server:
+        yield server
+
+
+@pytest.fixture
+def openbao_tls_server(_openbao_tls: openbao.OpenBao) -> Iterator[openbao.OpenBao]:
+    """OpenBao over TLS, unsealed; a test may seal it, the next one finds it open again."""
+    yield _openbao_tls
+    _openbao_tls.unseal()
+
+
+@pytest.fixture(scope="class")
+def kv2_mount(openbao_server: openbao.OpenBao) -> str:
+    """A fresh KV version 2 mount of the dev server, one per test class (or test function outside a class)."""
+    return openbao_server.mount_kv(2)
+
+
+@pytest.fixture(scope="class")
+def kv1_mount(openbao_server: openbao.OpenBao) -> str:
+    """A fresh KV version 1 mount of the dev server, one per test class (or test function outside a class)."""
+    return openbao_server.mount_kv(1)
+
+
+@pytest.fixture(scope="session")
+def _moto() -> Iterator[moto.Moto]:
+    with moto.server() as server:
+        yield server
+
+
+@pytest.fixture
+def moto_server(_moto: moto.Moto) -> moto.Moto:
+    """An empty AWS."""
+    _moto.reset()
+    return _moto
+
+
+@pytest.fixture
+def tls_1_1_server(authority: https.Authority) -> Iterator[https.Server]:
+    """An HTTPS server that speaks at most TLS 1.1."""
+    with https.at_most_tls_1_1(authority) as server:
+        yield server
+
+
+@pytest.fixture
+def foreign_ca_server(authority: https.Authority) -> Iterator[https.Server]:
+    """An HTTPS server whose certificate comes from an authority nobody was told to trust."""
+    with https.under_foreign_ca(authority) as server:
+        yield server
+
+
+@pytest.fixture
+def redirect_target(authority: https.Authority) -> Iterator[https.Server]:
+    """Where `redirecting_server` sends everybody; nothing may arrive here."""
+    with https.serving(lambda _: https.Response(), authority) as server:
+        yield server
+
+
+@pytest.fixture
+def redirecting_server(
+    authority: https.Authority, redirect_target: https.Server
+) -> Iterator[https.Server]:
+    """An HTTPS server that redirects every request to `redirect_target`, on another port."""
+    with https.redirecting(authority, redirect_target.url) as server:
+        yield server

@@ -1,0 +1,46 @@
+"""moto's AWS as a server of its own. Its known lies are pinned by tests beside the AWS backend's."""
+
+from __future__ import annotations
+
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.servers.process import free_port, listens, running, wait_for_interrupt
+
+REGION = "eu-west-1"
+
+
+@dataclass(frozen=True)
+class Moto:
+    """A running moto server."""
+
+    url: str
+
+    def client(self, service: str, region: str = REGION) -> Any:
+        """A plain boto3 client, as another program would use; read what Strongroom wrote with it."""
+        import boto3  # slow to import, and only these tests need it
+
+        session: Any = boto3.Session("test", "test", region_name=region)
+        return session.client(service, endpoint_url=self.url)
+
+    def reset(self) -> None:
+        """Forget everything, in all regions."""
+        urllib.request.urlopen(f"{self.url}/moto-api/reset", data=b"", timeout=10).close()
+
+
+@contextmanager
+def server() -> Iterator[Moto]:
+    """A moto server in its own process."""
+    port = free_port()
+    argv = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with running("moto (AWS)", argv, lambda: listens(port)):
+        yield Moto(f"http://127.0.0.1:{port}")
+
+
+if __name__ == "__main__":
+    with server() as moto:
+        wait_for_interrupt([f"strongroom list --store 'aws-sm://{REGION}?endpoint={moto.url}'"])

@@ -1,0 +1,291 @@
+"""encrypt and decrypt: what must be expected, which KEKs are asked, and what an error may carry."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strongroom.envelope import cipher
+from strongroom.envelope.cipher import Plaintext, decrypt, encrypt
+from strongroom.envelope.message import decode_header
+from strongroom.errors import (
+    IntegrityError,
+    InvalidRequestError,
+    PermissionDeniedError,
+    SecretStoreError,
+    UnavailableError,
+)
+from strongroom.keys import MAX_WRAPS, WRAP_BLOCK, DataKey, LocalKey, WrappedKey
+from tests.canary import CANARY, CANARY_BYTES, assert_no_canary, assert_no_canary_in
+from tests.unit.envelope_support import KEK, MemoryCounter, SpyKey, local_key
+
+_BOUND = {"strongroom-domain": "prod", "strongroom-name": "db/password"}
+
+
+@pytest.mark.parametrize("size", [0, 1, 300, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, (2 << 20) + 5])
+def test_what_was_encrypted_is_what_is_decrypted(size: int) -> None:
+    """One frame up to 1 MiB, 1 MiB frames above, from any kind of buffer."""
+    value = os.urandom(size)
+    message = encrypt(bytearray(value), keys=[local_key()], context={"a": "1"})
+    assert decrypt(message, keys=[local_key()], context={"a": "1"}).value == value
+    assert decrypt(memoryview(message), keys=[local_key()], context={"a": "1"}).value == value
+    assert decode_header(message)[0].frame_length == 1 << 20
+
+
+@given(st.binary(max_size=100), st.dictionaries(st.text("abcé", min_size=1), st.text("xyzü"), max_size=3))
+def test_any_value_under_any_context_comes_back(value: bytes, context: Mapping[str, str]) -> None:
+    """The context returned is the header's, whole."""
+    opened = decrypt(encrypt(value, keys=[local_key()], context=context), keys=[local_key()], context=context)
+    assert (opened.value, opened.context, opened.passed_over) == (value, context, ())
+
+
+def test_the_expected_context_has_no_default() -> None:
+    """Nobody forgets to say what a message must be."""
+    message = encrypt(b"v", keys=[local_key()], context={})
+    with pytest.raises(TypeError, match="context"):
+        decrypt(message, keys=[local_key()])  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ({"a": "1"}, {"a": "2"}),
+        ({"a": "1"}, {"a": "1", "b": "2"}),
+        ({"a": "1", "b": "2"}, {"a": "1"}),
+        ({"a": "1"}, {}),
+        ({}, {"a": "1"}),
+    ],
+)
+def test_another_context_is_an_integrity_error_before_any_key_is_asked(
+    written: dict[str, str], expected: dict[str, str]
+) -> None:
+    """A swapped message costs no call to a KMS, and cannot probe one."""
+    key = SpyKey()
+    message = encrypt(b"v", keys=[key], context=written)
+    with pytest.raises(IntegrityError, match="context"):
+        decrypt(message, keys=[key], context=expected)
+    assert key.calls == ["wrap"]
+
+
+def test_a_message_put_in_another_secrets_place_is_an_integrity_error() -> None:
+    """The attack: whoever can write the database swaps two secrets' ciphertexts under one KEK."""
+    message = encrypt(b"v", keys=[local_key()], context={}, bindings=_BOUND)
+    with pytest.raises(IntegrityError, match="strongroom-name"):
+        decrypt(message, keys=[local_key()], context={}, bindings={**_BOUND, "strongroom-name": "db/other"})
+
+
+def test_write_id_kind_and_stage_need_not_be_expected() -> None:
+    """They are known only once the message is read; domain and name are always expected."""
+    more = {"strongroom-write-id": "w", "strongroom-kind": "text", "strongroom-stage": "current"}
+    message = encrypt(b"v", keys=[local_key()], context={}, bindings={**_BOUND, **more})
+    assert decrypt(message, keys=[local_key()], context={}, bindings=_BOUND).context == {**_BOUND, **more}
+    with pytest.raises(IntegrityError, match="strongroom-domain"):
+        decrypt(message, keys=[local_key()], context={})
+
+
+@pytest.mark.parametrize("key", ["strongroom-name", "strongroom-anything", "aws-crypto-public-key", ""])
+def test_callers_may_not_use_reserved_context_keys(key: str) -> None:
+    """Otherwise an application's message could pass for a value of an encrypted store."""
+    with pytest.raises(InvalidRequestError, match="context key"):
+        encrypt(b"v", keys=[local_key()], context={key: "x"})
+    message = encrypt(b"v", keys=[local_key()], context={})
+    with pytest.raises(InvalidRequestError, match="context key"):
+        decrypt(message, keys=[local_key()], context={key: "x"})
+
+
+def test_bindings_are_only_strongrooms_own() -> None:
+    """The inner entry does not widen the outer one."""
+    with pytest.raises(InvalidRequestError, match="binding"):
+        encrypt(b"v", keys=[local_key()], context={}, bindings={"a": "1"})
+
+
+@pytest.mark.parametrize("count", [0, 17])
+def test_one_to_sixteen_keys(count: int) -> None:
+    """Both ways, before any of them is asked."""
+    key = SpyKey()
+    with pytest.raises(InvalidRequestError, match="1 to 16"):
+        encrypt(b"v", keys=[key] * count, context={})
+    with pytest.raises(InvalidRequestError, match="1 to 16"):
+        decrypt(b"", keys=[key] * count, context={})
+    assert key.calls == []
+
+
+def test_any_one_of_several_keys_opens_a_message() -> None:
+    """Each wraps the same data key."""
+    keys = [local_key(os.urandom(32), f"local-{n}") for n in range(5)]
+    message = encrypt(b"v", keys=keys, context={"a": "1"})
+    for key in keys:
+        assert decrypt(message, keys=[key], context={"a": "1"}).value == b"v"
+
+
+@pytest.mark.parametrize(
+    "failure", [UnavailableError("down"), PermissionDeniedError("no"), IntegrityError("bad")]
+)
+def test_a_failing_key_is_passed_over_and_reported(failure: SecretStoreError) -> None:
+    """A regional KMS outage does not take the value away while another KEK opens it."""
+    message = encrypt(b"v", keys=[SpyKey("first"), local_key()], context={})
+    opened = decrypt(message, keys=[SpyKey("first", failure), local_key()], context={})
+    assert (opened.value, opened.passed_over) == (b"v", ("first",))
+
+
+@pytest.mark.parametrize(
+    ("failures", "expected"),
+    [
+        ([IntegrityError("bad"), UnavailableError("down")], UnavailableError),
+        ([IntegrityError("bad"), PermissionDeniedError("no")], PermissionDeniedError),
+        ([PermissionDeniedError("no"), UnavailableError("down")], UnavailableError),
+        ([IntegrityError("bad")], IntegrityError),
+    ],
+)
+def test_when_no_key_opens_the_most_hopeful_error_is_raised(
+    failures: list[SecretStoreError], expected: type[SecretStoreError]
+) -> None:
+    """A retry may help against the first, a grant against the second."""
+    names = [f"key-{n}" for n in range(len(failures))]
+    message = encrypt(b"v", keys=[SpyKey(name) for name in names], context={})
+    with pytest.raises(expected) as caught:
+        decrypt(message, keys=[SpyKey(*pair) for pair in zip(names, failures, strict=True)], context={})
+    assert type(caught.value) is expected
+
+
+def test_a_message_chooses_among_configured_keys_only() -> None:
+    """No discovery: a key id in a header is never looked up, and a key of another name is never asked."""
+    message = encrypt(b"v", keys=[SpyKey("theirs")], context={})
+    ours = SpyKey("ours")
+    with pytest.raises(IntegrityError, match="none of the configured keys"):
+        decrypt(message, keys=[ours], context={})
+    assert ours.calls == []
+
+
+def test_local_keys_are_told_apart_by_name_and_by_key() -> None:
+    """A name that only begins alike does not match; the same name with another key does not verify."""
+    message = encrypt(b"v", keys=[local_key(name="local-1")], context={})
+    with pytest.raises(IntegrityError, match="none of the configured keys"):
+        decrypt(message, keys=[local_key(name="local-")], context={})
+    with pytest.raises(IntegrityError, match="different key bears this name"):
+        decrypt(message, keys=[local_key(os.urandom(32))], context={})
+
+
+def test_a_data_key_of_another_length_is_refused() -> None:
+    """A provider that answers with something else is not believed."""
+    message = encrypt(b"v", keys=[SpyKey()], context={})
+    with pytest.raises(IntegrityError, match="no data key of 32 bytes"):
+        decrypt(message, keys=[SpyKey(length=16)], context={})
+
+
+def test_an_unreachable_key_stops_encryption_and_carries_no_plaintext() -> None:
+    """All KEKs must answer; the error's frames hold neither the value nor the provider's exception."""
+    failing = SpyKey("second", UnavailableError("down"))
+    with pytest.raises(UnavailableError) as caught:
+        encrypt(CANARY_BYTES, keys=[SpyKey(), failing], context={})
+    assert_no_canary_in(caught.value)
+
+
+@pytest.mark.parametrize(
+    "provoke",
+    [
+        lambda: encrypt(CANARY_BYTES, keys=[], context={}),
+        lambda: encrypt(CANARY_BYTES, keys=[local_key()], context={"k": "v" * 70_000}),
+        lambda: encrypt(CANARY_BYTES, keys=[local_key()], context={"strongroom-x": ""}),
+        lambda: encrypt(CANARY_BYTES, keys=[local_key(start=MAX_WRAPS)], context={}),
+        lambda: encrypt(CANARY_BYTES, keys=[LocalKey(KEK, name="read-only")], context={}),
+    ],
+)
+def test_no_error_of_encrypt_carries_the_value(provoke: Callable[[], bytes]) -> None:
+    """Not in its message, its chain, nor the locals of our frames."""
+    with pytest.raises(SecretStoreError) as caught:
+        provoke()
+    assert_no_canary_in(caught.value)
+
+
+def test_nothing_shows_itself() -> None:
+    """Plaintext, data key and KEK have reprs without their bytes, and the KEK cannot be pickled."""
+    opened = Plaintext(CANARY_BYTES, {}, ())
+    assert_no_canary(repr(opened), str(opened), f"{opened}", repr([opened]))
+    key = DataKey(CANARY_BYTES, WrappedKey("p", b"", b""))
+    assert_no_canary(repr(key), str(key))
+    kek = local_key(CANARY.ljust(32)[:32].encode())
+    assert_no_canary(repr(kek), repr(vars(kek)))
+    for escape in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            escape(kek)
+
+
+def test_each_message_has_its_own_id_and_data_key() -> None:
+    """Encrypting the same value twice shows nothing in common."""
+    headers = [decode_header(encrypt(b"v", keys=[SpyKey()], context={}))[0] for _ in range(500)]
+    assert len({header.message_id for header in headers}) == 500
+    assert len({header.wrapped_keys for header in headers}) == 500
+    assert len({header.commitment for header in headers}) == 500
+
+
+def test_no_iv_is_used_twice_under_a_message_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IV 0 for the header and the sequence number for each frame: counted on a message of many frames."""
+    real, invalid_tag = cipher.aes_gcm()
+    used: list[tuple[bytes, bytes]] = []
+
+    class Recorder:
+        def __init__(self, key: bytes):
+            self.key, self.aead = key, real(key)
+
+        def encrypt(self, iv: bytes, data: bytes, additional: bytes) -> bytes:
+            used.append((self.key, bytes(iv)))
+            return bytes(self.aead.encrypt(iv, data, additional))
+
+    monkeypatch.setattr(cipher, "aes_gcm", lambda: (Recorder, invalid_tag))
+    monkeypatch.setattr(cipher, "FRAME_LENGTH", 10)
+    message = encrypt(b"x" * 1_005, keys=[local_key()], context={})
+    monkeypatch.undo()
+    assert len(used) == len(set(used)) == 1 + 101
+    assert decrypt(message, keys=[local_key()], context={}).value == b"x" * 1_005
+
+
+def test_wraps_are_counted_in_blocks_and_end_at_two_to_the_31() -> None:
+    """A block of 65,536 is reserved before its first wrap; the last block is the last."""
+    counter = MemoryCounter(MAX_WRAPS - WRAP_BLOCK)
+    key = LocalKey(KEK, name="k", counter=counter)
+    assert counter.asked == []
+    for _ in range(WRAP_BLOCK):
+        key.wrap(bytes(32), {})
+    assert counter.asked == [WRAP_BLOCK]
+    with pytest.raises(InvalidRequestError, match="2147483648"):
+        key.wrap(bytes(32), {})
+
+
+def test_a_key_without_a_counter_only_opens() -> None:
+    """A read-only keyset cannot wrap, because nobody would count."""
+    message = encrypt(b"v", keys=[local_key()], context={})
+    read_only = LocalKey(KEK, name="local-1")
+    assert decrypt(message, keys=[read_only], context={}).value == b"v"
+    with pytest.raises(PermissionDeniedError, match="read-only"):
+        encrypt(b"v", keys=[read_only], context={})
+
+
+@pytest.mark.parametrize("namespace", ["aws-kms", "aws-kms-mrk"])
+def test_a_local_key_does_not_pass_for_a_kms_key(namespace: str) -> None:
+    """The AWS Encryption SDK reserves the prefix."""
+    with pytest.raises(InvalidRequestError, match="aws-kms"):
+        LocalKey(KEK, name="k", namespace=namespace)
+    with pytest.raises(InvalidRequestError, match="32 bytes"):
+        LocalKey(KEK[:16], name="k")
+
+
+def test_cryptography_is_loaded_by_the_first_message_and_not_before() -> None:
+    """Importing the envelope costs no 20 ms to a program that never encrypts."""
+    code = """
+import sys
+import strongroom.envelope.cipher, strongroom.keys
+assert not any(name.partition(".")[0] == "cryptography" for name in sys.modules)
+strongroom.keys.LocalKey(bytes(32), name="k")
+assert "cryptography" in sys.modules
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -23,7 +23,7 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
-from strongroom.keys import MAX_WRAPS, WRAP_BLOCK, DataKey, LocalKey, WrappedKey
+from strongroom.keys import MAX_WRAPS, WRAP_BLOCK, DataKey, LocalKey, WrappedKey, aes_gcm
 from tests.canary import CANARY, CANARY_BYTES, assert_no_canary, assert_no_canary_in
 from tests.unit.envelope_support import KEK, MemoryCounter, SpyKey, local_key
 
@@ -229,7 +229,7 @@ def test_each_message_has_its_own_id_and_data_key() -> None:
 
 def test_no_iv_is_used_twice_under_a_message_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """IV 0 for the header and the sequence number for each frame: counted on a message of many frames."""
-    real, invalid_tag = cipher.aes_gcm()
+    real, invalid_tag = aes_gcm()
     used: list[tuple[bytes, bytes]] = []
 
     class Recorder:

@@ -1,9 +1,9 @@
 """Why a message is immutable: two headers under one message id give away its authentication key.
 
-The header tag is AES-GCM under IV 0 of the message key. Joux's attack ("Authentication Failures in NIST version
-of GCM", 2006): the difference of two such tags is a polynomial in the hash key H with known coefficients, so its
-roots are found, and with H every frame of the message can be rewritten. The first tests carry the attack out; the
-last ones hold the product to the rule that prevents it.
+The header tag is AES-GCM under IV 0 of the message key. Joux's attack ("Authentication Failures in NIST
+version of GCM", 2006): the difference of two such tags is a polynomial in the hash key H with known
+coefficients, so its roots are found, and with H every frame of the message can be rewritten. The first tests
+carry the attack out; the last ones hold the product to the rule that prevents it.
 """
 
 from __future__ import annotations

@@ -135,7 +135,8 @@ class KeysetFile:
         """Make a new keyset; an existing file is never overwritten, since that would lose a key.
 
         The file appears whole (temporary file in the same directory, fsync, link, fsync of the directory),
-        after its counter, so that there is never a key without a count.
+        after its counter, so that there is never a key without a count. The counter lies beside the keyset and
+        not in the database, because several databases may share one keyset and the bound is the key's.
 
         Raises:
             SecretConflictError: the file exists.
@@ -187,7 +188,14 @@ class KeysetFile:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 Path(temporary).unlink()
-        sync_directory(self.path.parent)
+        self._make_durable()
+
+    def _make_durable(self) -> None:
+        try:
+            sync_directory(self.path.parent)
+        except OSError:
+            self.path.unlink()  # reported as failed, so it must not be there
+            raise
 
     def _read(self) -> bytes:
         try:
@@ -200,12 +208,14 @@ class KeysetFile:
 
     def _read_from(self, descriptor: int) -> bytes:
         # Checked on the open file, not on its path, so that nothing can be swapped in between.
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
+        try:
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_KEYSET_LENGTH:
                 raise corrupt(str(self.path))
             self._check_access(status)
-            return file.read(MAX_KEYSET_LENGTH)
+            return os.read(descriptor, MAX_KEYSET_LENGTH)
+        finally:
+            os.close(descriptor)
 
     def _check_access(self, status: os.stat_result) -> None:
         if status.st_uid != os.geteuid():

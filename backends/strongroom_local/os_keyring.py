@@ -24,9 +24,9 @@ _SERVICE: Final = "strongroom"
 class OsKeyring:
     """The keyset that the OS keyring holds as the password of ``strongroom`` / `entry`.
 
-    The ``keyring`` package is imported here and only here, when a database names it. The keyring has no
-    place for a wrap counter that is safe between processes, so the caller gives one: a row of the database,
-    or a `FileWrapCounter`.
+    The ``keyring`` package is imported here and only here, when a database names it. The keyring has no place
+    for a wrap counter that is safe between processes, so the caller gives one. It must count every wrap of
+    the entry: a row of the database serves if no other database uses the entry, else a `FileWrapCounter`.
     """
 
     def __init__(self, entry: str):
@@ -57,13 +57,15 @@ class OsKeyring:
             IntegrityError: it is corrupt.
             BackendNotInstalledError, UnavailableError: as in `create`.
         """
-        text = self._call("get_password", _SERVICE, self.entry)
+        return Keyset.from_json(self._read(), self._where).local_key(counter)
+
+    def _read(self) -> str:
+        text: str | None = self._call("get_password", _SERVICE, self.entry)
         if text is None:
             raise InvalidRequestError(
                 f"there is no keyset in {self._where}", hint="log in as the user who made it, or restore it"
             )
-        keyset, text = Keyset.from_json(text, self._where), None
-        return keyset.local_key(counter)
+        return text
 
     def _store(self, keyset: Keyset) -> None:
         self._call("set_password", _SERVICE, self.entry, keyset.to_json())
@@ -74,7 +76,7 @@ class OsKeyring:
     def _call(self, method: str, *arguments: str) -> Any:
         failure: SecretStoreError
         try:
-            import keyring  # noqa: PLC0415  (only when a database names it)
+            import keyring
 
             return getattr(keyring, method)(*arguments)
         except ImportError:

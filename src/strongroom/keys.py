@@ -198,10 +198,9 @@ class WrapCounter(Protocol):
 
 @functools.cache
 def aes_gcm() -> tuple[Any, type[Exception]]:
-    """``AESGCM`` and ``InvalidTag``, imported on first use: ``import strongroom`` must not load
-    cryptography."""
-    from cryptography.exceptions import InvalidTag  # noqa: PLC0415
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+    """``AESGCM`` and ``InvalidTag``, imported on first use, since ``import strongroom`` loads no cryptography."""
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     return AESGCM, InvalidTag
 

@@ -135,8 +135,8 @@ class KeysetFile:
         """Make a new keyset; an existing file is never overwritten, since that would lose a key.
 
         The file appears whole (temporary file in the same directory, fsync, link, fsync of the directory),
-        after its counter, so that there is never a key without a count. The counter lies beside the keyset and
-        not in the database, because several databases may share one keyset and the bound is the key's.
+        after its counter, so that there is never a key without a count. The counter lies beside the keyset
+        and not in the database, because several databases may share one keyset and the bound is the key's.
 
         Raises:
             SecretConflictError: the file exists.

@@ -133,12 +133,10 @@ class Context(dict[str, str]):
         self.encoded = encoded
 
     @classmethod
-    def of(cls, *mappings: Mapping[str, str]) -> Context:
-        """The pairs of all `mappings`; raises as `encode_context` does."""
-        context = cls(b"")
-        for mapping in mappings:
-            context.update(mapping)
-        context.encoded = _encode(context)
+    def of(cls, pairs: Mapping[str, str]) -> Context:
+        """A copy of `pairs`; raises as `encode_context` does."""
+        context = cls(_encode(pairs))
+        context.update(pairs)
         return context
 
 
@@ -198,7 +196,7 @@ class WrapCounter(Protocol):
 
 @functools.cache
 def aes_gcm() -> tuple[Any, type[Exception]]:
-    """``AESGCM`` and ``InvalidTag``, imported on first use, since ``import strongroom`` loads no cryptography."""
+    """``AESGCM`` and ``InvalidTag``, imported on first use: importing strongroom must stay quick."""
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 

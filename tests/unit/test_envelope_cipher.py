@@ -197,12 +197,22 @@ def test_an_unreachable_key_stops_encryption_and_carries_no_plaintext() -> None:
         lambda: encrypt(CANARY_BYTES, keys=[local_key()], context={"strongroom-x": ""}),
         lambda: encrypt(CANARY_BYTES, keys=[local_key(start=MAX_WRAPS)], context={}),
         lambda: encrypt(CANARY_BYTES, keys=[LocalKey(KEK, name="read-only")], context={}),
+        lambda: encrypt(CANARY_BYTES, keys=[SpyKey("k" * 70_000)], context={}),
     ],
 )
 def test_no_error_of_encrypt_carries_the_value(provoke: Callable[[], bytes]) -> None:
     """Not in its message, its chain, nor the locals of our frames."""
     with pytest.raises(SecretStoreError) as caught:
         provoke()
+    assert_no_canary_in(caught.value)
+
+
+def test_a_key_that_breaks_carries_no_value_either() -> None:
+    """A third party's defect raises what it likes; our frames on its way hold nothing."""
+    broken = SpyKey()
+    broken.wrap = None  # type: ignore[assignment,method-assign]
+    with pytest.raises(TypeError) as caught:
+        encrypt(CANARY_BYTES, keys=[broken], context={})
     assert_no_canary_in(caught.value)
 
 

@@ -98,15 +98,14 @@ def encrypt(
             bytes, or a local key that has wrapped all it may.
         UnavailableError, PermissionDeniedError: a KEK could not be used.
     """
-    failure: SecretStoreError
     try:
-        pairs = _join(context, bindings)
+        pairs = Context.of(_join(context, bindings))
         data_key, wrapped_keys = _wrap(keys, pairs)
-        return _write(value, data_key, wrapped_keys, pairs)
-    except SecretStoreError as error:
-        failure = error
-    value = data_key = b""  # this frame travels with the error
-    raise failure
+        message_id, aead, header, tag = _write_header(data_key, wrapped_keys, pairs)
+        return b"".join((header, tag, *_write_frames(value, aead, message_id)))
+    except BaseException:
+        value = data_key = b""  # this frame travels with the error
+        raise
 
 
 def decrypt(
@@ -143,7 +142,7 @@ def decrypt(
     return Plaintext(value, header.context, passed_over)
 
 
-def _join(context: Mapping[str, str], bindings: Mapping[str, str] | None) -> Context:
+def _join(context: Mapping[str, str], bindings: Mapping[str, str] | None) -> Mapping[str, str]:
     for key in context:
         if not key or key.startswith(_RESERVED_PREFIXES):
             raise InvalidRequestError(
@@ -151,10 +150,10 @@ def _join(context: Mapping[str, str], bindings: Mapping[str, str] | None) -> Con
                 hint="keys may not begin with strongroom- or aws-crypto-",
             )
     if not bindings:
-        return Context.of(context)
+        return context
     if not bindings.keys() <= BINDINGS:
         raise InvalidRequestError("a binding is none of Strongroom's own", hint=", ".join(sorted(BINDINGS)))
-    return Context.of(context, bindings)
+    return {**context, **bindings}
 
 
 def _check_count(keys: Sequence[KeyWrapper]) -> None:
@@ -168,16 +167,20 @@ def _wrap(keys: Sequence[KeyWrapper], context: Mapping[str, str]) -> tuple[bytes
     return data_key, (first, *(key.wrap(data_key, context) for key in keys[1:]))
 
 
-def _write(value: Buffer, data_key: bytes, wrapped_keys: tuple[WrappedKey, ...], context: Context) -> bytes:
-    """The one place that writes a header. The message id is born here and used once: the header tag is
-    AES-GCM under a fixed IV, so two headers under one message id would give away the message's
-    authentication key."""
+def _write_header(
+    data_key: bytes, wrapped_keys: tuple[WrappedKey, ...], context: Context
+) -> tuple[bytes, Any, bytes, bytes]:
+    """Message id, the message key's AES-GCM, header body and tag. The one place that writes a header.
+
+    The message id is born here and used once: the tag is AES-GCM under a fixed IV, so two headers under one
+    message id would give away the authentication key of the message.
+    """
     message_id = os.urandom(MESSAGE_ID_LENGTH)
     message_key, commitment = _derive(data_key, message_id)
     said = Header(SUITE_COMMITTING, message_id, context, wrapped_keys, FRAME_LENGTH, commitment)
     header = encode_header(said)
     aead = aes_gcm()[0](message_key)
-    return b"".join((header, aead.encrypt(_HEADER_IV, b"", header), *_write_frames(value, aead, message_id)))
+    return message_id, aead, header, aead.encrypt(_HEADER_IV, b"", header)
 
 
 def _write_frames(value: Buffer, aead: Any, message_id: bytes) -> list[bytes]:

@@ -47,7 +47,7 @@ MAX_FRAMES: Final = 2**32 - 2
 """The highest sequence number: 2^32 - 1 marks the final frame."""
 
 _MAX_FIELD: Final = 0xFFFF
-_SHORT: Final = struct.Struct(">H")
+_short: Final = struct.Struct(">H").unpack_from
 _FIXED: Final = struct.Struct(f">BH{MESSAGE_ID_LENGTH}s")
 _TAIL: Final = struct.Struct(f">BI{COMMITMENT_LENGTH}s")
 _REGULAR: Final = struct.Struct(f">I{IV_LENGTH}s")
@@ -144,11 +144,10 @@ def _decode_header(data: bytes) -> tuple[Header, int]:
 
 
 def _field(data: bytes, position: int) -> tuple[bytes, int]:
-    """The bytes after a two-byte length, and where they end."""
+    """The bytes after a two-byte length, and where they end. A length that reaches beyond the data is noticed
+    by the next read, which fails; there always is one, since a header ends in a part of fixed size."""
     start = position + 2
-    end = start + _SHORT.unpack_from(data, position)[0]
-    if end > len(data):
-        raise IntegrityError(_CUT_SHORT)
+    end = start + _short(data, position)[0]
     return data[start:end], end
 
 
@@ -169,20 +168,21 @@ def _decode_context(data: bytes) -> Context:
     context = Context(data)
     if not data:
         return context
-    (count,), position, previous = _SHORT.unpack_from(data), 2, None
+    (count,), position, previous = _short(data), 2, None
     for _ in range(count):
         key, position = _field(data, position)
         value, position = _field(data, position)
         if previous is not None and key <= previous:
             raise IntegrityError("the encryption context is not sorted, or holds a key twice")
-        context[key.decode()], previous = value.decode(), key
+        context[key.decode()] = value.decode()
+        previous = key
     if not count or position != len(data):
         raise IntegrityError("the encryption context does not fill its length")
     return context
 
 
 def _decode_wrapped_keys(data: bytes, position: int) -> tuple[tuple[WrappedKey, ...], int]:
-    (count,), wrapped_keys = _SHORT.unpack_from(data, position), []
+    (count,), wrapped_keys = _short(data, position), []
     position += 2
     if not 1 <= count <= MAX_WRAPPED_KEYS:
         raise IntegrityError(f"the message has {count} wrapped data keys, not 1 to {MAX_WRAPPED_KEYS}")

@@ -1,0 +1,294 @@
+"""PROTOCOLS section 2 as code: writes with `if_version` and rotations by staging labels.
+
+The right form is `put_if`, `put_absent` and `Rotation`; each broken form is an older or more obvious design that
+replaces one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+from tests.models.aws import CURRENT, PENDING, PREVIOUS, SecretsManager
+from tests.models.ledger import NONE, ConflictError, UnknownError
+from tests.models.replay import Port, Program
+
+PROMOTED = "promoted"
+SUPERSEDED = "superseded"
+DISCARDED = "discarded"
+OVERTAKEN = "superseded, current at most for a while"
+
+MARK = "strongroom/"
+
+
+def was_current(labels: dict[str, str], version: str) -> bool:
+    return version in (labels.get(CURRENT), labels.get(PREVIOUS))
+
+
+def put_if(sm: SecretsManager, token: str, text: str, base: str) -> str:
+    """`put(if_version=base)`: a version under a private label, then AWSCURRENT moves to it from the base."""
+    mark = MARK + token
+    try:
+        sm.put(token, text, mark)
+    except UnknownError:
+        if mark not in sm.describe():
+            return "unknown"
+    outcome = become_current(sm, token, base)
+    if outcome != "unknown":
+        unmark(sm, mark, token)
+    return outcome
+
+
+def become_current(sm: SecretsManager, token: str, base: str) -> str:
+    try:
+        sm.move(CURRENT, token, base)
+        return "ok"
+    except ConflictError:
+        otherwise = "conflict"
+    except UnknownError:
+        otherwise = "unknown"
+    return "ok" if was_current(sm.describe(), token) else otherwise
+
+
+def unmark(sm: SecretsManager, label: str, version: str) -> None:
+    """Takes a label off; that it is off already, or that the answer is lost, does no harm: sweeping finds it."""
+    try:
+        sm.move(label, None, version)
+    except (ConflictError, UnknownError):
+        return
+
+
+def put_absent(sm: SecretsManager, token: str, text: str) -> str:
+    """`put(if_version=ABSENT)` where the secret exists without a value: AWS gives AWSCURRENT to a first version,
+    unasked and once, so the answer tells who was first."""
+    mark = MARK + token
+    try:
+        first = CURRENT in sm.put(token, text, mark)
+    except UnknownError:
+        labels = sm.describe()
+        if mark not in labels:
+            return "unknown"
+        first = was_current(labels, token)
+    unmark(sm, mark, token)
+    return "ok" if first else "conflict"
+
+
+class Rotation:
+    """One rotation; its id is the token, hence the version id, of its value."""
+
+    def __init__(self, sm: SecretsManager, rotation: str) -> None:
+        self.sm = sm
+        self.rotation = rotation
+
+    def run(self, text: str) -> Hashable:
+        """The labels are read BEFORE the ledger, so that a base is never newer than the ledger's word."""
+        labels = self.sm.describe()
+        ended = self.sm.ledger(self.rotation)
+        if ended == NONE:
+            base = self.base(labels) or self.start(text, labels)
+            self.announce()
+            ended = self.promote(base)
+            self.end(ended)
+        self.sweep()
+        return ended
+
+    def base(self, labels: dict[str, str]) -> str | None:
+        """The base that was written into the private label: it must survive a crash."""
+        mine = [label for label in labels if label.startswith(f"{MARK}{self.rotation}/")]
+        return mine[0].rpartition("/")[2] if mine else None
+
+    def mark(self, base: str) -> str:
+        return f"{MARK}{self.rotation}/{base}"
+
+    def start(self, text: str, labels: dict[str, str]) -> str:
+        base = labels.get(CURRENT)
+        if base is None:
+            raise ConflictError("no pending without a current")
+        if CURRENT in self.sm.put(self.rotation, text, self.mark(base)):
+            raise AssertionError("a pending value became current")
+        return base
+
+    def announce(self) -> None:
+        """AWSPENDING moves here, also from a version whose rotation is finished."""
+        labels = self.sm.describe()
+        holder = labels.get(PENDING)
+        if holder == self.rotation or was_current(labels, self.rotation):
+            return
+        if holder is not None and not self.finished(labels, holder):
+            raise ConflictError("AWSPENDING is on another's version")
+        self.sm.move(PENDING, self.rotation, holder)
+
+    def finished(self, labels: dict[str, str], holder: str) -> bool:
+        """Is or was current, or its rotation ended otherwise: a late move can set AWSPENDING after the end."""
+        return was_current(labels, holder) or self.sm.ledger(holder) != NONE
+
+    def promote(self, base: str) -> Hashable:
+        lost = False
+        try:
+            self.sm.move(CURRENT, self.rotation, base)
+            return PROMOTED
+        except ConflictError:
+            pass
+        except UnknownError:
+            lost = True
+        return self.settled(base, lost=lost)
+
+    def settled(self, base: str, *, lost: bool) -> Hashable:
+        labels = self.sm.describe()
+        if was_current(labels, self.rotation):
+            return PROMOTED
+        if labels.get(CURRENT) == base:
+            raise UnknownError
+        # Two writes later no label tells whether the value was ever current; that it no longer is, is certain.
+        return SUPERSEDED if labels.get(PREVIOUS) == base else OVERTAKEN
+
+    def end(self, outcome: Hashable) -> None:
+        unmark(self.sm, PENDING, self.rotation)
+        self.sm.advance(self.rotation, NONE, outcome)
+
+    def sweep(self) -> None:
+        """The private label comes off only now that the ledger has the outcome."""
+        base = self.base(self.sm.describe())
+        if base is not None:
+            self.sm.move(self.mark(base), None, self.rotation)
+
+    def discard(self) -> Hashable:
+        labels = self.sm.describe()
+        base = self.base(labels)
+        if base is None or was_current(labels, self.rotation):
+            raise ConflictError("nothing pending")
+        if not self.fence(base):
+            raise ConflictError("promoted already")
+        self.end(DISCARDED)
+        self.sweep()
+        return DISCARDED
+
+    def fence(self, base: str) -> bool:
+        """Puts current's value as a new version, so that a late promote from the base fails; False if it was
+        promoted. The base's own value is what current holds, while the base is current."""
+        outcome = put_if(self.sm, f"fence-{self.rotation}", self.sm.read(base) or "", base)
+        if outcome == "unknown":
+            raise UnknownError
+        return outcome == "ok" or self.settled(base, lost=False) == SUPERSEDED
+
+
+RotationClass = Callable[[SecretsManager, str], Rotation]
+
+
+def worker(name: str, *rotations: str, kind: RotationClass = Rotation) -> Program:
+    """Runs rotations one after another; a worker that crashed would make another value."""
+
+    def program(port: Port) -> str:
+        sm = SecretsManager(port)
+        try:
+            for rotation in rotations:
+                kind(sm, rotation).run(f"{rotation} by {name}{port.run}")
+        except (ConflictError, UnknownError) as error:
+            return type(error).__name__
+        return "ended"
+
+    return program
+
+
+def discarder(rotation: str, kind: RotationClass = Rotation) -> Program:
+    def program(port: Port) -> str:
+        try:
+            return str(kind(SecretsManager(port), rotation).discard())
+        except ConflictError:
+            return "refused"
+        except UnknownError as error:
+            return type(error).__name__
+
+    return program
+
+
+def writer(
+    name: str, put: Callable[[SecretsManager, str, str, str], str] = put_if, times: int = 1
+) -> Program:
+    """Reads which version is current and writes over exactly that one."""
+
+    def program(port: Port) -> str:
+        sm = SecretsManager(port)
+        outcome = ""
+        for number in range(times):
+            outcome = put(sm, name + "'" * (number + 2 * port.run), name, sm.describe().get(CURRENT, ""))
+        return outcome
+
+    return program
+
+
+def first_writer(name: str, put: Callable[[SecretsManager, str, str], str] = put_absent) -> Program:
+    return lambda port: put(SecretsManager(port), name, name)
+
+
+class UnmarksFirst(Rotation):
+    """Obvious: clean up the labels, then tell the ledger."""
+
+    def end(self, outcome: Hashable) -> None:
+        unmark(self.sm, PENDING, self.rotation)
+        self.sweep()
+        self.sm.advance(self.rotation, NONE, outcome)
+
+
+class DiscardsUnfenced(Rotation):
+    """Obvious: to discard is to take the labels off."""
+
+    def fence(self, base: str) -> bool:
+        return True
+
+
+class ForgetsTheBase(Rotation):
+    """Obvious: the base is whatever is current when promoting."""
+
+    def promote(self, base: str) -> Hashable:
+        return super().promote(self.sm.describe()[CURRENT])
+
+
+class TwoAnswersOnly(Rotation):
+    """As first written: promoted is what bears AWSCURRENT or AWSPREVIOUS, all else was never current."""
+
+    def settled(self, base: str, *, lost: bool) -> Hashable:
+        outcome = super().settled(base, lost=lost)
+        return SUPERSEDED if outcome == OVERTAKEN else outcome
+
+
+class LabelsTellAll(Rotation):
+    """As first written: AWSPENDING on what never was current is foreign."""
+
+    def finished(self, labels: dict[str, str], holder: str) -> bool:
+        return was_current(labels, holder)
+
+
+class PendingOnNothing(Rotation):
+    """Obvious: an empty secret has no base, so hold the value all the same."""
+
+    def start(self, text: str, labels: dict[str, str]) -> str:
+        base = labels.get(CURRENT, "nothing")
+        self.sm.put(self.rotation, text, self.mark(base))
+        return base
+
+
+def put_if_retried(sm: SecretsManager, token: str, text: str, base: str) -> str:
+    """Obvious: the answer to the label's move was lost, so move it again."""
+    sm.put(token, text, MARK + token)
+    for _ in range(2):
+        try:
+            sm.move(CURRENT, token, base)
+            return "ok"
+        except ConflictError:
+            return "conflict"
+        except UnknownError:
+            continue
+    return "unknown"
+
+
+def put_plain(sm: SecretsManager, token: str, text: str, base: str) -> str:
+    """Obvious: see that current is the base, then put."""
+    if sm.describe().get(CURRENT) != base:
+        return "conflict"
+    sm.put(token, text)
+    return "ok"
+
+
+def put_absent_plain(sm: SecretsManager, token: str, text: str) -> str:
+    """Obvious: see that there is no value, then put."""
+    return put_plain(sm, token, text, "") if CURRENT not in sm.describe() else "conflict"

@@ -438,6 +438,16 @@ def test_a_killed_process_never_makes_a_count_repeat(tmp_path: Path) -> None:
     assert counter.reserve(WRAP_BLOCK) > highest
 
 
+def test_two_processes_never_reserve_one_block(tmp_path: Path) -> None:
+    """Racing for the last 2,000 blocks: each is given out once, and all are."""
+    counter = FileWrapCounter(tmp_path / "k.wraps")
+    counter.path.write_bytes(b"." * (MAX_WRAPS // WRAP_BLOCK - 2_000))
+    processes = [_python(_RESERVE, str(counter.path)) for _ in range(2)]
+    said = b"".join(process.communicate()[0] for process in processes)
+    starts = sorted(int.from_bytes(said[at : at + 8], "big") for at in range(0, len(said), 8))
+    assert starts == list(range(MAX_WRAPS - 2_000 * WRAP_BLOCK, MAX_WRAPS, WRAP_BLOCK))
+
+
 _WRAP = """
 import sys
 from strongroom.errors import InvalidRequestError

@@ -35,14 +35,14 @@ demo: $(STAMP)
 	@$(BIN)/python docs/examples/demo.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 nightly: $(STAMP)
-	STRONGROOM_NIGHTLY=1 $(BIN)/python -m pytest -n 2 -q --timeout=3600
+	STRONGROOM_NIGHTLY=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q --timeout=3600
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench

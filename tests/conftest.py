@@ -2,4 +2,12 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
+
+from tests.scale import NIGHTLY
+
 pytest_plugins = ["pytester", "tests.guard", "tests.servers.fixtures"]
+
+# No deadline: the machine is shared, and times are the bench's business.
+settings.register_profile("strongroom", deadline=None, max_examples=1000 if NIGHTLY else 100)
+settings.load_profile("strongroom")

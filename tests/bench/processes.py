@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,20 +15,42 @@ from tests.bench.harness import Bar, Row, Run, interleaved
 ROUNDS = 21
 BARE = "python -c pass"
 PROGRAM = str(Path(sys.executable).with_name("strongroom"))
+BARS = {
+    "import strongroom": Bar(over_peer=0.015),
+    "strongroom --help": Bar(seconds=0.150),
+    "strongroom get (embedded store)": Bar(seconds=0.200),
+}
 
 
 def rows() -> Iterator[Row]:
     """Start-up times beside a bare interpreter, all in the same rounds."""
-    bars = {"import strongroom": Bar(over_peer=0.015)}
-    candidates = {BARE: _process(sys.executable, "-c", "pass")}
-    candidates["import strongroom"] = _process(sys.executable, "-c", "import strongroom")
-    times = interleaved(candidates, ROUNDS)
-    for name, bar in bars.items():
-        yield bar.row(name, times[name], times[BARE], BARE)
+    with tempfile.TemporaryDirectory() as folder:
+        candidates = {BARE: _process(sys.executable, "-c", "pass")}
+        candidates["import strongroom"] = _process(sys.executable, "-c", "import strongroom")
+        if importlib.util.find_spec("strongroom.cli"):
+            candidates |= _commands(Path(folder))
+        times = interleaved(candidates, ROUNDS)
+    for name, bar in BARS.items():
+        if name in times:
+            yield bar.row(name, times[name], times[BARE], BARE)
+        else:
+            print(f"{name:<34} not measured: there is no command line yet")
 
 
-def _process(*argv: str) -> Run:
+def _commands(folder: Path) -> dict[str, Run]:
+    """The command line, on an embedded store that it made itself."""
+    home = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    subprocess.run([PROGRAM, "init", "--yes"], cwd=folder, env=home, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([PROGRAM, "put", "db/password"], cwd=folder, env=home, check=True, input=b"value")
+    return {
+        "strongroom --help": _process(PROGRAM, "--help", env=home, cwd=folder),
+        "strongroom get (embedded store)": _process(PROGRAM, "get", "db/password", env=home, cwd=folder),
+    }
+
+
+def _process(*argv: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> Run:
     def run() -> None:
-        subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        quiet = subprocess.DEVNULL
+        subprocess.run(argv, check=True, stdin=quiet, stdout=quiet, env=env, cwd=cwd)
 
     return run

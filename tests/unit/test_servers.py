@@ -28,7 +28,7 @@ import sys, time
 from tests.servers.process import free_port, listens, running
 port = free_port()
 argv = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
-with running("child", argv, lambda: listens(port)):
+with running("http.server (to be killed)", argv, lambda: listens(port)):
     print("up", flush=True)
     time.sleep(60)
 """

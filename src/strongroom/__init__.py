@@ -1,0 +1,103 @@
+"""Strongroom: one interface to secrets, whatever holds them.
+
+::
+
+    import strongroom
+
+    with strongroom.open("local:///var/lib/app/secrets.db") as store:
+        secret = store.get("db/password")
+        connect(password=secret.value.reveal_text())
+
+Names are loaded on first use (PEP 562), so that importing this package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .aio import AsyncSecretStore
+    from .audit.event import AuditEvent, AuditHook
+    from .backend import ABSENT, Capability, Secret, SecretInfo, SecretVersion, Stage
+    from .config import open  # noqa: A004  (the module's main verb, as in gzip.open)
+    from .errors import (
+        BackendNotInstalledError,
+        IntegrityError,
+        InvalidRequestError,
+        PartialFailureError,
+        PermissionDeniedError,
+        SecretConflictError,
+        SecretNotFoundError,
+        SecretStoreError,
+        UnavailableError,
+        UnsupportedOperationError,
+    )
+    from .memory import MemoryBackend
+    from .stages import Pending
+    from .store import SecretStore
+    from .value import SecretValue
+
+_HOMES = {
+    "aio": ("AsyncSecretStore",),
+    "audit.event": ("AuditEvent", "AuditHook"),
+    "backend": ("ABSENT", "Capability", "Secret", "SecretInfo", "SecretVersion", "Stage"),
+    "config": ("open",),
+    "errors": (
+        "BackendNotInstalledError",
+        "IntegrityError",
+        "InvalidRequestError",
+        "PartialFailureError",
+        "PermissionDeniedError",
+        "SecretConflictError",
+        "SecretNotFoundError",
+        "SecretStoreError",
+        "UnavailableError",
+        "UnsupportedOperationError",
+    ),
+    "memory": ("MemoryBackend",),
+    "stages": ("Pending",),
+    "store": ("SecretStore",),
+    "value": ("SecretValue",),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ABSENT",
+    "AsyncSecretStore",
+    "AuditEvent",
+    "AuditHook",
+    "BackendNotInstalledError",
+    "Capability",
+    "IntegrityError",
+    "InvalidRequestError",
+    "MemoryBackend",
+    "PartialFailureError",
+    "Pending",
+    "PermissionDeniedError",
+    "Secret",
+    "SecretConflictError",
+    "SecretInfo",
+    "SecretNotFoundError",
+    "SecretStore",
+    "SecretStoreError",
+    "SecretValue",
+    "SecretVersion",
+    "Stage",
+    "UnavailableError",
+    "UnsupportedOperationError",
+    "open",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'strongroom' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"strongroom.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,285 @@
+"""Portable names, the keys made of them, and store URLs.
+
+A portable name fits every provider with its companion mark, so that a store can move by changing one
+URL. A name can never climb out of its URL's prefix.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from .errors import InvalidRequestError
+
+NameMode = Literal["portable", "native"]
+
+NAME_UNITS = 80
+"""Room for a name on the tightest provider (Azure: 127 characters) with prefix and mark."""
+PREFIX_UNITS = 24
+RESERVED_ROOT = "_strongroom"
+"""Where reserved keys live: before the prefix, so that a grant on the prefix never reaches them.
+
+No portable name begins with an underscore; native names that begin so are refused."""
+
+_SEGMENT = r"[a-z0-9]+(?:[._-][a-z0-9]+)*"
+_PORTABLE = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+_UNITS = {"/": 2, ".": 3, "_": 4}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NATIVE_LIMIT = 1024
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Name:
+    """A checked secret name; make one with ``Name.parse``."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str, mode: NameMode = "portable") -> Name:
+        """Check a name a user gave.
+
+        Portable: segments ``[a-z0-9]+([._-][a-z0-9]+)*`` joined by ``/``, at most 80 units (letter, digit
+        and ``-`` 1, ``/`` 2, ``.`` 3, ``_`` 4: the widths of the Azure encoding). Native: the provider's
+        own names, without climbing segments, control characters, ARNs or resource paths.
+
+        Raises:
+            InvalidRequestError: with the nearest legal name as a hint.
+        """
+        if not isinstance(text, str):
+            raise InvalidRequestError(f"a secret name is a str, not {type(text).__name__}")
+        problem = _portable_problem(text, NAME_UNITS) if mode == "portable" else _native_problem(text)
+        if problem:
+            raise InvalidRequestError(f"illegal name {text[:200]!r}: {problem}", hint=_hint(text))
+        return cls(text)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Companion:
+    """The key beside a secret where its pending value waits, on stores whose newest version is current."""
+
+    name: Name
+
+    def __str__(self) -> str:
+        return f"{RESERVED_ROOT}/pending/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reserved:
+    """A key for Strongroom's own records: leases, ledger records, keyrings, digest keys, tombstones."""
+
+    kind: str
+    name: Name
+
+    def __str__(self) -> str:
+        return f"{RESERVED_ROOT}/{self.kind}/{self.name}"
+
+
+Key: TypeAlias = Name | Companion | Reserved
+
+
+def key_path(key: Key, prefix: str = "") -> str:
+    """Where a key lives on a provider with hierarchical names: reserved keys stand before the prefix."""
+    inside = f"{prefix}/{key_name(key)}" if prefix else str(key_name(key))
+    if isinstance(key, Companion):
+        return f"{RESERVED_ROOT}/pending/{inside}"
+    if isinstance(key, Reserved):
+        return f"{RESERVED_ROOT}/{key.kind}/{inside}"
+    return inside
+
+
+def path_key(path: str, prefix: str = "", mode: NameMode = "portable") -> Key | None:
+    """The key that ``key_path`` put at ``path``, or None for what is not ours to show."""
+    kind = None
+    if path.startswith(f"{RESERVED_ROOT}/"):
+        _, kind, path = (*path.split("/", 2), "", "")[:3]
+    if prefix and not path.startswith(f"{prefix}/"):
+        return None
+    text = path[len(prefix) + 1 :] if prefix else path
+    if _portable_problem(text, NAME_UNITS) if mode == "portable" else _native_problem(text):
+        return None
+    name = Name(text)
+    return name if kind is None else Companion(name) if kind == "pending" else Reserved(kind, name)
+
+
+def key_name(key: Key) -> Name:
+    """The secret's name a key belongs to."""
+    return key if isinstance(key, Name) else key.name
+
+
+def check_prefix(prefix: str, mode: NameMode = "portable") -> str:
+    """Check the prefix of a store URL: a name of at most 24 units, or nothing.
+
+    Raises:
+        InvalidRequestError: it could climb, or leaves no room for names.
+    """
+    problem = (
+        ""
+        if not prefix
+        else _native_problem(prefix)
+        if mode == "native"
+        else _portable_problem(prefix, PREFIX_UNITS)
+    )
+    if problem:
+        raise InvalidRequestError(f"illegal prefix {prefix[:200]!r}: {problem}", hint=_hint(prefix))
+    return prefix
+
+
+def suggest_name(text: str) -> str | None:
+    """The portable name nearest to ``text``: ``BINANCE_API_KEY`` becomes ``binance/api-key``."""
+    words = [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]
+    if re.fullmatch(r"[A-Z0-9]+(_[A-Z0-9]+)+", text):
+        candidate = "/".join([words[0], "-".join(words[1:])])
+    else:
+        segments = [re.split(r"[^a-z0-9.]+", part.lower()) for part in text.split("/")]
+        candidate = "/".join(
+            "-".join(word for word in (w.strip(".") for w in part) if word) for part in segments
+        )
+        candidate = re.sub(r"/+", "/", candidate).strip("/")
+    return candidate if candidate and not _portable_problem(candidate, NAME_UNITS) else None
+
+
+def _portable_problem(text: str, limit: int) -> str:
+    if not _PORTABLE.fullmatch(text):
+        return (
+            _shape_problem(text)
+            or "use lower-case letters, digits and single . _ - between them, segments joined by /"
+        )
+    units = sum(_UNITS.get(char, 1) for char in text)
+    return f"{units} units, at most {limit} fit every provider" if units > limit else ""
+
+
+def _native_problem(text: str) -> str:
+    lowered = text.lower()
+    if lowered.startswith(("arn:", "projects/", "http://", "https://")):
+        return "a name is relative to the store's URL, not a resource path"
+    if text.split("/", 1)[0] == RESERVED_ROOT:
+        return f"{RESERVED_ROOT} is reserved"
+    if len(text) > _NATIVE_LIMIT:
+        return f"longer than {_NATIVE_LIMIT} characters"
+    return _shape_problem(text)
+
+
+def _shape_problem(text: str) -> str:
+    if not text:
+        return "it is empty"
+    if _CONTROL.search(text):
+        return "it holds a control character"
+    segments = text.split("/")
+    if "" in segments:
+        return "it has an empty segment"
+    if any(segment.strip() in (".", "..") or "\\" in segment for segment in segments):
+        return "a segment could climb out of the prefix"
+    return ""
+
+
+def _hint(text: str) -> str | None:
+    near = suggest_name(text[:400])
+    return f"use {near!r}" if near and near != text else None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreURL:
+    """A parsed store or key URL. It names a resource and never holds a credential.
+
+    Attributes:
+        scheme: such as ``aws-sm``.
+        host: what stands between ``//`` and the next ``/``, with its port.
+        path: the rest, without the leading ``/`` for URLs that have a host, percent-decoded never:
+            a name has no need of it and a decoded ``%2e%2e`` could climb.
+        query: options, each at most once.
+    """
+
+    text: str
+    scheme: str
+    host: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> StoreURL:
+        """Split a URL such as ``aws-sm://eu-west-1/prod?endpoint=http://127.0.0.1:5000``.
+
+        Raises:
+            InvalidRequestError: not a URL, or it carries a credential, a fragment, or an option twice.
+        """
+        match = re.fullmatch(r"([a-z][a-z0-9-]*):(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?", text)
+        if not match or _CONTROL.search(text):
+            raise InvalidRequestError(
+                "not a store URL", hint="a store URL reads SCHEME://PLACE, such as local:///path/to/file.db"
+            )
+        scheme, host, path, query = match[1], match[2] or "", match[3], match[4] or ""
+        if "@" in host:
+            raise InvalidRequestError(
+                "a URL names a resource, never a credential", hint="give credentials in strongroom.toml"
+            )
+        return cls(text, scheme, host, path.removeprefix("/") if host else path, _options(query))
+
+    def option(self, name: str) -> str | None:
+        """The value of ``?name=``, or None."""
+        return dict(self.query).get(name)
+
+    def allow(self, *options: str) -> StoreURL:
+        """Refuse every option but these.
+
+        Raises:
+            InvalidRequestError: naming the first unknown option and those that exist.
+        """
+        unknown = next((name for name, _ in self.query if name not in options), None)
+        if unknown is not None:
+            known = ", ".join(options) or "none"
+            raise InvalidRequestError(
+                f"{self.scheme} URLs have no option {unknown!r}", hint=f"options: {known}"
+            )
+        return self
+
+    @property
+    def endpoint(self) -> str | None:
+        """``?endpoint=``, which may only name this machine.
+
+        An attacker who can set a URL could otherwise have ambient credentials sent to his own host.
+
+        Raises:
+            InvalidRequestError: the endpoint is not a literal loopback address.
+        """
+        endpoint = self.option("endpoint")
+        if endpoint is not None and not is_loopback(endpoint):
+            raise InvalidRequestError(
+                "a URL may name only a loopback endpoint (127.0.0.0/8 or [::1])",
+                hint="name other endpoints in strongroom.toml",
+            )
+        return endpoint
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether an http(s) endpoint is a literal 127.0.0.0/8 or ::1 (a host name may resolve anywhere)."""
+    from ipaddress import ip_address
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(endpoint)
+        host, _ = parts.hostname or "", parts.port
+        plain = parts.username is None and parts.scheme in ("http", "https")
+        return plain and "\\" not in endpoint and ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _options(query: str) -> tuple[tuple[str, str], ...]:
+    from urllib.parse import parse_qsl
+
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
+    except ValueError:
+        pairs = [("", "")]
+    if any(not name for name, _ in pairs) or len({name for name, _ in pairs}) < len(pairs):
+        raise InvalidRequestError(
+            "the URL's options are malformed or repeated", hint="write ?name=value&name=value"
+        )
+    return tuple(pairs)

@@ -33,7 +33,10 @@ STEALS = born()._replace(steals=True)
 COLLECTS = born()._replace(collects=True)
 AND_A_PUT = {"worker": a.worker("w", *BOTH), "writer": a.writer("top")}
 TWO_WORKERS = {"one": a.worker("a", *WHOLE_OR_ONE), "two": a.worker("b", *WHOLE_OR_ONE)}
-TWO_PUTS = {"worker": a.worker("w", "r1"), "writer": a.writer("top", times=2)}
+TWO_PUTS = {
+    "worker": a.worker("w", "r1"),
+    "writer": nightly(a.writer("top", times=2), a.native_writer("top", times=2)),
+}
 DISCARD = {"one": a.worker("a", "r1"), "two": a.discarder("r1")}
 
 HOLDS = {
@@ -60,7 +63,10 @@ NOT_LOST = "no acknowledged write is lost to a Strongroom writer"
 
 
 def alone(kind: a.RotationClass, *of: str, puts: int = 1) -> dict[str, Program]:
-    return {"worker": a.worker("w", *(of or ("r1",)), kind=kind), "writer": a.writer("top", times=puts)}
+    return {
+        "worker": a.worker("w", *(of or ("r1",)), kind=kind),
+        "writer": a.native_writer("top", times=puts),
+    }
 
 
 BROKEN = {

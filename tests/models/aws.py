@@ -1,10 +1,10 @@
 """AWS Secrets Manager as the models see it, and a thin client over a `Port`.
 
-Modelled: idempotent PutSecretValue by token, staging labels (AWSPREVIOUS follows AWSCURRENT, a first version gets
-AWSCURRENT unasked), UpdateSecretVersionStage with and without RemoveFromVersionId. Where the API model contradicts
-itself, on a move without RemoveFromVersionId of a label that is held, `steals` chooses the answer; `collects`
-lets a version without labels vanish at once, which AWS may do at any time.
-Not modelled: eventual consistency of labels, deletion, the limit of 20 labels, replicas.
+Modelled: idempotent PutSecretValue by token, staging labels (AWSPREVIOUS follows AWSCURRENT, a first version
+gets AWSCURRENT unasked), UpdateSecretVersionStage with and without RemoveFromVersionId. Where the API model
+contradicts itself, on a move without RemoveFromVersionId of a label that is held, `steals` chooses the
+answer; `collects` lets a version without labels vanish at once, which AWS may do at any time. Not modelled:
+eventual consistency of labels, deletion, the limit of 20 labels, replicas.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 class World(NamedTuple):
-    """`texts` by version id, `labels` by label; `history` is the checker's: which version became current, and how."""
+    """`texts` by version id, `labels` by label; `history` is the checker's: which version became current, and
+    how."""
 
     texts: Pairs = ()
     labels: Pairs = ()

@@ -2,8 +2,8 @@
 
 Modelled: every interleaving of up to three actors (workers of one or two rotations, a discard, writers with
 `if_version` or ABSENT), crashes between any two calls, lost answers, late calls, ledger writes included; both
-answers to the contradiction in the API's model, and versions without labels that vanish.
-Not modelled: label delay, InSync waits, replicas, the target system (section 6), deletion, retries inside the SDK.
+answers to the contradiction in the API's model, and versions without labels that vanish. Not modelled: label
+delay, InSync waits, replicas, the target system (section 6), deletion, retries inside the SDK.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def truthful(number: int) -> Rule:
 
 
 def one_over_each(state: State[World]) -> bool:
-    """Of two writers over one base at most one succeeds: a version became current by a move, which names its base,
-    or unasked in an empty secret."""
+    """Of two writers over one base at most one succeeds: a version became current by a move, which names its
+    base, or unasked in an empty secret."""
     return not any(how == "put" for _, how in state.world.history[1:])
 
 

@@ -1,11 +1,12 @@
 """PROTOCOLS section 2 as code: writes with `if_version` and rotations by staging labels.
 
-The right form is `put_if`, `put_absent` and `Rotation`; each broken form is an older or more obvious design that
-replaces one step.
+The right form is `put_if`, `put_absent` and `Rotation`; each broken form is an older or more obvious design
+that replaces one step.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Hashable
 
 from tests.models.aws import CURRENT, PENDING, PREVIOUS, SecretsManager
@@ -50,7 +51,8 @@ def become_current(sm: SecretsManager, token: str, base: str) -> str:
 
 
 def unmark(sm: SecretsManager, label: str, version: str) -> None:
-    """Takes a label off; that it is off already, or that the answer is lost, does no harm: sweeping finds it."""
+    """Takes a label off; that it is off already, or that the answer is lost, does no harm: sweeping finds
+    it."""
     try:
         sm.move(label, None, version)
     except (ConflictError, UnknownError):
@@ -58,8 +60,8 @@ def unmark(sm: SecretsManager, label: str, version: str) -> None:
 
 
 def put_absent(sm: SecretsManager, token: str, text: str) -> str:
-    """`put(if_version=ABSENT)` where the secret exists without a value: AWS gives AWSCURRENT to a first version,
-    unasked and once, so the answer tells who was first."""
+    """`put(if_version=ABSENT)` where the secret exists without a value: AWS gives AWSCURRENT to a first
+    version, unasked and once, so the answer tells who was first."""
     mark = MARK + token
     try:
         first = CURRENT in sm.put(token, text, mark)
@@ -119,27 +121,24 @@ class Rotation:
         self.sm.move(PENDING, self.rotation, holder)
 
     def finished(self, labels: dict[str, str], holder: str) -> bool:
-        """Is or was current, or its rotation ended otherwise: a late move can set AWSPENDING after the end."""
+        """Is or was current, or its rotation ended otherwise: a late move can set AWSPENDING after the
+        end."""
         return was_current(labels, holder) or self.sm.ledger(holder) != NONE
 
     def promote(self, base: str) -> Hashable:
-        lost = False
-        try:
+        with contextlib.suppress(ConflictError, UnknownError):
             self.sm.move(CURRENT, self.rotation, base)
             return PROMOTED
-        except ConflictError:
-            pass
-        except UnknownError:
-            lost = True
-        return self.settled(base, lost=lost)
+        return self.settled(base)
 
-    def settled(self, base: str, *, lost: bool) -> Hashable:
+    def settled(self, base: str) -> Hashable:
+        """Decides by the labels, whatever the move was answered."""
         labels = self.sm.describe()
         if was_current(labels, self.rotation):
             return PROMOTED
         if labels.get(CURRENT) == base:
             raise UnknownError
-        # Two writes later no label tells whether the value was ever current; that it no longer is, is certain.
+        # Two writes later no label tells whether the value ever was current; that it is not now is certain.
         return SUPERSEDED if labels.get(PREVIOUS) == base else OVERTAKEN
 
     def end(self, outcome: Hashable) -> None:
@@ -169,7 +168,7 @@ class Rotation:
         outcome = put_if(self.sm, f"fence-{self.rotation}", self.sm.read(base) or "", base)
         if outcome == "unknown":
             raise UnknownError
-        return outcome == "ok" or self.settled(base, lost=False) == SUPERSEDED
+        return outcome == "ok" or self.settled(base) == SUPERSEDED
 
 
 RotationClass = Callable[[SecretsManager, str], Rotation]
@@ -262,8 +261,8 @@ class ForgetsTheBase(Rotation):
 class TwoAnswersOnly(Rotation):
     """As first written: promoted is what bears AWSCURRENT or AWSPREVIOUS, all else was never current."""
 
-    def settled(self, base: str, *, lost: bool) -> Hashable:
-        outcome = super().settled(base, lost=lost)
+    def settled(self, base: str) -> Hashable:
+        outcome = super().settled(base)
         return SUPERSEDED if outcome == OVERTAKEN else outcome
 
 

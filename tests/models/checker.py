@@ -4,8 +4,9 @@ A model names its initial states, the labelled steps out of a state, invariants 
 reached) and optionally a goal: from EVERY reachable state some goal state must still be reachable ("a resumed
 rotation can go on or end").
 
-What it does not do: fairness, liveness under a scheduler, symmetry or partial-order reduction. A search cut off
-by `limit` proves nothing about states beyond it; states whose steps were not followed count as reaching the goal.
+What it does not do: fairness, liveness under a scheduler, symmetry or partial-order reduction. A search cut
+off by `limit` proves nothing about states beyond it; states whose steps were not followed count as reaching
+the goal.
 """
 
 from __future__ import annotations

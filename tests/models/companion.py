@@ -6,6 +6,7 @@ replaces one step; the tests show what the checker finds in it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Hashable
 
 from tests.models.kv2 import COMPANION, KV, SECRET, Done, Found, Held, Value
@@ -42,8 +43,8 @@ class Pending:
         self.hold(Held(self.rotation, base, text), found.number if found else 0)
 
     def expect(self, base: int) -> None:
-        """Current must still be the base, read AFTER the companion: a worker of a rotation long over, which no
-        frame remembers, cannot then take the companion (see `HoldsOverAnyBase`)."""
+        """Current must still be the base, read AFTER the companion: a worker of a rotation long over, which
+        no frame remembers, cannot then take the companion (see `HoldsOverAnyBase`)."""
         current = self.kv.read(SECRET)
         if current is None or current.number != base:
             raise ConflictError("the base is no longer current")
@@ -98,10 +99,8 @@ class Pending:
         return outcome
 
     def record(self, outcome: Hashable) -> None:
-        try:
+        with contextlib.suppress(ConflictError):
             self.kv.advance(self.rotation, "none", outcome)
-        except ConflictError:
-            pass
 
     def discard(self) -> Hashable:
         """Ends the rotation without promoting it; a promote that was still on its way then fails."""
@@ -113,9 +112,11 @@ class Pending:
         return self.finish(found, frame, DISCARDED)
 
     def fence(self, held: Held) -> bool:
-        """Writes current's value anew over the base, so that a late promote fails; True if promoted already."""
+        """Writes current's value anew over the base, so that a late promote fails; True if promoted
+        already."""
         base = self.kv.read(SECRET, held.base)
-        assert base is not None and isinstance(base.data, Value)
+        assert base is not None
+        assert isinstance(base.data, Value)
         try:
             self.kv.put(SECRET, Value(base.data.text, f"fence {self.rotation}", held.base), held.base)
         except (ConflictError, UnknownError):
@@ -127,8 +128,8 @@ PendingClass = Callable[[KV, str], Pending]
 
 
 def rotate(kv: KV, pending: Pending, text: str) -> None:
-    """The base is read BEFORE the ledger is asked: should the rotation end while this worker is paused, its base
-    is no longer current, and it cannot start the rotation a second time (see `rotate_ledger_first`)."""
+    """The base is read BEFORE the ledger is asked: should the rotation end while this worker is paused, its
+    base is no longer current, and it cannot start the rotation a second time (see `rotate_ledger_first`)."""
     base = kv.read(SECRET)
     assert base is not None
     if kv.ledger(pending.rotation) != "none":
@@ -282,7 +283,8 @@ def put_unconditional_retried(kv: KV, value: Value, number: int) -> str:
 
 
 def put_with_life(kv: KV, value: Value, number: int, life: int) -> str:
-    """`put(if_version="N.<created>")`: KV2 compares N alone, so the metadata is asked first whose N that is."""
+    """`put(if_version="N.<created>")`: KV2 compares N alone, so the metadata is asked first whose N that
+    is."""
     seen = kv.read(SECRET, number)
     if seen is None or seen.life != life:
         return "conflict"

@@ -1,9 +1,9 @@
 """The model of PROTOCOLS section 1 (and of writes with `if_version`) over KV version 2.
 
-Modelled: every interleaving of up to three actors (workers of one or two rotations, a discard, writers on top),
-crashes between any two calls, lost answers, late calls; ledger writes included. A worker that crashed comes back
-with another generated value. Not modelled: the target system and its hooks (section 6), encryption, `delete` of
-the pair, a companion that cannot be decrypted, performance standbys.
+Modelled: every interleaving of up to three actors (workers of one or two rotations, a discard, writers on
+top), crashes between any two calls, lost answers, late calls; ledger writes included. A worker that crashed
+comes back with another generated value. Not modelled: the target system and its hooks (section 6),
+encryption, `delete` of the pair, a companion that cannot be decrypted, performance standbys.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def nothing_is_written_again(state: State[World]) -> bool:
 
 
 def the_ledger_tells_the_truth(state: State[World]) -> bool:
-    """Ended as N: version N is this rotation's, whatever came after. Ended otherwise: it was never current."""
+    """Ended as N: version N is this rotation's, whatever came after. Ended otherwise: it was never
+    current."""
     for rotation, outcome in state.world.ledger:
         numbers = rotated(state.world, rotation)
         if numbers and outcome in (SUPERSEDED, DISCARDED):

@@ -1,7 +1,7 @@
 """Vault's KV version 2 as the models see it, and a thin client over a `Port`.
 
-Modelled: version numbers, check-and-set, destroy, deletion of the metadata (numbers restart: the next `life`).
-Not modelled: soft delete, `max_versions`, replication and performance standbys, permissions.
+Modelled: version numbers, check-and-set, destroy, deletion of the metadata (numbers restart: the next
+`life`). Not modelled: soft delete, `max_versions`, replication and performance standbys, permissions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ WRITES = frozenset({"put", "destroy", "purge", "advance"})
 
 
 class Value(NamedTuple):
-    """One value of the secret. `by` and `base` are the checker's: who wrote it, over which version it meant to."""
+    """One value of the secret. `by` and `base` are the checker's: who wrote it, over which version it meant
+    to."""
 
     text: str
     by: str = ""
@@ -33,6 +34,7 @@ class Held(NamedTuple):
 class Done(NamedTuple):
     rotation: str
     outcome: Hashable
+    was: Hashable = None
 
 
 class Entry(NamedTuple):

@@ -1,17 +1,17 @@
 """Runs plain protocol code inside the checker, by deterministic re-execution.
 
-A program is an ordinary function that talks to its provider through a `Port`. To learn its next call, it is run
-from the start with the answers it has had so far; the first call beyond them suspends it. So an actor's whole
-state is its answers, states stay hashable, and code that a backend really uses (a `Backend` or an SDK client made
-of a `Port` under it) is checked as it stands.
+A program is an ordinary function that talks to its provider through a `Port`. To learn its next call, it is
+run from the start with the answers it has had so far; the first call beyond them suspends it. So an actor's
+whole state is its answers, states stay hashable, and code that a backend really uses (a `Backend` or an SDK
+client made of a `Port` under it) is checked as it stands.
 
-`System` makes a checker's model of several programs over one world, with every interleaving of their calls and,
-within a budget:
+`System` makes a checker's model of several programs over one world, with every interleaving of their calls
+and, within a budget:
   crash   the program starts again from nothing; the provider's state stays
   lost    the call took effect, the caller gets `Lost` instead of the answer
   late    the caller gets `Lost` at once; the call takes effect at any later moment, or never
-Only calls named in `writes` can be lost or late. A program must be deterministic: clocks and random ids come in
-from outside.
+Only calls named in `writes` can be lost or late. A program must be deterministic: clocks and random ids come
+in from outside.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """PROTOCOLS section 5 as code: rollback and revoke, over any provider with versions and compare-and-set.
 
-Modelled: a secret whose rotation r1 is in grace (`v1` replaced by `v2`), operators who roll back, the worker that
-revokes at the end of grace, the next rotation; crashes between any two calls, lost answers, late calls. Revoking
-a credential at the target cannot be undone. Not modelled: `test_secret` on current before revoking (a late
-`set_secret`), a native rollback by hand, replicas.
-Each broken form is an older or more obvious design that replaces one step; the tests show what is found in it.
+Modelled: a secret whose rotation r1 is in grace (`v1` replaced by `v2`), operators who roll back, the worker
+that revokes at the end of grace, the next rotation; crashes between any two calls, lost answers, late calls.
+Revoking a credential at the target cannot be undone. Not modelled: `test_secret` on current before revoking
+(a late `set_secret`), a native rollback by hand, replicas. Each broken form is an older or more obvious
+design that replaces one step; the tests show what is found in it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import NamedTuple
 
 from tests.models.ledger import ANY, NONE, Client, ConflictError, Ledger, UnknownError, done, keep
-from tests.models.replay import Budget, Call, Lost, Port, Program, Refused, State, System
+from tests.models.replay import Budget, Call, Port, Program, Refused, State, System
 
 GRACE, REVOKING, DONE, ROLLED_BACK = "grace", "revoking", "done", "rolled back"
 WRITES = frozenset({"put", "move", "revoke", "retire", "advance"})
@@ -55,7 +55,8 @@ def _read(world: World, number: int) -> str | Refused:
 
 
 def _write(world: World, actor: str, call: Call) -> tuple[World, Hashable]:
-    """A put of a new version, or a move of the stage to an old one, over the version that the caller expects."""
+    """A put of a new version, or a move of the stage to an old one, over the version that the caller
+    expects."""
     what, expected = call.args
     if world.current != expected:
         return world, Refused("current is another", world.current)

@@ -1,4 +1,5 @@
-"""How much of a model's space a run explores: small ones every day, whole ones by night; both print their counts."""
+"""How much of a model's space a run explores: small ones every day, whole ones by night; both print their
+counts."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from tests.models.checker import Report, check
 from tests.models.companion_model import rotations, writers
 from tests.models.kv2 import World
 from tests.models.replay import NO_FAULTS, Budget, Program, State
-from tests.models.spaces import explored, faults
+from tests.models.spaces import explored, faults, nightly
 
 
 class Race(NamedTuple):
@@ -26,7 +26,7 @@ class Race(NamedTuple):
         return check(rotations(name, self.programs, of=self.of, budget=self.budget))
 
 
-ONE = {"worker": c.worker("w", "r1"), "writer": c.writer("top")}
+SOME = nightly(("r1", "r2"), ("r1",))
 TWO_ROTATIONS = {"worker": c.worker("w", "r1", "r2"), "writer": c.writer("top")}
 TWO_WORKERS = {"one": c.worker("a", "r1", "r2"), "two": c.worker("b", "r1", "r2")}
 
@@ -34,10 +34,12 @@ HOLDS = {
     "crash, lost answer, a put on top": Race(TWO_ROTATIONS, faults(2, 2, 0, small=(1, 1, 0)), ("r1", "r2")),
     "late calls": Race(TWO_ROTATIONS, faults(1, 0, 2, small=(0, 0, 1)), ("r1", "r2")),
     "two workers": Race(TWO_WORKERS, faults(1, 0, 0, small=(0, 0, 0)), ("r1", "r2")),
-    "two workers, late calls": Race(TWO_WORKERS, faults(0, 0, 1, small=(0, 0, 0)), ("r1", "r2")),
+    "two workers, late calls": Race(
+        {"one": c.worker("a", *SOME), "two": c.worker("b", *SOME)}, faults(0, 0, 1, small=(1, 0, 1)), SOME
+    ),
     "two workers, a put on top, one rotation": Race(
         {"one": c.worker("a", "r1"), "two": c.worker("b", "r1"), "writer": c.writer("top")},
-        faults(1, 1, 1, small=(0, 0, 1)),
+        faults(1, 0, 1, small=(0, 1, 0)),
     ),
     "discard against promote": Race(
         {"one": c.worker("a", "r1"), "two": c.discarder("r1")}, faults(2, 0, 2, small=(1, 0, 1))
@@ -83,6 +85,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("case", HOLDS)
 def test_the_companion_protocol_holds(case: str) -> None:
     """Every interleaving within the fault budget keeps the invariants, and can always still end."""
@@ -100,7 +103,8 @@ def test_the_checker_catches_a_broken_companion_protocol(case: str) -> None:
 
 
 def test_writes_with_if_version_tell_the_truth() -> None:
-    """At most one of two racing writers succeeds, and a reported conflict means that nothing of ours landed."""
+    """At most one of two racing writers succeeds, and a reported conflict means that nothing of ours
+    landed."""
     report = explored(
         check(writers("if_version", c.writer("alice"), c.writer("bob"), budget=Budget(0, 2, 2)))
     )
@@ -108,7 +112,8 @@ def test_writes_with_if_version_tell_the_truth() -> None:
 
 
 def test_a_put_sent_again_reports_a_conflict_with_itself() -> None:
-    """Without a read-back, the second try meets the first, which had become current, and calls it a conflict."""
+    """Without a read-back, the second try meets the first, which had become current, and calls it a
+    conflict."""
     alice = c.writer("alice", c.put_retried)
     report = explored(check(writers("retried", alice, c.writer("bob"), budget=Budget(lost=1))))
     assert report.violation is not None
@@ -124,7 +129,8 @@ def test_an_unconditional_put_sent_again_writes_over_a_later_one() -> None:
 
 
 def test_a_number_left_over_from_before_a_purge_must_not_match() -> None:
-    """KV2 numbers restart after the metadata is deleted: `if_version="1"` would match another secret's version."""
+    """KV2 numbers restart after the metadata is deleted: `if_version="1"` would match another secret's
+    version."""
     report = explored(
         check(writers("leftover", c.holder_of_old_version(c.put_by_number), c.purger, budget=NO_FAULTS))
     )
@@ -133,7 +139,8 @@ def test_a_number_left_over_from_before_a_purge_must_not_match() -> None:
 
 
 def test_asking_the_metadata_first_leaves_a_gap_that_a_purge_can_hit() -> None:
-    """Known limit: KV2 cannot compare a creation time, so a purge AND a put between the two calls go unseen."""
+    """Known limit: KV2 cannot compare a creation time, so a purge AND a put between the two calls go
+    unseen."""
     alice = c.holder_of_old_version(c.put_with_life)
     report = explored(check(writers("gap", alice, c.purger, budget=NO_FAULTS)))
     assert report.violation is not None
@@ -146,7 +153,8 @@ def test_asking_the_metadata_first_leaves_a_gap_that_a_purge_can_hit() -> None:
 
 
 def test_a_purge_that_keeps_the_metadata_leaves_no_gap() -> None:
-    """Destroying every version instead of the metadata keeps the numbers rising, and compare-and-set whole."""
+    """Destroying every version instead of the metadata keeps the numbers rising, and compare-and-set
+    whole."""
     alice = c.holder_of_old_version(c.put_by_number)
     report = explored(check(writers("kept", alice, c.purger_keeping_numbers, budget=Budget(0, 1, 1))))
     assert report.violation is None, report

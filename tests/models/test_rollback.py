@@ -55,6 +55,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("case", HOLDS)
 def test_rollback_and_revoke_hold(case: str) -> None:
     """Whatever the interleaving, what was revoked is never current, and what was begun can end."""
@@ -76,8 +77,8 @@ def test_the_checker_catches_a_broken_rollback(case: str) -> None:
     ("kind", "holds"), [(r.MovesWithoutLedger, False), (r.IgnoresLedger, True)], ids=["moves", "new version"]
 )
 def test_a_stage_moved_back_can_move_again_when_a_late_try_lands(kind: type[r.Rollback], holds: bool) -> None:
-    """Ann's first try is late, her second works, Ben undoes it on purpose; then the first try lands. Versions that
-    are new each time cannot be mistaken for what they once were."""
+    """Ann's first try is late, her second works, Ben undoes it on purpose; then the first try lands. Versions
+    that are new each time cannot be mistaken for what they once were."""
     programs = {"ann": r.operator(2, kind), "ben": r.operator(1 if not holds else 3, kind)}
     rules = {ONCE: r.acts_once}
     report = explored(check(r.system("undone", programs, Budget(late=1), rules)))

@@ -202,6 +202,7 @@ class Backend(ABC):
         origin: what answers say of where they came from, without credentials.
         newest_is_current: the newest version is always the current one (Vault, Google, Azure).
         eventual: labels and lists may lag behind a write, so that the store pins what it wrote.
+        domain: the logical id that encrypted values are bound to, where the backend records one (local).
     """
 
     scheme: ClassVar[str]
@@ -209,6 +210,7 @@ class Backend(ABC):
     origin: str = ""
     newest_is_current: bool = False
     eventual: bool = False
+    domain: str = ""
 
     @classmethod
     def from_url(cls, url: StoreURL, settings: Settings) -> Self:
@@ -356,6 +358,18 @@ class Backend(ABC):
     def writer(self) -> Backend:
         """The backend that takes the writes; every read that feeds a write goes there too."""
         return self
+
+    def own_version(self, version: str) -> str:
+        """The writer's own id of a version that this backend handed out (failover qualifies ids).
+
+        Raises:
+            SecretConflictError: the version is another member's.
+        """
+        return version
+
+    def public_version(self, version: str) -> str:
+        """What this backend hands out for the writer's own version id."""
+        return version
 
     def own_key(self) -> KeyWrapper | None:
         """The key encryption key this backend keeps for itself, where it must be encrypted (local)."""

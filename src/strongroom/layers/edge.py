@@ -1,0 +1,140 @@
+"""Edge: where a provider's exceptions end and Strongroom's begin.
+
+Whatever a backend raises is translated here, once. The new error is raised outside the ``except``, so
+that neither ``__cause__`` nor ``__context__`` holds the SDK's exception, whose attributes and frames
+carry request bodies; what may be said of it travels as a ``ProviderFault``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from strongroom.backend import Backend
+from strongroom.errors import PartialFailureError, ProviderFault, SecretStoreError
+from strongroom.names import key_name
+
+from .layer import Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from strongroom.backend import Secret, SecretInfo
+    from strongroom.keys import KeyWrapper
+    from strongroom.names import Key
+
+T = TypeVar("T")
+_WRITES = frozenset(
+    {"put", "purge", "delete", "restore", "retire", "set_tags"}
+    | {"put_pending", "promote_pending", "discard_pending"}
+)
+_Translate = Callable[[Exception, str], SecretStoreError | None]
+
+
+def edge(backend: Backend) -> Edge:
+    """Put the edge around a backend, unless it has one."""
+    return backend if isinstance(backend, Edge) else Edge(backend)
+
+
+class Edge(Layer):
+    """Translates the errors of a raw backend, and lets nothing else of them through."""
+
+    def _call(self, operation: str, key: Key | None, method: Callable[..., T], *args: Any) -> T:
+        try:
+            return method(*args)
+        except Exception as exc:  # noqa: BLE001  (whatever an SDK raises)
+            error = translated(exc, operation, self.inner.error_for)
+        raise self._named(error, operation, key)
+
+    def _named(self, error: SecretStoreError, operation: str, key: Key | None) -> SecretStoreError:
+        error.operation = error.operation or operation
+        error.backend = error.backend or self.inner.origin or type(self.inner).__name__
+        if key is not None and error.name is None:
+            error.name = str(key_name(key))
+        return error
+
+    def list_info(self, prefix: str, detail: bool = False) -> Iterator[SecretInfo]:
+        pages = self._call("list", None, self.inner.list_info, prefix, detail)
+        end = object()
+        while (item := self._call("list", None, lambda: next(pages, end))) is not end:
+            yield cast("SecretInfo", item)
+
+    def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Secret | SecretStoreError]:
+        outcomes = self._call("get_many", None, self.inner.get_many, keys)
+        for key, outcome in outcomes.items():
+            if isinstance(outcome, SecretStoreError):
+                self._named(_bare(outcome), "get", key)
+        return outcomes
+
+    def own_key(self) -> KeyWrapper | None:
+        return self._call("open", None, self.inner.own_key)
+
+    def close(self) -> None:
+        self._call("close", None, self.inner.close)
+
+
+def _forwarded(operation: str) -> Callable[..., Any]:
+    def method(self: Edge, key: Key, *args: Any) -> Any:
+        return self._call(operation, key, getattr(self.inner, operation), key, *args)
+
+    return functools.update_wrapper(method, getattr(Layer, operation))
+
+
+for _operation in (*sorted(_WRITES), "get", "versions", "versions_after", "describe", "get_pending"):
+    setattr(Edge, _operation, _forwarded(_operation))
+
+
+def translated(exc: Exception, operation: str, table: _Translate) -> SecretStoreError:
+    """The error for a provider's exception, without traceback, context or the exception itself."""
+    if isinstance(exc, SecretStoreError):
+        return _bare(exc)
+    fault = ProviderFault(
+        type(exc).__qualname__, code=_code(exc), request_id=_request_id(exc), where=_where(exc)
+    )
+    error = table(exc, operation)
+    if error is None:
+        error = SecretStoreError(f"unexpected {fault.kind} from the provider's client")
+        error.performed = None if operation in _WRITES else False
+    error.request_id = error.request_id or fault.request_id
+    error = _bare(error)
+    error.__cause__ = fault
+    return error
+
+
+def _bare(error: SecretStoreError) -> SecretStoreError:
+    """Cut off the traceback and every exception that is not ours."""
+    cause = error.__cause__
+    error.__cause__ = cause if isinstance(cause, ProviderFault) else None
+    error.__context__ = None
+    if isinstance(error, PartialFailureError):
+        for part in error.errors.values():
+            _bare(part)
+    return error.with_traceback(None)
+
+
+def _where(exc: Exception) -> str | None:
+    last, at = None, exc.__traceback__
+    while at is not None:
+        path = PurePath(at.tb_frame.f_code.co_filename)
+        if any(part.startswith("strongroom") for part in path.parts[-2:]):
+            last = f"{path.parent.name}/{path.name}:{at.tb_lineno}"
+        at = at.tb_next
+    return last
+
+
+def _code(exc: Exception) -> str | None:
+    response = getattr(exc, "response", None)
+    error = response.get("Error") if isinstance(response, dict) else None
+    code = error.get("Code") if isinstance(error, dict) else None
+    code = code or getattr(exc, "sqlite_errorname", None)
+    return code if isinstance(code, str) and code.isidentifier() else None
+
+
+def _request_id(exc: Exception) -> str | None:
+    response = getattr(exc, "response", None)
+    metadata = response.get("ResponseMetadata") if isinstance(response, dict) else None
+    request_id = metadata.get("RequestId") if isinstance(metadata, dict) else None
+    plain = isinstance(request_id, str) and request_id.replace("-", "").isalnum() and len(request_id) <= 80
+    return request_id if plain else None

@@ -1,0 +1,120 @@
+"""Which backend a URL's scheme names; its package is imported on first use.
+
+The built-in schemes stand in a table of strings, so that finding one costs nothing and still works
+where a packer stripped the installed metadata. Others are found by the entry-point group
+``strongroom.backends``; they may not shadow a built-in scheme.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .backend import Backend, Settings
+from .errors import BackendNotInstalledError, InvalidRequestError
+from .layers.edge import edge, translated
+from .names import StoreURL
+
+if TYPE_CHECKING:
+    from .layers.edge import Edge
+
+ENTRY_POINTS = "strongroom.backends"
+
+# scheme: (home of the class, the extra that installs its SDK)
+_BUILT_IN = {
+    "aws-sm": ("strongroom_aws.secrets_manager:SecretsManager", "aws"),
+    "env": ("strongroom_local.env:EnvBackend", ""),
+    "file": ("strongroom_local.files:FileBackend", ""),
+    "local": ("strongroom_local.backend:LocalBackend", ""),
+    "memory": ("strongroom.memory:MemoryBackend", ""),
+    "vault": ("strongroom_vault.kv:VaultKV", "vault"),
+}
+
+
+def open_backend(url: str | StoreURL, settings: Settings | None = None) -> Edge:
+    """Open the backend a URL names, with its errors translated.
+
+    Raises:
+        InvalidRequestError: the URL or its scheme is wrong; the hint has the nearest scheme.
+        BackendNotInstalledError: the scheme's SDK is missing; the hint installs it.
+        SecretStoreError: as the backend says.
+    """
+    parsed = StoreURL.parse(url) if isinstance(url, str) else url
+    found = backend_class(parsed.scheme)
+    try:
+        return edge(found.from_url(parsed, settings or Settings()))
+    except Exception as exc:  # noqa: BLE001  (whatever an SDK raises)
+        error = translated(exc, "open", found.error_for)
+    error.backend = error.backend or parsed.scheme
+    raise error
+
+
+def backend_class(scheme: str) -> type[Backend]:
+    """The class behind a scheme, built-in ones first.
+
+    Raises:
+        InvalidRequestError: nobody provides the scheme, or what is registered is not a backend.
+        BackendNotInstalledError: its SDK is not installed.
+    """
+    if scheme in _BUILT_IN:
+        home, extra = _BUILT_IN[scheme]
+        return _checked(_load(home, extra), scheme)
+    for entry in _entry_points():
+        if entry.name == scheme:
+            return _checked(_load_entry(entry), scheme)
+    raise InvalidRequestError(f"unknown scheme {scheme!r}", hint=_nearest(scheme))
+
+
+def schemes() -> tuple[str, ...]:
+    """Every scheme that can be named: the built-in ones and those that other packages registered."""
+    return tuple(sorted({*_BUILT_IN, *(entry.name for entry in _entry_points())}))
+
+
+def _load(home: str, extra: str) -> Any:
+    module, _, name = home.partition(":")
+    missing = None
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as exc:
+        missing = exc.name
+    hint = f"install it with: pip install 'strongroom[{extra}]'" if extra else "reinstall strongroom"
+    raise BackendNotInstalledError(f"the module {missing!r} is not installed", hint=hint)
+
+
+def _load_entry(entry: Any) -> Any:
+    missing = None
+    try:
+        return entry.load()
+    except ImportError as exc:
+        missing = exc.name
+    raise BackendNotInstalledError(
+        f"{entry.value} cannot be imported: {missing!r} is missing", hint="reinstall the package"
+    )
+
+
+def _checked(found: Any, scheme: str) -> type[Backend]:
+    """A scheme's class must open by URL and translate its errors; both are known at start."""
+    lacks = [
+        name
+        for name in ("from_url", "error_for")
+        if getattr(getattr(found, name, None), "__func__", getattr(found, name, None))
+        in (None, Backend.from_url.__func__, Backend.error_for)  # type: ignore[attr-defined]
+    ]
+    if not isinstance(found, type) or not issubclass(found, Backend) or lacks:
+        what = f"it lacks {' and '.join(lacks)}" if lacks else "it is not a Backend"
+        raise InvalidRequestError(f"what is registered as {scheme!r} is no backend: {what}")
+    return found
+
+
+def _entry_points() -> list[Any]:
+    from importlib.metadata import entry_points
+
+    # A package that could take over "aws-sm" would receive every value written to it.
+    return [entry for entry in entry_points(group=ENTRY_POINTS) if entry.name not in _BUILT_IN]
+
+
+def _nearest(scheme: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(scheme, schemes(), n=1, cutoff=0.4)
+    return f"did you mean {near[0]!r}?" if near else f"known schemes: {', '.join(schemes())}"

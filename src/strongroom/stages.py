@@ -1,0 +1,394 @@
+"""Pending values, rollback, and operations on a secret and its companion, written once over ``Backend``.
+
+A pending value must not be what a native reader of the provider gets. Some providers label versions and
+hold it themselves (NATIVE_PENDING). On the others the newest version *is* the secret, so the value waits
+in a companion key::
+
+                 put                    promote                          next rotation
+    companion:   held(rotation, base)   -> done(rotation, version)       -> held(...)
+    secret:      base                   -> new version, if base is still current
+
+The order of the writes is model-checked (``tests/models``): the secret first, under compare-and-set on the
+base; then ``done``, under the companion's own version; then the held version is destroyed. A companion
+lives as long as its secret, so that nobody can mistake a finished rotation for one never begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, final
+
+from .backend import ABSENT, ANY_CAS, Backend, Capability, Secret, SecretVersion, Stage
+from .errors import (
+    IntegrityError,
+    InvalidRequestError,
+    SecretConflictError,
+    SecretNotFoundError,
+    SecretStoreError,
+    UnavailableError,
+)
+from .names import Companion, Name
+from .value import SecretValue, take
+
+T = TypeVar("T")
+FRAME_BYTES = 1024
+"""What a companion's frame may add to a value: a backend that needs companions keeps so much free."""
+
+
+class _Run(Protocol):
+    """How the store runs an operation: audited, once."""
+
+    def __call__(self, operation: str, call: Callable[[], T]) -> T: ...
+
+
+def supports_pending(capabilities: Capability) -> bool:
+    """Whether pending values can be held, natively or in a companion."""
+    companion = Capability.VERSIONS | Capability.PUT
+    return Capability.NATIVE_PENDING in capabilities or (
+        companion in capabilities and bool(capabilities & ANY_CAS)
+    )
+
+
+def _directly(operation: str,  # noqa: ARG001
+ call: Callable[[], T]) -> T:
+    return call()
+
+
+@final
+class Pending:
+    """One rotation's pending value of one secret. Made by ``SecretStore.pending``.
+
+    Every method may be repeated: after a crash or a lost answer the same call finishes what was begun.
+
+    Attributes:
+        rotation_id: the UUID in canonical form.
+    """
+
+    __slots__ = ("_backend", "_name", "_native", "_own_version", "_run", "rotation_id")
+
+    def __init__(self, backend: Backend, name: Name, rotation_id: str, run: _Run = _directly):
+        self._backend = backend.writer
+        self._own_version = backend.own_version
+        self._name = name
+        self._run = run
+        self.rotation_id = check_rotation_id(rotation_id)
+        self._native = Capability.NATIVE_PENDING in self._backend.capabilities
+
+    def put(
+        self, value: str | bytes | Mapping[str, Any] | SecretValue, *, base_version: str
+    ) -> SecretVersion:
+        """Hold ``value``, to follow ``base_version``. The same rotation id and value is one write.
+
+        Raises:
+            SecretNotFoundError: there is no current version to follow.
+            SecretConflictError: another rotation or value is held, this rotation is done, or
+                ``base_version`` is not current.
+            InvalidRequestError: not a value, or over the limit.
+        """
+        taken, value = take(value), b""
+        if isinstance(taken, InvalidRequestError):
+            raise taken
+        check_size(self._backend, self._name, taken)
+        return self._run("pending.put", lambda: self._put(taken, base_version))
+
+    def get(self) -> Secret:
+        """The value held under this rotation id.
+
+        Raises:
+            SecretNotFoundError: nothing is held under it.
+        """
+        return self._run("pending.get", self._get)
+
+    def promote(self) -> SecretVersion:
+        """Make the pending value current if its base still is; a repeat returns the same version.
+
+        Raises:
+            SecretConflictError: superseded, since another version became current.
+            SecretNotFoundError: nothing is held under this rotation id.
+            UnavailableError: with ``performed=None`` if an answer was lost; call again.
+        """
+        return self._run("pending.promote", self._promote)
+
+    def discard(self) -> None:
+        """Drop the pending value; nothing held is not an error.
+
+        In a companion: if its base is still current, current's value is written once more.
+
+        Raises:
+            SecretConflictError: it was promoted.
+        """
+        self._run("pending.discard", self._discard)
+
+    def _put(self, value: SecretValue, base_version: str) -> SecretVersion:
+        base = self._own_version(base_version)
+        if self._native:
+            return self._backend.put_pending(self._name, self.rotation_id, value, base)
+        found = _companion(self._backend, self._name)
+        if found and found.frame.rotation_id == self.rotation_id:
+            return self._held_again(found, value)
+        if found and found.frame.held:
+            raise _held_by(found.frame.rotation_id)
+        if self._backend.get(self._name, Stage.CURRENT).version != base:
+            raise SecretConflictError("base_version is not the current version")
+        return self._hold(_Frame(self.rotation_id, True, base).with_value(value), found, value)
+
+    def _get(self) -> Secret:
+        if self._native:
+            return self._backend.get_pending(self._name, self.rotation_id)
+        return self._held().as_secret(self._name)
+
+    def _promote(self) -> SecretVersion:
+        if self._native:
+            return self._backend.promote_pending(self._name, self.rotation_id)
+        found = _companion(self._backend, self._name)
+        if found and found.frame.done_as(self.rotation_id):
+            self._retire(found.frame.was)
+            return SecretVersion(found.frame.version or "")
+        held = self._held(found)
+        version = self._promoted(held) or self._make_current(held)
+        self._finish(held, version.id)
+        return version
+
+    def _discard(self) -> None:
+        if self._native:
+            return self._backend.discard_pending(self._name, self.rotation_id)
+        found = _companion(self._backend, self._name)
+        if not found or found.frame.rotation_id != self.rotation_id:
+            return None
+        if found.frame.held:
+            self._fence(found)
+        promoted = found.frame.version if not found.frame.held else self._promoted(found)
+        if promoted:
+            raise SecretConflictError("it was promoted already", hint="use rollback")
+        return self._finish(found, None) if found.frame.held else self._retire(found.frame.was)
+
+    def _fence(self, held: _Found) -> None:
+        """A paused or late promote lands while the base is current, whatever the companion says by then."""
+        current = self._backend.get(self._name, Stage.CURRENT)
+        if current.version == held.frame.base:
+            with contextlib.suppress(SecretConflictError):  # somebody else moved the base: as good
+                self._backend.put(self._name, current.value, current.version, current.record)
+
+    def _held(self, found: _Found | None = None) -> _Found:
+        found = found or _companion(self._backend, self._name)
+        if not found or not found.frame.held or found.frame.rotation_id != self.rotation_id:
+            raise SecretNotFoundError("nothing is pending under this rotation id")
+        return found
+
+    def _held_again(self, found: _Found, value: SecretValue) -> SecretVersion:
+        if not found.frame.held:
+            raise SecretConflictError("this rotation is done", hint="begin a new one")
+        if found.value != value:
+            raise SecretConflictError("another value is pending under this rotation id")
+        return SecretVersion(found.version, stages=frozenset({Stage.PENDING}))
+
+    def _hold(self, framed: SecretValue, found: _Found | None, value: SecretValue) -> SecretVersion:
+        """Eight may race to hold: the companion's compare-and-set lets one in; the others look who it was."""
+        error: SecretStoreError
+        try:
+            version = self._backend.put(Companion(self._name), framed, found.version if found else ABSENT)
+            return SecretVersion(version.id, version.created_at, frozenset({Stage.PENDING}))
+        except (SecretConflictError, UnavailableError) as exc:
+            error = exc
+        now = _companion(self._backend, self._name)
+        if now and now.frame.rotation_id == self.rotation_id:
+            return self._held_again(now, value)
+        if now and now.frame.held:
+            raise _held_by(now.frame.rotation_id)
+        raise error
+
+    def _make_current(self, held: _Found) -> SecretVersion:
+        error: SecretStoreError
+        try:
+            return self._backend.put(self._name, held.value, held.frame.base)
+        except (SecretConflictError, UnavailableError) as exc:
+            error = exc
+        # Our own lost write, or a second worker's, may be what made the base stale: look before judging.
+        version = self._promoted(held)
+        if version:
+            return version
+        if isinstance(error, SecretConflictError):
+            raise _superseded()
+        raise error
+
+    def _promoted(self, held: _Found) -> SecretVersion | None:
+        """The version right after the base, if it holds the pending value: superseded since or not."""
+        try:
+            after = self._backend.versions_after(self._name, held.frame.base or "")
+            value = self._backend.get(self._name, after[0].id).value if after else None
+        except SecretNotFoundError:
+            return None  # pruned or destroyed since: what cannot be shown to be ours is not promoted
+        return after[0] if value == held.value else None
+
+    def _finish(self, held: _Found, version: str | None) -> None:
+        frame = _Frame(self.rotation_id, False, version=version, was=held.version)
+        error = None
+        try:
+            self._backend.put(Companion(self._name), frame.with_value(_NOTHING), held.version)
+        except SecretConflictError as exc:
+            error = exc
+        if error and not self._finished(version):
+            raise error
+        self._retire(held.version)
+
+    def _retire(self, held: str | None) -> None:
+        """Whoever wrote ``done`` may have stopped before this, so each repeat does it again."""
+        if held:
+            self._backend.retire(Companion(self._name), held)
+
+    def _finished(self, version: str | None) -> bool:
+        """Whoever finds its own id done has nothing left to do; so has one whose successor already began."""
+        now = _companion(self._backend, self._name)
+        mine = now is not None and now.frame.rotation_id == self.rotation_id
+        return not mine or (now is not None and not now.frame.held and now.frame.version == version)
+
+
+def check_size(backend: Backend, name: Name, value: SecretValue) -> None:
+    """Refuse a value over the backend's limit, before any request is sent.
+
+    Raises:
+        InvalidRequestError: naming the limit. A value is never split or cut.
+    """
+    limit = backend.limit(name)
+    if limit is not None and (size := backend.size(value)) > limit:
+        raise InvalidRequestError(f"the value takes {size} bytes, over the limit of {limit}", name=str(name))
+
+
+def delete(backend: Backend, name: Name) -> None:
+    """Bin the secret, then its companion; a repeat finishes the pair."""
+    _both(backend.delete, *_pair(backend, name))
+
+
+def restore(backend: Backend, name: Name) -> None:
+    """Bring the secret back, then its companion."""
+    _both(backend.restore, *_pair(backend, name))
+
+
+def purge(backend: Backend, name: Name) -> None:
+    """Purge the companion first: a purged secret must leave no pending value behind."""
+    _both(backend.purge, *reversed(_pair(backend, name)))
+
+
+def rollback(backend: Backend, name: Name, if_version: str) -> SecretVersion:
+    """Write the previous value as a NEW version, if ``if_version`` is current.
+
+    Moving stages back instead loses against late and retried moves; without ``if_version`` two
+    operators toggle.
+
+    Raises:
+        SecretConflictError: ``if_version`` is not current.
+        SecretNotFoundError: there is no previous value, or it was revoked.
+    """
+    if backend.get(name, Stage.CURRENT).version != if_version:
+        raise SecretConflictError("if_version is not the current version")
+    previous = backend.get(name, Stage.PREVIOUS)
+    return backend.put(name, previous.value, if_version, previous.record)
+
+
+def check_rotation_id(rotation_id: str) -> str:
+    """Check that a rotation id is a UUID, and return it in its canonical form.
+
+    Raises:
+        InvalidRequestError: it is not; a guessable or reused id could meet another rotation's value.
+    """
+    try:
+        return str(uuid.UUID(rotation_id))
+    except (ValueError, AttributeError, TypeError):
+        pass
+    raise InvalidRequestError("a rotation id is a UUID", hint="use str(uuid.uuid4())")
+
+
+_NOTHING = SecretValue("")
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What stands before the value in a companion: one line of JSON, so that a person can read it."""
+
+    rotation_id: str
+    held: bool
+    base: str | None = None
+    version: str | None = None
+    was: str | None = None  # of a done frame: the companion's own version that held the value
+
+    def done_as(self, rotation_id: str) -> bool:
+        return not self.held and self.rotation_id == rotation_id and self.version is not None
+
+    def with_value(self, value: SecretValue) -> SecretValue:
+        facts = {"rotation": self.rotation_id, "base": self.base, "version": self.version, "was": self.was}
+        line = {"strongroom": "held" if self.held else "done", "kind": value.kind, **facts}
+        return SecretValue(json.dumps(line).encode() + b"\n" + value.reveal(), value.kind)
+
+    @classmethod
+    def split(cls, framed: SecretValue) -> tuple[_Frame, SecretValue]:
+        line, _, rest = framed.reveal().partition(b"\n")
+        try:
+            facts = json.loads(line)
+            held = facts["strongroom"] == "held"
+            frame = cls(facts["rotation"], held, facts["base"], facts["version"], facts["was"])
+            return frame, SecretValue(rest, facts["kind"])
+        except (ValueError, KeyError, TypeError, InvalidRequestError):  # their text quotes the value
+            line = rest = b""
+        raise IntegrityError("the companion holds no pending value", hint="damaged, or another tool's")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A companion as it was read."""
+
+    frame: _Frame
+    value: SecretValue
+    version: str
+    secret: Secret
+
+    def as_secret(self, name: Name) -> Secret:
+        read = self.secret
+        return Secret(
+            str(name),
+            self.value,
+            read.version,
+            Stage.PENDING,
+            read.origin,
+            read.created_at,
+            read.confirmed_at,
+        )
+
+
+def _companion(backend: Backend, name: Name) -> _Found | None:
+    try:
+        secret = backend.get(Companion(name), Stage.CURRENT)
+    except SecretNotFoundError:
+        return None
+    frame, value = _Frame.split(secret.value)
+    return _Found(frame, value, secret.version, secret)
+
+
+def _held_by(rotation_id: str) -> SecretConflictError:
+    return SecretConflictError("another pending value is held", hint=f"rotation {rotation_id} holds it")
+
+
+def _superseded() -> SecretConflictError:
+    return SecretConflictError("superseded: another version became current", hint="rotate anew")
+
+
+def _pair(backend: Backend, name: Name) -> tuple[Name | Companion, ...]:
+    native = Capability.NATIVE_PENDING in backend.capabilities
+    return (name,) if native or not supports_pending(backend.capabilities) else (name, Companion(name))
+
+
+def _both(act: object, *keys: Name | Companion) -> None:
+    """Not found only if neither existed: a repeat after a crash finds one of them gone already."""
+    missing: SecretNotFoundError | None = None
+    acted = False
+    for key in keys:
+        try:
+            act(key)  # type: ignore[operator]
+            acted = True
+        except SecretNotFoundError as exc:
+            missing = exc if isinstance(key, Name) else missing or exc
+    if missing and not acted:
+        raise missing

@@ -1,0 +1,53 @@
+"""``backend list`` and ``backend test``."""
+
+from __future__ import annotations
+
+import click
+
+from .options import Options, common, pass_options
+from .output import print_json, print_table
+
+
+@click.group(short_help="what is installed; test a backend")
+def backend() -> None:
+    """What is installed, and whether a backend keeps its promises."""
+
+
+@backend.command("list", short_help="schemes, capabilities, what to install")
+@common
+@pass_options
+def list_backends(options: Options) -> None:
+    """Print the URL schemes that can be used here, what each can do, and what is still to be installed."""
+    from .table import rows
+
+    found = rows()
+    if options.json:
+        documents = [
+            {"scheme": row.scheme, "installed": not row.problem, "hint": row.problem or None}
+            | {"capabilities": [name.lower() for name in row.capabilities.names]}
+            for row in found
+        ]
+        print_json({"backends": documents})
+        return
+    print_table(
+        ("scheme", "capabilities"),
+        [
+            (row.scheme, row.problem or " ".join(row.capabilities.names).lower() or "read only")
+            for row in found
+        ],
+    )
+
+
+@backend.command("test", short_help="run the conformance suite on a URL")
+@click.argument("url")
+@common
+@click.pass_context
+def test_backend(ctx: click.Context, url: str) -> None:
+    """Run the conformance suite on the store at URL.
+
+    It writes, deletes and purges secrets of its own there: give it a place where nothing else lives. It needs
+    pytest.
+    """
+    from strongroom.testing import plugin
+
+    ctx.exit(plugin.run(url))

@@ -1,0 +1,128 @@
+"""``check``: do the configured stores open and answer, what can they do, and how old are their secrets?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from strongroom.backend import Capability
+from strongroom.errors import SecretNotFoundError, SecretStoreError
+
+from .failure import ACTION_NEEDED, one_line
+from .options import Options, common, opened, pass_options
+from .output import day, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from strongroom.store import SecretStore
+
+
+@dataclass(slots=True)
+class Finding:
+    """What `check` learned of one store.
+
+    Attributes:
+        store: its alias, or the URL that was given.
+        origin: where it says it is.
+        capabilities: names of its flags.
+        names: how many secrets there are; None where the store cannot list.
+        oldest: when the secret that was longest not written was written.
+        problem: what keeps it from working, with what to do; empty if nothing does.
+    """
+
+    store: str
+    origin: str = ""
+    capabilities: tuple[str, ...] = ()
+    names: int | None = None
+    oldest: datetime | None = None
+    old: list[str] = field(default_factory=list)
+    problem: str = ""
+
+    @property
+    def needs_action(self) -> bool:
+        """Whether somebody must do something."""
+        return bool(self.problem or self.old)
+
+
+@click.command(short_help="test configuration, access, capabilities, ages; reveals nothing")
+@click.option("--max-age", type=click.IntRange(min=1), metavar="DAYS", help="Older secrets need action.")
+@common
+@click.pass_context
+@pass_options
+def check(options: Options, ctx: click.Context, max_age: int | None) -> None:
+    """Open every store of the configuration, or the one that --store names, and say how it is.
+
+    Names are listed, the dates of all secrets are asked for, and one value is read to prove that it decrypts;
+    no value is shown. Exit code 10 says that something needs action.
+    """
+    findings = [examine(options, target, max_age) for target in _targets(options)]
+    if options.json:
+        documents = [{**asdict(finding), "needs_action": finding.needs_action} for finding in findings]
+        print_json({"stores": documents, "audit": None})
+    elif not options.quiet or any(finding.needs_action for finding in findings):
+        _print(findings)
+    ctx.exit(ACTION_NEEDED if any(finding.needs_action for finding in findings) else 0)
+
+
+def _targets(options: Options) -> list[str]:
+    if options.store:
+        return [options.store]
+    from strongroom.config import Config
+
+    return list(Config.load(options.config).stores)
+
+
+def examine(options: Options, target: str, max_age: int | None) -> Finding:
+    """Try one store; whatever is wrong stands in the finding."""
+    finding = Finding(target)
+    try:
+        with opened(options, target) as store:
+            finding.origin, finding.capabilities = store.origin, store.capabilities.names
+            _look(store, finding, max_age)
+    except SecretStoreError as error:
+        finding.problem = one_line(str(error))
+    return finding
+
+
+def _look(store: SecretStore, finding: Finding, max_age: int | None) -> None:
+    if Capability.LIST not in store.capabilities:
+        return
+    names = list(store.list_names())
+    finding.names = len(names)
+    if names:
+        store.get(names[0])
+    for name in progress(names if Capability.DESCRIBE in store.capabilities else [], "checking"):
+        written = _written(store, name)
+        finding.oldest = min(filter(None, (finding.oldest, written)), default=None)
+        if max_age and written and (datetime.now(UTC) - written).days >= max_age:
+            finding.old.append(name)
+
+
+def _written(store: SecretStore, name: str) -> datetime | None:
+    try:
+        newest = store.describe(name).newest
+    except SecretNotFoundError:  # deleted since it was listed
+        return None
+    return newest.created_at if newest else None
+
+
+def _print(findings: list[Finding]) -> None:
+    rows = [
+        (
+            finding.store,
+            "action needed" if finding.needs_action else "ok",
+            "-" if finding.names is None else str(finding.names),
+            day(finding.oldest) or "-",
+            " ".join(finding.capabilities).lower() or "-",
+        )
+        for finding in findings
+    ]
+    print_table(("store", "state", "names", "oldest", "capabilities"), rows)
+    for finding in findings:
+        if finding.problem:
+            click.echo(f"{finding.store}: {finding.problem}")
+        for name in finding.old:
+            click.echo(one_line(f"{finding.store}: {name} is older than --max-age"))
+    click.echo("audit: no journal is configured; only the program's own hooks run")

@@ -1,0 +1,122 @@
+"""How a failure is told: one line (what, why, what to do), an exit code, and never a value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Final
+
+import click
+
+from strongroom.errors import (
+    BackendNotInstalledError,
+    IntegrityError,
+    InvalidRequestError,
+    PartialFailureError,
+    PermissionDeniedError,
+    ProviderFault,
+    SecretConflictError,
+    SecretNotFoundError,
+    SecretStoreError,
+    UnavailableError,
+    UnsupportedOperationError,
+)
+
+BUG: Final = 1
+USAGE: Final = 2
+ACTION_NEEDED: Final = 10
+INTERRUPTED: Final = 130
+
+EXIT_CODES: Final[dict[type[BaseException], int]] = {
+    click.UsageError: USAGE,
+    InvalidRequestError: USAGE,
+    UnsupportedOperationError: USAGE,
+    BackendNotInstalledError: USAGE,
+    SecretNotFoundError: 3,
+    PermissionDeniedError: 4,
+    SecretConflictError: 5,
+    UnavailableError: 6,
+    IntegrityError: 7,
+    PartialFailureError: 8,
+    click.Abort: INTERRUPTED,
+    KeyboardInterrupt: INTERRUPTED,
+}
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code for an error, by its nearest class in the table; anything else is a bug of ours."""
+    return next((EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES), BUG)
+
+
+def tell(error: BaseException, *, as_json: bool, debug: bool) -> None:
+    """Print the error on stderr."""
+    chain = list(_chain(error)) if debug else []
+    if as_json:
+        document = {**describe(error), "exit": exit_code(error), **({"debug": chain} if debug else {})}
+        click.echo(json.dumps(document), err=True)
+    else:
+        for line in (f"strongroom: {_line(error)}", *_failed_items(error), *chain):
+            click.echo(one_line(line), err=True)
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """What may be said of an error, for JSON."""
+    document: dict[str, Any] = {"error": type(error).__name__, "message": _message(error)}
+    if isinstance(error, SecretStoreError):
+        facts = ("hint", "operation", "name", "backend", "retryable", "performed", "request_id")
+        document |= {fact: getattr(error, fact) for fact in facts}
+    if isinstance(error, PartialFailureError):
+        document["results"] = sorted(error.results)
+        document["errors"] = {name: describe(inner) for name, inner in error.errors.items()}
+    return document
+
+
+def one_line(text: str) -> str:
+    """Text without line ends or control characters, which could drive a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _line(error: BaseException) -> str:
+    return str(error) if isinstance(error, SecretStoreError) else _message(error)
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, SecretStoreError):
+        return error.message
+    if isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx else "strongroom"
+        return f"{error.format_message()} (see '{command} --help')"
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return "interrupted"
+    # Not its message: an exception nobody foresaw may quote what it choked on.
+    where = "".join(list(_frames(error.__traceback__))[-1:])
+    return (
+        f"unexpected {type(error).__name__} {where}".rstrip()
+        + " (this is a bug; --debug prints the way to it)"
+    )
+
+
+def _failed_items(error: BaseException) -> Iterator[str]:
+    if isinstance(error, PartialFailureError):
+        yield from (f"  {name}: {inner.message}" for name, inner in error.errors.items())
+
+
+def _chain(error: BaseException) -> Iterator[str]:
+    seen: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in seen:
+        seen.append(link)
+        # Only what we wrote ourselves is known to hold no value.
+        said = f": {link}" if isinstance(link, (SecretStoreError, ProviderFault)) else ""
+        yield f"  {'caused by' if len(seen) > 1 else 'error'}: {type(link).__name__}{said}"
+        yield from (f"    {frame}" for frame in _frames(link.__traceback__))
+        link = link.__cause__ or link.__context__
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[str]:
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        place = "/".join(code.co_filename.rsplit("/", 2)[-2:])
+        yield f"at {place}:{traceback.tb_lineno} in {code.co_name}"
+        traceback = traceback.tb_next

@@ -1,0 +1,94 @@
+"""The options that mean the same in every command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from strongroom.store import SecretStore
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Options:
+    """What was said before or after the command's name; either place will do.
+
+    Attributes:
+        store: alias from the configuration or a URL; None is the configuration's default.
+        config: path of the configuration file; None lets it be looked up.
+        json: print JSON, one document on stdout, errors as one line of JSON on stderr.
+        quiet: print only what was asked for.
+        debug: add the chain of causes to an error.
+        yes: do not ask.
+        dry_run: say what would happen and change nothing.
+    """
+
+    store: str | None = None
+    config: str | None = None
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+    yes: bool = False
+    dry_run: bool = False
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    options = ctx.ensure_object(Options)
+    if value:
+        setattr(options, param.name or "", value)
+
+
+def _flag(name: str, text: str, *short: str) -> Callable[[Decorated], Decorated]:
+    return click.option(*short, name, is_flag=True, expose_value=False, callback=_remember, help=text)
+
+
+_STORE: Final = click.option(
+    "--store",
+    metavar="ALIAS|URL",
+    expose_value=False,
+    callback=_remember,
+    help="Which store; else the default.",
+)
+_CONFIG: Final = click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(),
+    expose_value=False,
+    callback=_remember,
+    help="Configuration; else $STRONGROOM_CONFIG, then ./strongroom.toml.",
+)
+_JSON: Final = _flag("--json", "Print JSON; errors too, on stderr.")
+_QUIET: Final = _flag("--quiet", "Print only what was asked for.", "-q")
+_DEBUG: Final = _flag("--debug", "Print the causes of an error; never a value.")
+_YES: Final = _flag("--yes", "Do not ask.", "-y")
+_DRY_RUN: Final = _flag("--dry-run", "Say what would happen; change nothing.")
+
+
+def common(command: Decorated) -> Decorated:
+    """Give a command the options that every command has."""
+    for option in (_DEBUG, _QUIET, _JSON, _CONFIG, _STORE):
+        command = option(command)
+    return command
+
+
+def changing(command: Decorated) -> Decorated:
+    """Give a command that changes something `--yes` and `--dry-run` as well."""
+    return common(_YES(_DRY_RUN(command)))
+
+
+pass_options = click.make_pass_decorator(Options, ensure=True)
+
+
+@contextmanager
+def opened(options: Options, target: str | None = None) -> Iterator[SecretStore]:
+    """The store the options name, or `target`; closed at the end."""
+    from strongroom.config import open as open_store
+
+    with open_store(target or options.store, config=options.config) as store:
+        yield store

@@ -47,6 +47,8 @@ def apply(world: World, _actor: str, call: Call) -> tuple[World, Hashable]:
         return world, world.labels
     if call.name == "read":
         return world, dict(world.texts).get(call.args[0], Refused("missing"))
+    if call.name == "value":
+        return world, _value(world, *call.args)
     return _put(world, *call.args) if call.name == "put" else _move(world, *call.args)
 
 
@@ -61,6 +63,13 @@ def _put(world: World, token: str, text: str, stages: tuple[str, ...]) -> tuple[
     for stage in stages:
         world = _label(world, stage, token, "put")
     return world, stages_of(world, token)
+
+
+def _value(world: World, version: str | None, stage: str) -> Hashable:
+    """GetSecretValue: a version by its id, or the one that bears the label."""
+    version = version or dict(world.labels).get(stage, "")
+    text = dict(world.texts).get(version)
+    return Refused("missing") if text is None else (version, text, stages_of(world, version))
 
 
 def stages_of(world: World, version: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import stat
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NoReturn, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, final
 
 from strongroom.errors import (
     IntegrityError,
@@ -30,6 +30,10 @@ from strongroom.errors import (
 from strongroom.keys import DATA_KEY_LENGTH, LocalKey, WrapCounter
 
 from .wrapcount import FileWrapCounter
+
+if TYPE_CHECKING:
+    from strongroom.backend import Settings
+    from strongroom.names import StoreURL
 
 MAX_KEYSET_LENGTH: Final = 65_536
 """Bytes of a keyset read at most; one key takes about 250."""
@@ -249,3 +253,10 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_key(url: StoreURL, settings: Settings) -> LocalKey:  # noqa: ARG001  (every key scheme opens so)
+    """The KEK of a ``local-key:///path/to/keyset.json`` URL; raises as `KeysetFile.load` does."""
+    if url.host or not url.path.startswith("/"):
+        raise InvalidRequestError("a local-key URL names an absolute path", hint="local-key:///path/keyset.json")
+    return KeysetFile(url.allow().path).load()

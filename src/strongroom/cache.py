@@ -134,6 +134,11 @@ class Cache:
         self._generations: dict[Name, int] = {}
         self._lock = threading.Lock()
 
+    def is_warm(self, name: Name) -> bool:
+        """Whether ``get`` would answer without waiting for the provider."""
+        entry = self._entries.get(name)
+        return entry is not None and self._age(entry) < self._policy.fresh
+
     def get(self, name: Name) -> Secret:
         """The current version, from the cache where that may be.
 

@@ -16,6 +16,7 @@ from .layers.edge import edge, translated
 from .names import StoreURL
 
 if TYPE_CHECKING:
+    from .keys import KeyWrapper
     from .layers.edge import Edge
 
 ENTRY_POINTS = "strongroom.backends"
@@ -29,6 +30,9 @@ _BUILT_IN = {
     "memory": ("strongroom.memory:MemoryBackend", ""),
     "vault": ("strongroom_vault.kv:VaultKV", "vault"),
 }
+
+
+_KEYS = {"local-key": ("strongroom_local.keyset:open_key", "")}
 
 
 def open_backend(url: str | StoreURL, settings: Settings | None = None) -> Edge:
@@ -47,6 +51,22 @@ def open_backend(url: str | StoreURL, settings: Settings | None = None) -> Edge:
         error = translated(exc, "open", found.error_for)
     error.backend = error.backend or parsed.scheme
     raise error
+
+
+def open_key(url: str | StoreURL, settings: Settings | None = None) -> KeyWrapper:
+    """Open the key encryption key a URL names, such as ``local-key:///etc/strongroom/keyset.json``.
+
+    Raises:
+        InvalidRequestError: the URL or its scheme is wrong, or the key's file is missing or too open.
+        IntegrityError: the keyset is damaged.
+        BackendNotInstalledError: the scheme's SDK is missing; the hint installs it.
+    """
+    parsed = StoreURL.parse(url) if isinstance(url, str) else url
+    if parsed.scheme not in _KEYS:
+        raise InvalidRequestError(f"unknown key scheme {parsed.scheme!r}", hint=f"known: {', '.join(_KEYS)}")
+    home, extra = _KEYS[parsed.scheme]
+    opened: KeyWrapper = _load(home, extra)(parsed, settings or Settings())
+    return opened
 
 
 def backend_class(scheme: str) -> type[Backend]:

@@ -119,6 +119,10 @@ class SecretStore:
         read = lambda: self._named(self._backend.get(key, wanted), key)  # noqa: E731
         return self._run("get", key, read, version=version, stage=shown)
 
+    def is_warm(self, name: str) -> bool:
+        """Whether ``get(name)`` would be answered from the cache, without I/O."""
+        return bool(self._cache and self._cache.is_warm(self._key(name, "get")))
+
     def get_many(self, names: Iterable[str]) -> dict[str, Secret]:
         """Read many current versions, in one request where the provider can.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from strongroom.names import Key
 
 _HEADER_BYTES = 512
-"""Room for the header's fixed part, its context (domain, name, write id, kind) and the frames' own headers."""
+"""Room for the header's fixed part and its context (domain, name, write id, kind)."""
 _KEY_BYTES = 1024
 _FRAME_SHARE = 1 << 14  # one frame header of 32 bytes a MiB, rounded up generously
 
@@ -57,7 +57,7 @@ class Encrypted(Layer):
             )
 
     @property
-    def domain(self) -> str:
+    def domain(self) -> str:  # type: ignore[override]
         return self._domain
 
     @property

@@ -1,0 +1,166 @@
+"""AsyncSecretStore: the same store for asyncio.
+
+A read that the cache can answer is answered without leaving the event loop's thread. Everything else
+runs in a worker thread with the caller's context variables. Cancelling a call stops the waiting, not the
+work: a write that was begun completes and is audited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeVar, final
+
+from .backend import Absent, Capability, Secret, SecretInfo, SecretVersion, Stage
+from .errors import InvalidRequestError
+from .value import SecretValue, take
+
+if TYPE_CHECKING:
+    from .stages import Pending
+    from .store import SecretStore
+
+T = TypeVar("T")
+_END = object()
+
+
+async def _in_thread(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Run a call in a worker thread; once begun it completes, whoever stops waiting."""
+    return await asyncio.shield(asyncio.to_thread(call, *args, **kwargs))
+
+
+@final
+class AsyncSecretStore:
+    """Wraps a ``SecretStore``; each method means what the store's method of that name means."""
+
+    def __init__(self, store: SecretStore):
+        self._store = store
+
+    @property
+    def capabilities(self) -> Capability:
+        """As ``SecretStore.capabilities``."""
+        return self._store.capabilities
+
+    @property
+    def origin(self) -> str:
+        """As ``SecretStore.origin``."""
+        return self._store.origin
+
+    @property
+    def alias(self) -> str:
+        """As ``SecretStore.alias``."""
+        return self._store.alias
+
+    def is_warm(self, name: str) -> bool:
+        """As ``SecretStore.is_warm``."""
+        return self._store.is_warm(name)
+
+    async def get(self, name: str, *, version: str | None = None, stage: Stage = Stage.CURRENT) -> Secret:
+        """As ``SecretStore.get``; a warm read does not leave this thread."""
+        if version is None and stage is Stage.CURRENT and self._store.is_warm(name):
+            return self._store.get(name)
+        return await _in_thread(self._store.get, name, version=version, stage=stage)
+
+    async def get_many(self, names: Iterable[str]) -> dict[str, Secret]:
+        """As ``SecretStore.get_many``."""
+        return await _in_thread(self._store.get_many, list(names))
+
+    async def put(
+        self,
+        name: str,
+        value: str | bytes | Mapping[str, Any] | SecretValue,
+        *,
+        if_version: str | Absent | None = None,
+    ) -> SecretVersion:
+        """As ``SecretStore.put``."""
+        taken, value = take(value), b""  # this frame would stand in the traceback of whatever fails
+        if isinstance(taken, InvalidRequestError):
+            raise taken
+        return await _in_thread(self._store.put, name, taken, if_version=if_version)
+
+    async def list_names(self, prefix: str = "") -> AsyncIterator[str]:
+        """As ``SecretStore.list_names``, one page at a time."""
+        context = contextvars.copy_context()
+        names: Iterator[str] = self._store.list_names(prefix)
+        while (name := await _in_thread(context.run, next, names, _END)) is not _END:
+            yield str(name)
+
+    async def versions(self, name: str) -> list[SecretVersion]:
+        """As ``SecretStore.versions``."""
+        return await _in_thread(self._store.versions, name)
+
+    async def describe(self, name: str) -> SecretInfo:
+        """As ``SecretStore.describe``."""
+        return await _in_thread(self._store.describe, name)
+
+    async def set_tags(self, name: str, tags: Mapping[str, str | None]) -> None:
+        """As ``SecretStore.set_tags``."""
+        await _in_thread(self._store.set_tags, name, tags)
+
+    async def delete(self, name: str) -> None:
+        """As ``SecretStore.delete``."""
+        await _in_thread(self._store.delete, name)
+
+    async def restore(self, name: str) -> None:
+        """As ``SecretStore.restore``."""
+        await _in_thread(self._store.restore, name)
+
+    async def purge(self, name: str) -> None:
+        """As ``SecretStore.purge``."""
+        await _in_thread(self._store.purge, name)
+
+    async def rollback(self, name: str, *, if_version: str) -> SecretVersion:
+        """As ``SecretStore.rollback``."""
+        return await _in_thread(self._store.rollback, name, if_version=if_version)
+
+    async def refresh(self, name: str, *, rejected: str) -> Secret:
+        """As ``SecretStore.refresh``."""
+        return await _in_thread(self._store.refresh, name, rejected=rejected)
+
+    def pending(self, name: str, rotation_id: str) -> AsyncPending:
+        """As ``SecretStore.pending``; no I/O until one of its methods is awaited."""
+        return AsyncPending(self._store.pending(name, rotation_id))
+
+    async def close(self) -> None:
+        """As ``SecretStore.close``."""
+        await _in_thread(self._store.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+
+@final
+class AsyncPending:
+    """As ``Pending``."""
+
+    def __init__(self, pending: Pending):
+        self._pending = pending
+
+    @property
+    def rotation_id(self) -> str:
+        """The UUID in canonical form."""
+        return self._pending.rotation_id
+
+    async def put(
+        self, value: str | bytes | Mapping[str, Any] | SecretValue, *, base_version: str
+    ) -> SecretVersion:
+        """As ``Pending.put``."""
+        taken, value = take(value), b""
+        if isinstance(taken, InvalidRequestError):
+            raise taken
+        return await _in_thread(self._pending.put, taken, base_version=base_version)
+
+    async def get(self) -> Secret:
+        """As ``Pending.get``."""
+        return await _in_thread(self._pending.get)
+
+    async def promote(self) -> SecretVersion:
+        """As ``Pending.promote``."""
+        return await _in_thread(self._pending.promote)
+
+    async def discard(self) -> None:
+        """As ``Pending.discard``."""
+        await _in_thread(self._pending.discard)

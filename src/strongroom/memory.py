@@ -97,6 +97,11 @@ class MemoryBackend(Backend):
         fresh = cls(clock=settings.clock, origin=f"memory:{name}")
         return cls._shared.setdefault(name, fresh)  # type: ignore[return-value]
 
+    @staticmethod
+    def error_for(exc: Exception, operation: str) -> SecretStoreError | None:  # noqa: ARG004
+        """None: there is no SDK here."""
+        return None
+
     def get(self, key: Key, version: str | Stage) -> Secret:
         with self._lock:
             found = self._find(self._entry(key), version)

@@ -1,0 +1,39 @@
+"""A clock that moves when it is told to."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import final
+
+from strongroom.backend import Clock
+
+
+@final
+class FakeClock(Clock):
+    """Time stands still until ``advance`` or ``sleep``; safe across threads.
+
+    Attributes:
+        slept: the seconds of every ``sleep``, in order.
+    """
+
+    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)):
+        self._start = start
+        self._passed = 0.0
+        self._lock = threading.Lock()
+        self.slept: list[float] = []
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=self._passed)
+
+    def monotonic(self) -> float:
+        return self._passed
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        """Let ``seconds`` pass at once."""
+        with self._lock:
+            self._passed += seconds

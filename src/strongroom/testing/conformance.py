@@ -1,0 +1,72 @@
+"""The conformance suite: a backend is right when it passes. Public, for everybody's backends.
+
+::
+
+    import pytest
+    from strongroom.testing import BackendConformance
+
+    class TestConsul(BackendConformance):
+        @pytest.fixture
+        def backend(self):
+            with consul() as url:
+                yield registry.open_backend(url)
+
+That is all. The cases run through ``SecretStore`` without its cache; a case is skipped only if the
+backend does not declare what it is about. A case that a provider cannot pass is overridden with
+``@pytest.mark.xfail(reason=…)``; any other way to lose a case fails the suite.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .conformance_base import Harness
+from .conformance_errors import Audit, Errors, Gate
+from .conformance_listing import Batch, Listing, Tags, Versions
+from .conformance_pending import PendingValues
+from .conformance_reading import Basics, Names, Sizes
+from .conformance_safety import Concurrency, Lifecycle, Redaction
+from .conformance_writing import ConditionalPut, Deletion, Rollback
+
+AREAS: tuple[type[Harness], ...] = (
+    Errors, Gate, Names, Basics, Sizes, Versions, ConditionalPut, Rollback, PendingValues, Deletion, Listing,
+    Batch, Tags, Redaction, Audit, Concurrency, Lifecycle,
+)  # fmt: skip
+"""Every area, in the order in which the guide tells them."""
+
+
+class BackendConformance(
+    Errors, Gate, Names, Basics, Sizes, Versions, ConditionalPut, Rollback, PendingValues, Deletion, Listing,
+    Batch, Tags, Redaction, Audit, Concurrency, Lifecycle,
+):  # fmt: skip
+    """All areas. Subclass it as ``Test…`` and give the ``backend`` fixture."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "test_no_case_is_lost" in vars(cls):
+            raise TypeError("test_no_case_is_lost guards the suite and cannot be overridden")
+
+    def test_no_case_is_lost(self) -> None:
+        """A standard case may be overridden only as xfail with a reason, and never skipped or removed."""
+        assert lost_cases(type(self)) == []
+
+
+def cases() -> dict[str, Any]:
+    """Every standard case by name."""
+    return {name: test for area in AREAS for name, test in vars(area).items() if name.startswith("test_")}
+
+
+def lost_cases(suite: type[BackendConformance]) -> list[str]:
+    """The standard cases that ``suite`` overrides, removes or skips without an xfail that says why."""
+    skipped = _skips(getattr(suite, "pytestmark", []))
+    return [name for name, test in cases().items() if skipped or _lost(getattr(suite, name, None), test)]
+
+
+def _lost(found: Any, standard: Any) -> bool:
+    marks = getattr(found, "pytestmark", [])
+    excused = any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)
+    return (found is not standard and not excused) or _skips(marks)
+
+
+def _skips(marks: Any) -> bool:
+    return any(mark.name in ("skip", "skipif") for mark in (marks if isinstance(marks, list) else [marks]))

@@ -128,6 +128,21 @@ def check_prefix(prefix: str, mode: NameMode = "portable") -> str:
     return prefix
 
 
+def check_beginning(text: str, mode: NameMode = "portable") -> str:
+    """Check what a listing is asked for: nothing, or what a name could begin with, such as ``db/`` or ``db``.
+
+    Raises:
+        InvalidRequestError: no legal name begins so; a listing could climb out of the prefix.
+    """
+    if mode == "native":
+        problem = text and _native_problem(text.removesuffix("/"))
+    else:
+        problem = _portable_problem(text + "x", NAME_UNITS) and _portable_problem(text, NAME_UNITS)
+    if problem:
+        raise InvalidRequestError(f"no name begins with {text[:200]!r}: {problem}", hint=_hint(text))
+    return text
+
+
 def suggest_name(text: str) -> str | None:
     """The portable name nearest to ``text``: ``BINANCE_API_KEY`` becomes ``binance/api-key``."""
     words = [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word]

@@ -31,7 +31,7 @@ from .errors import (
     UnsupportedOperationError,
 )
 from .layers.edge import edge
-from .names import Name, NameMode
+from .names import Name, NameMode, check_beginning
 from .value import SecretValue, take
 
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ class SecretStore:
         """The names that begin with ``prefix``: all of them, page by page, never a value."""
         self._usable()
         self._need(Capability.LIST, "list", None)
+        check_beginning(prefix, self._names)
         return self._listed(prefix)
 
     def versions(self, name: str) -> list[SecretVersion]:
@@ -315,6 +316,8 @@ class SecretStore:
         return result
 
     def _many(self, keys: Sequence[Name]) -> dict[str, Secret]:
+        if not keys:
+            return {}
         if Capability.BATCH_GET in self.capabilities:
             found = self._backend.get_many(keys)
             outcomes = {key: found[key] for key in keys}

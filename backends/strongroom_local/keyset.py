@@ -258,5 +258,7 @@ def sync_directory(path: Path) -> None:
 def open_key(url: StoreURL, settings: Settings) -> LocalKey:  # noqa: ARG001  (every key scheme opens so)
     """The KEK of a ``local-key:///path/to/keyset.json`` URL; raises as `KeysetFile.load` does."""
     if url.host or not url.path.startswith("/"):
-        raise InvalidRequestError("a local-key URL names an absolute path", hint="local-key:///path/keyset.json")
+        raise InvalidRequestError(
+            "a local-key URL names an absolute path", hint="local-key:///path/keyset.json"
+        )
     return KeysetFile(url.allow().path).load()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.backend import Capability
-from strongroom.errors import SecretNotFoundError, SecretStoreError
+from strongroom.backend import Capability, Clock
+from strongroom.errors import InvalidRequestError, SecretNotFoundError, SecretStoreError
 
 from .failure import ACTION_NEEDED, one_line
 from .options import Options, common, opened, pass_options
@@ -71,7 +71,10 @@ def _targets(options: Options) -> list[str]:
         return [options.store]
     from strongroom.config import Config
 
-    return list(Config.load(options.config).stores)
+    stores = list(Config.load(options.config).stores)
+    if not stores:
+        raise InvalidRequestError("no store is configured", operation="check", hint="run: strongroom init")
+    return stores
 
 
 def examine(options: Options, target: str, max_age: int | None) -> Finding:
@@ -96,7 +99,7 @@ def _look(store: SecretStore, finding: Finding, max_age: int | None) -> None:
     for name in progress(names if Capability.DESCRIBE in store.capabilities else [], "checking"):
         written = _written(store, name)
         finding.oldest = min(filter(None, (finding.oldest, written)), default=None)
-        if max_age and written and (datetime.now(UTC) - written).days >= max_age:
+        if max_age and written and (Clock().now() - written).days >= max_age:
             finding.old.append(name)
 
 

@@ -86,7 +86,7 @@ def _message(error: BaseException) -> str:
         return error.message
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "strongroom"
-        return f"{error.format_message()} (see '{command} --help')"
+        return f"{_usage(error)} (see '{command} --help')"
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return "interrupted"
     # Not its message: an exception nobody foresaw may quote what it choked on.
@@ -95,6 +95,19 @@ def _message(error: BaseException) -> str:
         f"unexpected {type(error).__name__} {where}".rstrip()
         + " (this is a bug; --debug prints the way to it)"
     )
+
+
+def _usage(error: click.UsageError) -> str:
+    if (
+        not isinstance(error, click.BadParameter)
+        or isinstance(error, click.MissingParameter)
+        or not error.param
+    ):
+        return error.format_message()
+    # click quotes what it refuses, which may be a secret that slipped into the wrong place.
+    kind = error.param.type
+    wanted = f"one of {', '.join(kind.choices)}" if isinstance(kind, click.Choice) else f"of type {kind.name}"
+    return f"{error.param.get_error_hint(error.ctx)} must be {wanted}"
 
 
 def _failed_items(error: BaseException) -> Iterator[str]:

@@ -61,6 +61,13 @@ class Program(LazyGroup):
             result = _fail(error, given)
         sys.exit(result if isinstance(result, int) else 0)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an interrupt is told as every failure is, without click's own empty line."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, EOFError):
+            raise click.Abort from None
+
 
 def _fail(error: BaseException, args: list[str]) -> int:
     from .failure import exit_code, tell

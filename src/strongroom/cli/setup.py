@@ -17,7 +17,7 @@ from .options import Options, changing, pass_options
 from .output import can_ask, report
 
 KEKS = ("keyset", "os-keyring", "passphrase")
-PASSPHRASE_VARIABLE = "STRONGROOM_PASSPHRASE"
+VARIABLE = "STRONGROOM_PASSPHRASE"
 _TEXT = """\
 # Made by `strongroom init`. This file names places and holds no secret: it may be committed.
 default = "local"
@@ -72,11 +72,9 @@ def _settings(kek: str, keyset: str | None) -> Settings:
     options = {"keyset": str(Path(keyset).absolute())} if keyset else {}
     if kek != "passphrase":
         return Settings(options=options)
-    if not os.environ.get(PASSPHRASE_VARIABLE):
-        raise InvalidRequestError(
-            "no passphrase", operation="init", hint=f"set ${PASSPHRASE_VARIABLE}, here and later"
-        )
-    return Settings(auth={"passphrase": SecretValue(os.environ[PASSPHRASE_VARIABLE])})
+    if not os.environ.get(VARIABLE):
+        raise InvalidRequestError("no passphrase", operation="init", hint=f"set ${VARIABLE}, here and later")
+    return Settings(auth={"passphrase": SecretValue(os.environ[VARIABLE])})
 
 
 def _create(url: str, kek: str, settings: Settings, *, fresh: bool) -> None:
@@ -94,7 +92,7 @@ def _text(url: str, settings: Settings) -> str:
     if settings.options:
         text += f"options = {{ keyset = {_toml(settings.options['keyset'])} }}\n"
     if settings.auth:
-        text += f'auth = {{ passphrase = "env://{PASSPHRASE_VARIABLE}" }}\n'
+        text += f'auth = {{ passphrase = "env://{VARIABLE}" }}\n'
     return text
 
 

@@ -83,8 +83,6 @@ def _type(question: str) -> SecretValue:
             return SecretValue(getpass.getpass(question))
         except getpass.GetPassWarning:
             pass
-        except EOFError:
-            raise KeyboardInterrupt from None
     raise InvalidRequestError(
         "this terminal cannot hide what is typed", hint="pipe the value in, or use --file"
     )

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
+from strongroom.backend import Backend
+from strongroom.keys import LocalKey
+from strongroom.layers.encrypted import Encrypted
 from strongroom.testing.conformance import BackendConformance
 from strongroom.testing.conformance_base import Harness
 from tests.canary import CANARY
@@ -19,3 +24,21 @@ class Ours(Harness):
 
 class Suite(Ours, BackendConformance):
     """The public suite, as this repository runs it."""
+
+
+class Counter:
+    """Counts the wraps of a key that dies with the test."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(0)
+
+    def reserve(self, count: int) -> int:
+        return next(self._numbers) * count
+
+
+KEY_BYTES = bytes(range(32))
+
+
+def encrypted(inner: Backend) -> Encrypted:
+    """``inner`` under a key of this process."""
+    return Encrypted(inner, [LocalKey(KEY_BYTES, name="test", counter=Counter())], "conformance")

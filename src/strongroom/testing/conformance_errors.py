@@ -27,39 +27,38 @@ if TYPE_CHECKING:
     from strongroom.store import SecretStore
 
 C = Capability
+PENDS = C.PUT | C.VERSIONS | C.CAS
 ROTATION = "6f1c7f0e-8f0e-4d57-9a6f-2f6d3c0c6b11"
 
 # What each operation needs of the backend, and how it is called on a name.
-OPERATIONS: dict[str, tuple[Capability, Callable[[Any, str, str], Any]]] = {
-    "get": (C(0), lambda store, name, _: store.get(name)),
-    "get_many": (C(0), lambda store, name, _: store.get_many([name])),
-    "get_version": (C.VERSIONS, lambda store, name, _: store.get(name, version="none")),
-    "get_previous": (C.VERSIONS, lambda store, name, _: store.get(name, stage=Stage.PREVIOUS)),
-    "versions": (C.VERSIONS, lambda store, name, _: store.versions(name)),
-    "describe": (C.DESCRIBE, lambda store, name, _: store.describe(name)),
-    "list_names": (C.LIST, lambda store, _name, _: list(store.list_names())),
-    "put": (C.PUT, lambda store, name, text: store.put(name, text)),
-    "put_if": (C.PUT | C.CAS, lambda store, name, text: store.put(name, text, if_version="none")),
-    "put_absent": (C.PUT | C.CREATE_ONLY, lambda store, name, text: store.put(name, text, if_version=ABSENT)),
-    "set_tags": (C.TAGS, lambda store, name, _: store.set_tags(name, {"a": "b"})),
-    "delete": (C.DELETE, lambda store, name, _: store.delete(name)),
-    "restore": (C.DELETE, lambda store, name, _: store.restore(name)),
-    "purge": (C.PURGE, lambda store, name, _: store.purge(name)),
-    "rollback": (C.PUT | C.VERSIONS | C.CAS, lambda store, name, _: store.rollback(name, if_version="none")),
+Call = Callable[[Any, str, str, str], Any]  # store, name, value, a version id that was never given
+OPERATIONS: dict[str, tuple[Capability, Call]] = {
+    "get": (C(0), lambda store, name, *_: store.get(name)),
+    "get_many": (C(0), lambda store, name, *_: store.get_many([name])),
+    "get_version": (C.VERSIONS, lambda store, name, _, version: store.get(name, version=version)),
+    "get_previous": (C.VERSIONS, lambda store, name, *_: store.get(name, stage=Stage.PREVIOUS)),
+    "versions": (C.VERSIONS, lambda store, name, *_: store.versions(name)),
+    "describe": (C.DESCRIBE, lambda store, name, *_: store.describe(name)),
+    "list_names": (C.LIST, lambda store, *_: list(store.list_names())),
+    "put": (C.PUT, lambda store, name, text, _: store.put(name, text)),
+    "put_if": (C.PUT | C.CAS, lambda store, name, text, version: store.put(name, text, if_version=version)),
+    "put_absent": (
+        C.PUT | C.CREATE_ONLY,
+        lambda store, name, text, _: store.put(name, text, if_version=ABSENT),
+    ),
+    "set_tags": (C.TAGS, lambda store, name, *_: store.set_tags(name, {"a": "b"})),
+    "delete": (C.DELETE, lambda store, name, *_: store.delete(name)),
+    "restore": (C.DELETE, lambda store, name, *_: store.restore(name)),
+    "purge": (C.PURGE, lambda store, name, *_: store.purge(name)),
+    "rollback": (PENDS, lambda store, name, _, version: store.rollback(name, if_version=version)),
     "pending.put": (
-        C.PUT | C.VERSIONS | C.CAS,
-        lambda store, name, text: store.pending(name, ROTATION).put(text, base_version="none"),
+        PENDS,
+        lambda store, name, text, version: store.pending(name, ROTATION).put(text, base_version=version),
     ),
-    "pending.get": (C.PUT | C.VERSIONS | C.CAS, lambda store, name, _: store.pending(name, ROTATION).get()),
-    "pending.promote": (
-        C.PUT | C.VERSIONS | C.CAS,
-        lambda store, name, _: store.pending(name, ROTATION).promote(),
-    ),
-    "pending.discard": (
-        C.PUT | C.VERSIONS | C.CAS,
-        lambda store, name, _: store.pending(name, ROTATION).discard(),
-    ),
-}  # fmt: skip
+    "pending.get": (PENDS, lambda store, name, *_: store.pending(name, ROTATION).get()),
+    "pending.promote": (PENDS, lambda store, name, *_: store.pending(name, ROTATION).promote()),
+    "pending.discard": (PENDS, lambda store, name, *_: store.pending(name, ROTATION).discard()),
+}
 GATED = [(name, flag) for name, (flags, _) in OPERATIONS.items() for flag in flags]
 ON_MISSING: dict[str, tuple[type[Exception], ...]] = {
     "get_many": (PartialFailureError,),
@@ -69,8 +68,9 @@ ON_MISSING: dict[str, tuple[type[Exception], ...]] = {
 NEVER_MISSING = {"put", "put_absent", "list_names"}
 
 
-def _call(operation: str, store: SecretStore, name: str, text: str) -> Any:
-    return OPERATIONS[operation][1](store, name, text)
+def _call(suite: Harness, operation: str, store: SecretStore, name: str = "db/password") -> Any:
+    call = OPERATIONS[operation][1]
+    return call(store, suite.name(name), suite.text("new"), suite.version_id("none"))
 
 
 def _possible(operation: str, capabilities: Capability) -> bool:
@@ -92,10 +92,10 @@ class Errors(Harness):
         """On every method a name that never was is SecretNotFoundError (a conflict for `if_version`)."""
         if not _possible(operation, store.capabilities):
             with pytest.raises((UnsupportedOperationError, SecretNotFoundError)):
-                _call(operation, store, self.name("missing"), self.text("x"))
+                _call(self, operation, store, "missing")
             return
         try:
-            _call(operation, store, self.name("missing"), self.text("x"))
+            _call(self, operation, store, "missing")
         except SecretStoreError as error:
             assert isinstance(error, ON_MISSING.get(operation, (SecretNotFoundError,)))  # noqa: PT017
             return
@@ -110,7 +110,7 @@ class Errors(Harness):
         if not _possible(operation, store.capabilities):
             return
         with pytest.raises((PermissionDeniedError, PartialFailureError)) as caught:
-            _call(operation, self.open(refused), self.name(), self.text("mine"))
+            _call(self, operation, self.open(refused))
         if isinstance(caught.value, PartialFailureError):
             assert isinstance(caught.value.errors[self.name()], PermissionDeniedError)
         assert store.get(self.name()).value == self.value("theirs")
@@ -124,7 +124,7 @@ class Errors(Harness):
             return
         faulty.unreachable()
         with pytest.raises((UnavailableError, PartialFailureError)) as caught:
-            _call(operation, store, self.name(), self.text("x"))
+            _call(self, operation, store)
         if isinstance(caught.value, UnavailableError):
             assert caught.value.retryable
             assert caught.value.performed is False
@@ -187,7 +187,7 @@ class Gate(Harness):
         taken |= C.NATIVE_PENDING if operation.startswith("pending") else C(0)
         lesser = FaultyBackend(edge(backend), capabilities=~taken)
         with pytest.raises(UnsupportedOperationError):
-            _call(operation, self.open(lesser), self.name(), self.text("x"))
+            _call(self, operation, self.open(lesser))
         assert not lesser.calls
 
     def test_a_store_may_require_what_it_needs(self, backend: Backend) -> None:
@@ -232,7 +232,7 @@ class Audit(Harness):
         recorder = Recorder()
         outcome = "ok"
         try:
-            _call(operation, self.open(faulty, hooks=[recorder]), self.name(), self.text("new"))
+            _call(self, operation, self.open(faulty, hooks=[recorder]))
         except SecretStoreError as error:
             outcome = type(error).__name__
         assert [event.phase for event in recorder.events] == ["intent", "outcome"]

@@ -69,7 +69,7 @@ class Versions(Harness):
         """Any id that was never given is SecretNotFoundError, not another version and not a crash."""
         store.put(self.name(), self.text("one"))
         with pytest.raises(SecretNotFoundError):
-            store.get(self.name(), version=bad)
+            store.get(self.name(), version=self.version_id(bad))
 
     @needs(Capability.PUT, Capability.VERSIONS)
     def test_a_version_of_another_secret_is_not_found(self, store: SecretStore) -> None:

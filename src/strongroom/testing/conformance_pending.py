@@ -104,7 +104,7 @@ class PendingValues(Harness):
         """A pending value for a missing secret is SecretNotFoundError and leaves nothing behind."""
         pending = store.pending(self.name(), self.rotation())
         with pytest.raises(SecretNotFoundError):
-            pending.put(self.text("new"), base_version="none")
+            pending.put(self.text("new"), base_version=self.version_id("none"))
         with pytest.raises(SecretNotFoundError):
             pending.get()
         assert native_reader(self.name()) is None

@@ -46,7 +46,7 @@ class ConditionalPut(Harness):
         store.put(self.name("here"), self.text("here"))
         for name in (self.name("here"), self.name("missing")):
             with pytest.raises(SecretConflictError):
-                store.put(name, self.text("mine"), if_version=bad)
+                store.put(name, self.text("mine"), if_version=self.version_id(bad))
         assert store.get(self.name("here")).value == self.value("here")
         with pytest.raises(SecretNotFoundError):
             store.get(self.name("missing"))

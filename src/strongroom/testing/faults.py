@@ -11,6 +11,7 @@ Placed under ``Encrypted`` or in ``Failover`` it stands for that member's provid
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections import Counter
@@ -111,6 +112,16 @@ class FaultyBackend(Layer):
     def capabilities(self) -> Capability:  # type: ignore[override]
         return self.inner.capabilities & self._only
 
+    @property
+    def writer(self) -> Backend:
+        """The inner writer behind the same faults and counts: failover's writes do not slip past them."""
+        inner = self.inner.writer
+        if inner is self.inner:
+            return self
+        twin = copy.copy(self)
+        twin.inner = inner
+        return twin
+
     def plan(self, fault: Fault) -> None:
         """Add a fault; those added first are played first."""
         with self._lock:
@@ -178,7 +189,7 @@ class FaultyBackend(Layer):
         with self._lock:
             self.calls[operation] += 1
             due = [fault for fault in self._faults if fault.operation in (operation, ANY) and _due(fault)]
-            self._faults = [fault for fault in self._faults if fault.times > 0]
+            self._faults[:] = [fault for fault in self._faults if fault.times > 0]
         return due[0] if due else None
 
     def _call(self, operation: str, *args: Any) -> Any:

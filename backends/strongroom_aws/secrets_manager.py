@@ -1,0 +1,400 @@
+"""AWS Secrets Manager behind ``aws-sm://REGION/PREFIX``.
+
+Stages are AWS's own staging labels: current is AWSCURRENT, so that the console, another SDK and External
+Secrets see what Strongroom calls current, and never a pending value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from strongroom.backend import (
+    ABSENT,
+    Absent,
+    Backend,
+    Capability,
+    Secret,
+    SecretInfo,
+    SecretVersion,
+    Settings,
+    Stage,
+)
+from strongroom.errors import (
+    InvalidRequestError,
+    PermissionDeniedError,
+    SecretConflictError,
+    SecretNotFoundError,
+    SecretStoreError,
+    UnavailableError,
+)
+from strongroom.names import Key, Name, StoreURL, check_prefix, key_path, path_key
+from strongroom.value import SecretValue
+
+from ._client import Answer, Client
+from ._errors import item_error, translate
+from ._labels import CURRENT, PREVIOUS, Labels, record_of, stages_of, was_current
+from ._pending import Rotation
+from ._secrets import Secrets
+from ._writes import put_absent, put_any, put_if
+
+_LIMIT = 65_536  # https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
+_BATCH = 20  # the API model, BatchGetSecretValue: "up to 20 secrets"
+_NAME = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")  # the API model, CreateSecret: Name
+_TAG = re.compile(r"[\w\s+\-=.:/@]*")  # tag restrictions of the AWS General Reference
+_WINDOW = range(7, 31)  # the API model, DeleteSecret: RecoveryWindowInDays
+_LABELS = {Stage.CURRENT: CURRENT, Stage.PREVIOUS: PREVIOUS}
+_CAPABILITIES = ~Capability(0) & ~Capability.CAS_GUARDED
+
+
+class SecretsManager(Backend):
+    """Secrets of one region of one account, under a prefix.
+
+    Credentials come from the SDK's own chain, or from ``settings.auth``: ``profile``, or ``access_key_id``
+    and ``secret_access_key`` with an optional ``session_token``. The option ``recovery_window_days`` (7 to 30,
+    by default 30) says how long ``delete`` can be undone.
+    """
+
+    scheme = "aws-sm"
+    capabilities = _CAPABILITIES
+    eventual = True
+
+    def __init__(self, url: StoreURL, settings: Settings):
+        url.allow("endpoint")
+        self._settings = settings
+        self._prefix = check_prefix(url.path.strip("/"), settings.names)
+        self._region = url.host
+        self._client = Client(url, settings)
+        self._secrets = Secrets(self._client, settings, self._region)
+        self._window = _window(settings.options)
+        self.origin = f"aws-sm://{self._region}" + (f"/{self._prefix}" if self._prefix else "")
+
+    @classmethod
+    def from_url(cls, url: StoreURL, settings: Settings) -> Self:
+        """Open ``aws-sm://REGION[/PREFIX][?endpoint=http://127.0.0.1:PORT]``, without I/O."""
+        return cls(url, settings)
+
+    @staticmethod
+    def error_for(exc: Exception, operation: str) -> SecretStoreError | None:
+        """Translate what boto raises."""
+        return translate(exc, operation)
+
+    def get(self, key: Key, version: str | Stage) -> Secret:
+        name = self._name(key)
+        if isinstance(version, Stage):
+            if version not in _LABELS:
+                raise SecretNotFoundError("a pending value is read by its rotation id")
+            answer = self._client.read("GetSecretValue", SecretId=name, VersionStage=_LABELS[version])
+            return self._secret(key, answer, version)
+        if not 32 <= len(version) <= 64:  # the API model, SecretVersionIdType
+            self._secrets.described(name)
+            raise SecretNotFoundError("no such version")
+        answer = self._client.read("GetSecretValue", SecretId=name, VersionId=version)
+        if not was_current(answer.get("VersionStages", ())):
+            raise SecretNotFoundError("no such version")
+        return self._secret(key, answer, None)
+
+    def put(
+        self, key: Key, value: SecretValue, if_version: str | Absent | None, record: str | None = None
+    ) -> SecretVersion:
+        name = self._name(key)
+        _not_empty(value)
+        if if_version is None:
+            version = put_any(self._secrets, name, value, record)
+        elif if_version is ABSENT:
+            version = put_absent(self._secrets, name, value, record)
+        else:
+            version = put_if(self._secrets, name, value, if_version, record)
+        if record is not None:
+            with contextlib.suppress(SecretStoreError):  # the write is done; the next one sweeps again
+                self._secrets.sweep_records(name)
+        return version
+
+    def purge(self, key: Key) -> None:
+        name = self._name(key)
+        # A forced deletion of what is not there succeeds (the API model, DeleteSecret), so ask first.
+        self._client.read("DescribeSecret", SecretId=name)
+        self._delete(name, ForceDeleteWithoutRecovery=True)
+
+    def delete(self, key: Key) -> None:
+        name = self._name(key)
+        try:
+            self._delete(name, RecoveryWindowInDays=self._window)
+        except SecretConflictError as exc:
+            replicas = exc.message.startswith("the secret has replicas")
+            error: SecretStoreError = exc
+        else:
+            return
+        raise error if replicas else SecretNotFoundError("the secret is in the bin already")
+
+    def _delete(self, name: str, **how: Any) -> None:
+        try:
+            self._secrets.write("DeleteSecret", name, **how)
+        except (InvalidRequestError, UnavailableError) as exc:
+            error: SecretStoreError = exc
+        else:
+            return
+        if isinstance(error, UnavailableError):
+            if error.performed is None and self._is_in_the_bin(name):
+                return
+            raise error
+        if regions := self._replica_regions(name):
+            raise SecretConflictError(
+                f"the secret has replicas in {', '.join(regions)}",
+                hint="remove them first: RemoveRegionsFromReplication",
+            )
+        raise error
+
+    def _is_in_the_bin(self, name: str) -> bool:
+        try:
+            return bool(self._client.read("DescribeSecret", SecretId=name).get("DeletedDate"))
+        except SecretNotFoundError:
+            return True
+
+    def _replica_regions(self, name: str) -> list[str]:
+        entries = self._client.read("DescribeSecret", SecretId=name).get("ReplicationStatus", ())
+        return sorted(entry["Region"] for entry in entries)
+
+    def restore(self, key: Key) -> None:
+        name = self._name(key)
+        # RestoreSecret of what is not deleted succeeds, so ask first.
+        if not self._client.read("DescribeSecret", SecretId=name).get("DeletedDate"):
+            raise SecretNotFoundError("not in the bin")
+        error: SecretStoreError
+        try:
+            self._secrets.write("RestoreSecret", name)
+        except SecretConflictError:
+            error = SecretNotFoundError("it was purged and cannot be restored")
+        except UnavailableError as exc:
+            error = exc
+        else:
+            return
+        if error.performed is not None or self._is_in_the_bin(name):
+            raise error
+
+    def retire(self, key: Key, version: str) -> None:
+        """Take every label but AWSCURRENT off a version; AWS then deletes it in its own time."""
+        name = self._name(key)
+        labels = self._secrets.labels(name).on(version)
+        if CURRENT in labels:
+            raise SecretConflictError("the version is current")
+        for label in sorted(labels, key=lambda label: label.endswith("/done")):
+            self._secrets.unlabel(name, label, version)
+
+    def list_info(self, prefix: str, detail: bool = False) -> Iterator[SecretInfo]:
+        start = key_path(Name(prefix), self._prefix) if prefix else self._prefix and f"{self._prefix}/"
+        filters = {"Filters": [{"Key": "name", "Values": [start]}]} if start else {}
+        more: dict[str, str] = {}
+        while True:
+            page = self._client.read("ListSecrets", **filters, **more)
+            yield from self._infos(page["SecretList"], prefix, detail)
+            if not page.get("NextToken"):
+                return
+            more = {"NextToken": page["NextToken"]}
+
+    def _infos(self, entries: Sequence[Answer], prefix: str, detail: bool) -> Iterator[SecretInfo]:
+        for entry in entries:
+            key = path_key(entry["Name"], self._prefix, self._settings.names)
+            if isinstance(key, Name) and key.text.startswith(prefix) and not entry.get("DeletedDate"):
+                yield self._info(key, entry, "SecretVersionsToStages") if detail else SecretInfo(key)
+
+    def versions(self, key: Key) -> Sequence[SecretVersion]:
+        name = self._name(key)
+        self._secrets.described(name)  # a secret in the bin still lists its versions
+        shown = [v for v in self._secrets.listed_versions(name) if was_current(v.get("VersionStages", ()))]
+        shown.sort(key=_age)
+        return [_version(v["VersionId"], v.get("VersionStages", ()), v.get("CreatedDate")) for v in shown]
+
+    def versions_after(self, key: Key, base: str) -> Sequence[SecretVersion]:
+        versions = self.versions(key)
+        ids = [version.id for version in versions]
+        if base not in ids:
+            raise SecretNotFoundError("the base version is not known")
+        return list(reversed(versions[: ids.index(base)]))
+
+    def describe(self, key: Key) -> SecretInfo:
+        return self._info(key, self._secrets.described(self._name(key)), "VersionIdsToStages")
+
+    def set_tags(self, key: Key, tags: Mapping[str, str | None]) -> None:
+        name = self._name(key)
+        wanted = {tag: text for tag, text in tags.items() if text is not None}
+        gone = sorted(tags.keys() - wanted.keys())
+        for tag, text in {**wanted, **dict.fromkeys(gone, "")}.items():
+            _check_tag(tag, text)
+        if not tags:
+            self._secrets.described(name)
+        if wanted:
+            pairs = [{"Key": tag, "Value": text} for tag, text in wanted.items()]
+            self._tag(name, tags, "TagResource", Tags=pairs)
+        if gone:
+            self._tag(name, tags, "UntagResource", TagKeys=gone)
+
+    def _tag(self, name: str, tags: Mapping[str, str | None], action: str, **how: Any) -> None:
+        error: SecretStoreError
+        try:
+            self._secrets.write(action, name, **how)
+        except SecretConflictError:
+            error = SecretNotFoundError("the secret is in the bin", hint="restore brings it back")
+        except UnavailableError as exc:
+            error = exc
+        else:
+            return
+        if error.performed is not None:
+            raise error
+        now = _tags(self._secrets.described(name))
+        mine = how.get("TagKeys") or [pair["Key"] for pair in how["Tags"]]
+        if any(now.get(tag) != tags[tag] for tag in mine):
+            raise error
+
+    def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Secret | SecretStoreError]:
+        outcomes: dict[Key, Secret | SecretStoreError] = {}
+        for start in range(0, len(keys), _BATCH):
+            outcomes |= self._batch(keys[start : start + _BATCH])
+        return outcomes
+
+    def _batch(self, keys: Sequence[Key]) -> dict[Key, Secret | SecretStoreError]:
+        wanted = {self._name(key): key for key in keys}
+        found: dict[Key, Secret | SecretStoreError] = {}
+        try:
+            values, errors = self._batch_pages(list(wanted))
+        except PermissionDeniedError:  # reading one by one needs one permission less
+            values, errors = [], []
+        for entry in values:
+            # An entry that does not bear AWSCURRENT is a lagging answer; below it is asked for by stage.
+            if CURRENT in entry.get("VersionStages", ()) and "Value" in entry and entry["Name"] in wanted:
+                key = wanted[entry["Name"]]
+                found[key] = self._secret(key, entry, Stage.CURRENT)
+        for item in errors:
+            if item.get("SecretId") in wanted:
+                error = item_error(item.get("ErrorCode", ""), item.get("Message", ""))
+                found[wanted[item["SecretId"]]] = error
+        return {key: found[key] if key in found else self._outcome(key) for key in keys}
+
+    def _batch_pages(self, names: list[str]) -> tuple[list[Answer], list[Answer]]:
+        values: list[Answer] = []
+        errors: list[Answer] = []
+        more: dict[str, str] = {}
+        while True:
+            page = self._client.read("BatchGetSecretValue", SecretIdList=names, **more)
+            values += page["SecretValues"]
+            errors += page.get("Errors", ())
+            if not page.get("NextToken"):
+                return values, errors
+            more = {"NextToken": page["NextToken"]}
+
+    def _outcome(self, key: Key) -> Secret | SecretStoreError:
+        try:
+            return self.get(key, Stage.CURRENT)
+        except SecretStoreError as error:
+            return error.with_traceback(None)
+
+    def put_pending(self, key: Key, rotation_id: str, value: SecretValue, base_version: str) -> SecretVersion:
+        _not_empty(value)
+        return self._rotation(key, rotation_id).put(value, base_version)
+
+    def get_pending(self, key: Key, rotation_id: str) -> Secret:
+        return self._rotation(key, rotation_id).get(str(key), self.origin)
+
+    def promote_pending(self, key: Key, rotation_id: str) -> SecretVersion:
+        return self._rotation(key, rotation_id).promote()
+
+    def discard_pending(self, key: Key, rotation_id: str) -> None:
+        self._rotation(key, rotation_id).discard()
+
+    def _rotation(self, key: Key, rotation_id: str) -> Rotation:
+        return Rotation(self._secrets, self._name(key), rotation_id)
+
+    def locate(self, key: Key) -> str:
+        """The ARN as far as it is known without a call: no account, no random suffix."""
+        partition = "aws-cn" if self._region.startswith("cn-") else "aws"
+        partition = "aws-us-gov" if self._region.startswith("us-gov-") else partition
+        return f"arn:{partition}:secretsmanager:{self._region}::secret:{self._name(key)}"
+
+    def limit(self, key: Key) -> int | None:
+        return _LIMIT
+
+    def after_fork(self) -> None:
+        self._client.after_fork()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _name(self, key: Key) -> str:
+        name = key_path(key, self._prefix)
+        if not _NAME.fullmatch(name):
+            raise InvalidRequestError(
+                "the name does not fit Secrets Manager", hint="use letters, digits and /_+=.@-, at most 512"
+            )
+        return name
+
+    def _secret(self, key: Key, answer: Answer, stage: Stage | None) -> Secret:
+        value = answer.get("Value")
+        if value is None:
+            raise SecretNotFoundError("the version has no value")
+        return Secret(
+            str(key),
+            value,
+            answer["VersionId"],
+            stage,
+            self.origin,
+            _utc(answer.get("CreatedDate")),
+            self._settings.clock.now(),
+            record=record_of(answer.get("VersionStages", ())),
+        )
+
+    def _info(self, key: Key, answer: Answer, versions: str) -> SecretInfo:
+        labels = Labels.of(answer.get(versions, {}))
+        current = labels.holder(CURRENT)
+        newest = _version(current, labels.on(current), None) if current else None
+        record = record_of(labels.on(current)) if current else None
+        return SecretInfo(key, _tags(answer), newest, _utc(answer.get("CreatedDate")), record)
+
+
+def _version(version_id: str, labels: Any, created: datetime | None) -> SecretVersion:
+    return SecretVersion(version_id, _utc(created), stages_of(labels))
+
+
+def _age(version: Answer) -> tuple[int, float]:
+    """Newest first: current, then previous, whatever their dates, since a label may have been moved back."""
+    labels = version.get("VersionStages", ())
+    rank = 0 if CURRENT in labels else 1 if PREVIOUS in labels else 2
+    return rank, -version["CreatedDate"].timestamp()
+
+
+def _utc(date: datetime | None) -> datetime | None:
+    return date.astimezone(UTC) if date else None
+
+
+def _tags(answer: Answer) -> dict[str, str]:
+    return {
+        tag["Key"]: tag.get("Value", "")
+        for tag in answer.get("Tags", ())
+        if not tag["Key"].startswith("aws:")
+    }
+
+
+def _check_tag(tag: str, text: str) -> None:
+    fits = 1 <= len(tag) <= 128 and len(text) <= 256 and _TAG.fullmatch(tag) and _TAG.fullmatch(text)
+    if not fits or tag.lower().startswith("aws:"):
+        raise InvalidRequestError(
+            "the tag does not fit AWS",
+            hint="a key of 1 to 128, a value of at most 256 letters, digits, spaces and +-=._:/@, not aws:",
+        )
+
+
+def _not_empty(value: SecretValue) -> None:
+    if value.matches(b""):
+        raise InvalidRequestError("Secrets Manager holds no empty value")
+
+
+def _window(options: Mapping[str, Any]) -> int:
+    unknown = sorted(options.keys() - {"recovery_window_days"})
+    if unknown:
+        raise InvalidRequestError(f"unknown option {unknown[0]!r}", hint="known: recovery_window_days")
+    days = options.get("recovery_window_days", 30)
+    if not isinstance(days, int) or days not in _WINDOW:
+        raise InvalidRequestError("recovery_window_days is a whole number from 7 to 30")
+    return days

@@ -1,0 +1,104 @@
+"""Where a store is: server, namespace, mount and prefix, taken from its URL and settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from strongroom.errors import InvalidRequestError
+from strongroom.names import check_prefix, is_loopback
+
+if TYPE_CHECKING:
+    from strongroom.backend import Settings
+    from strongroom.names import StoreURL
+
+_FORM = "vault://HOST:PORT/MOUNT/PREFIX, or vault:///MOUNT/PREFIX?endpoint=http://127.0.0.1:8200"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A place in a Vault.
+
+    Attributes:
+        endpoint: scheme, host and port; plain HTTP on loopback only.
+        namespace: sent as ``X-Vault-Namespace``; ``""`` is the root.
+        mount: where the KV engine is mounted.
+        prefix: what every name begins with below the mount.
+        kv: the engine's version, 1 or 2.
+    """
+
+    endpoint: str
+    namespace: str
+    mount: str
+    prefix: str
+    kv: int
+
+    @classmethod
+    def of(cls, url: StoreURL, settings: Settings) -> Address:
+        """Read ``vault://HOST:PORT/MOUNT/PREFIX?kv=1&namespace=team``, without I/O.
+
+        Raises:
+            InvalidRequestError: it could climb, it names a plain HTTP server elsewhere, or it is incomplete.
+        """
+        url.allow("endpoint", "kv", "namespace")
+        mount, _, prefix = url.path.removeprefix("/").partition("/")
+        if not mount:
+            raise InvalidRequestError("the URL names no mount", hint=_FORM)
+        endpoint = _checked(settings.endpoint or url.endpoint or (url.host and f"https://{url.host}"))
+        namespace = str(_option(url, settings, "namespace") or "").strip("/")
+        kv = str(_option(url, settings, "kv") or "2")
+        if kv not in ("1", "2"):
+            raise InvalidRequestError("the KV engine's version is 1 or 2", hint="write ?kv=1 or ?kv=2")
+        check_prefix(mount, "native")
+        check_prefix(namespace, "native")
+        return cls(endpoint, namespace, mount, check_prefix(prefix.rstrip("/"), settings.names), int(kv))
+
+    @property
+    def host(self) -> str:
+        """Host and port, as written."""
+        return urlsplit(self.endpoint).netloc
+
+    @property
+    def origin(self) -> str:
+        """What answers say of where they came from."""
+        return "/".join(part for part in (f"vault:{self.host}", self.namespace, self.mount) if part)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the server is this machine."""
+        return is_loopback(self.endpoint)
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether two URLs name the same scheme, host and port: who may see a token meant for the other."""
+    first = _origin(one)
+    return first is not None and first == _origin(other)
+
+
+def _origin(url: str) -> tuple[str, str, int] | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except (ValueError, KeyError):
+        return None
+    return (parts.scheme, parts.hostname, port) if parts.hostname else None
+
+
+def _checked(endpoint: str | None) -> str:
+    if not endpoint:
+        raise InvalidRequestError("the URL names no server", hint=_FORM)
+    parts = urlsplit(endpoint) if _origin(endpoint) else None
+    if parts is None or "@" in parts.netloc or "\\" in endpoint or parts.query or parts.path.strip("/"):
+        raise InvalidRequestError("the endpoint is not an http(s)://HOST:PORT", hint=_FORM)
+    if parts.scheme != "https" and not is_loopback(endpoint):
+        raise InvalidRequestError(
+            "plain HTTP only to this machine: anybody on the way could read every secret",
+            hint="use https, or a literal 127.0.0.0/8 or [::1]",
+        )
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _option(url: StoreURL, settings: Settings, name: str) -> Any:
+    in_url = url.option(name)
+    return settings.options.get(name) if in_url is None else in_url

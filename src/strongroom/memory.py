@@ -77,6 +77,7 @@ class MemoryBackend(Backend):
     """
 
     scheme = "memory"
+    capabilities = ALL
     _shared: ClassVar[dict[str, MemoryBackend]] = {}
 
     def __init__(self, capabilities: Capability = ALL, clock: Clock | None = None, origin: str = "memory"):

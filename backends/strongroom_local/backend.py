@@ -54,7 +54,7 @@ class LocalBackend(Backend):
     """A store in a SQLite file, for several processes and threads at once.
 
     It keeps whatever bytes it is given. It is safe only as ``strongroom.open`` uses it, with the Encrypted
-    layer above under this database's own key (`own_key`) and domain (`own_domain`), so that it holds
+    layer above under this database's own key (`own_key`) and `domain`, so that it holds
     ciphertext only.
 
     Every write is synced to the disk before it returns. Of each secret the newest 100 versions are kept. A
@@ -76,7 +76,7 @@ class LocalBackend(Backend):
         self._database = Database(path, settings.timeout)
         self.origin = f"local://{path}"
         with self._database.reading() as database:
-            self.own_domain = str(read_fact(database, "domain"))
+            self.domain = str(read_fact(database, "domain"))
 
     @classmethod
     def from_url(cls, url: StoreURL, settings: Settings) -> Self:

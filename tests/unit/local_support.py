@@ -1,0 +1,27 @@
+"""For the tests of the embedded store: a place for databases, and one opened as `strongroom.open` opens it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from strongroom.backend import Settings
+from strongroom.layers.encrypted import Encrypted
+from strongroom.registry import open_backend
+from strongroom_local.backend import LocalBackend
+
+
+def local(folder: Path, create: str | None = "keyset", name: str = "a.db", **facts: Any) -> LocalBackend:
+    """The bare backend of a database in `folder`/data, its keyset in `folder`/keys."""
+    data, keys = folder / "data", folder / "keys"
+    for place in (data, keys):
+        place.mkdir(mode=0o700, exist_ok=True)
+    options = {"keyset": str(keys / f"{name}.json"), **facts.pop("options", {})}
+    url = f"local://{data / name}" + (f"?create={create}" if create else "")
+    edge = open_backend(url, Settings(options=options, **facts))
+    return cast("LocalBackend", edge.inner)
+
+
+def encrypted(backend: LocalBackend) -> Encrypted:
+    """Under the database's own key, as `strongroom.open` puts it."""
+    return Encrypted(backend, [backend.own_key()], backend.domain)

@@ -107,7 +107,9 @@ def tell(
     if options.json:
         print_json({"dry_run": options.dry_run, "items": items, "empty": list(empty), "counts": dict(counts)})
     elif not options.quiet:
-        print_table(("from", "name", "action"), [(key, step.name, step.action.value) for key, step in steps])
+        same = all(key == step.name for key, step in steps)
+        rows = [(key, step.name, step.action.value)[same:] for key, step in steps]
+        print_table(("from", "name", "action")[same:], rows)
         for key in empty:
             click.echo(f"left out, since it is empty: {key}", err=True)
         total = ", ".join(f"{count} {action}" for action, count in sorted(counts.items())) or "nothing"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import click
@@ -44,14 +45,26 @@ def row(scheme: str) -> Row:
 
 
 def markdown() -> str:
-    """The table for the README: a line for each capability, a column for each built-in scheme."""
-    columns = [row for row in rows() if not row.problem]
-    head = ["| |", *(f" `{column.scheme}` |" for column in columns)]
-    lines = ["".join(head), "| --- |" + " :-: |" * len(columns)]
+    """The table for the README: a line for each capability, a column for each scheme of our own."""
+    from importlib.metadata import entry_points
+
+    from strongroom.registry import ENTRY_POINTS
+    from strongroom.stages import supports_pending
+
+    foreign = {entry.name for entry in entry_points(group=ENTRY_POINTS)}
+    columns = [row for row in rows() if row.scheme not in foreign]
+    lines = [f"| | {' | '.join(f'`{column.scheme}`' for column in columns)} |"]
+    lines.append("| --- |" + " :-: |" * len(columns))
+    lines.append(_line("get", [True] * len(columns)))
     for flag in Capability:
-        cells = (" ✓ |" if flag in column.capabilities else "   |" for column in columns)
-        lines.append(f"| {(flag.name or '').replace('_', ' ').lower()} |" + "".join(cells))
+        name = (flag.name or "").replace("_", " ").lower()
+        lines.append(_line(name, [flag in column.capabilities for column in columns]))
+    lines.append(_line("pending values", [supports_pending(column.capabilities) for column in columns]))
     return "\n".join(lines) + "\n"
+
+
+def _line(name: str, cells: Sequence[bool]) -> str:
+    return f"| {name} | {' | '.join('✓' if cell else '·' for cell in cells)} |"
 
 
 if __name__ == "__main__":

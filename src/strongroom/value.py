@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
 
 from .errors import InvalidRequestError
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["text", "binary"]
 _REDACTED = "<SecretValue redacted>"
+_INDEX = re.compile("0|[1-9][0-9]{0,17}")  # RFC 6901 section 4; more digits than any list is long
+_NOTHING = object()
 
 
 @final
@@ -84,7 +87,11 @@ class SecretValue:
         Raises:
             InvalidRequestError: the value is not JSON, or has nothing at the pointer.
         """
-        return resolve_pointer(_parsed(self._data), pointer)
+        path = _split_pointer(pointer)
+        found = _follow(_parsed(self._data), path)
+        if found is _NOTHING:
+            raise InvalidRequestError(f"the value has nothing at {pointer!r}")
+        return found
 
     def matches(self, guess: str | bytes | SecretValue) -> bool:
         """Whether ``guess`` has the same bytes, compared in constant time."""
@@ -117,6 +124,9 @@ class SecretValue:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a SecretValue cannot be pickled")
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a SecretValue has no state to show")  # object's own would hand out the slots
 
     def __init_subclass__(cls) -> NoReturn:
         raise TypeError("SecretValue is final")
@@ -163,24 +173,22 @@ def _parsed(data: bytes) -> Any:
     raise InvalidRequestError("the value is not JSON")
 
 
-def resolve_pointer(document: Any, pointer: str) -> Any:
-    """Follow an RFC 6901 JSON pointer; ``""`` is the whole document.
-
-    Raises:
-        InvalidRequestError: the pointer is malformed or leads to nothing.
-    """
+def _split_pointer(pointer: str) -> list[str]:
     if pointer and not pointer.startswith("/"):
         raise InvalidRequestError(f"a JSON pointer starts with '/': {pointer!r}", hint=f"use '/{pointer}'")
-    for part in pointer.split("/")[1:]:
-        document = _member(document, part.replace("~1", "/").replace("~0", "~"), pointer)
+    parts = pointer.split("/")[1:]
+    if any("~" in part.replace("~0", "").replace("~1", "") for part in parts):
+        raise InvalidRequestError(f"in a JSON pointer '~' is written '~0': {pointer!r}")
+    return [part.replace("~1", "/").replace("~0", "~") for part in parts]
+
+
+def _follow(document: Any, path: list[str]) -> Any:
+    """Never raises: the frame of whoever raised would travel with the document in it."""
+    for part in path:
+        if isinstance(document, dict) and part in document:
+            document = document[part]
+        elif isinstance(document, list) and _INDEX.fullmatch(part) and int(part) < len(document):
+            document = document[int(part)]
+        else:
+            return _NOTHING
     return document
-
-
-def _member(document: Any, part: str, pointer: str) -> Any:
-    if isinstance(document, dict) and part in document:
-        return document[part]
-    index = part if part.isascii() and part.isdigit() and (part == "0" or part[0] != "0") else ""
-    if isinstance(document, list) and index and int(index) < len(document):
-        return document[int(index)]
-    document = None
-    raise InvalidRequestError(f"the value has nothing at {pointer!r}")

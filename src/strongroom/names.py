@@ -7,6 +7,7 @@ URL. A name can never climb out of its URL's prefix.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -24,9 +25,14 @@ No portable name begins with an underscore; native names that begin so are refus
 
 _SEGMENT = r"[a-z0-9]+(?:[._-][a-z0-9]+)*"
 _PORTABLE = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+_KIND = re.compile(r"[a-z]+(?:-[a-z]+)*")
+_PENDING = "pending"
 _UNITS = {"/": 2, ".": 3, "_": 4}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NATIVE_LIMIT = 1024
+_AMBIGUOUS = re.compile(r"[\\@#?%\s\x00-\x1f]|[^\x00-\x7f]")
+_UNCLEAR_HOST = re.compile(r"[%\\\s]")  # URL parsers disagree where such a host ends
+_ENCODED_STEP = re.compile(r"[\\/]|%(?:2e|2f|5c|25)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -64,7 +70,7 @@ class Companion:
     name: Name
 
     def __str__(self) -> str:
-        return f"{RESERVED_ROOT}/pending/{self.name}"
+        return f"{RESERVED_ROOT}/{_PENDING}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,6 +79,10 @@ class Reserved:
 
     kind: str
     name: Name
+
+    def __post_init__(self) -> None:
+        if self.kind == _PENDING or not _KIND.fullmatch(self.kind):
+            raise InvalidRequestError(f"{self.kind[:40]!r} is no kind of reserved key")
 
     def __str__(self) -> str:
         return f"{RESERVED_ROOT}/{self.kind}/{self.name}"
@@ -85,7 +95,7 @@ def key_path(key: Key, prefix: str = "") -> str:
     """Where a key lives on a provider with hierarchical names: reserved keys stand before the prefix."""
     inside = f"{prefix}/{key_name(key)}" if prefix else str(key_name(key))
     if isinstance(key, Companion):
-        return f"{RESERVED_ROOT}/pending/{inside}"
+        return f"{RESERVED_ROOT}/{_PENDING}/{inside}"
     if isinstance(key, Reserved):
         return f"{RESERVED_ROOT}/{key.kind}/{inside}"
     return inside
@@ -96,13 +106,15 @@ def path_key(path: str, prefix: str = "", mode: NameMode = "portable") -> Key | 
     kind = None
     if path.startswith(f"{RESERVED_ROOT}/"):
         _, kind, path = (*path.split("/", 2), "", "")[:3]
+        if not _KIND.fullmatch(kind):
+            return None
     if prefix and not path.startswith(f"{prefix}/"):
         return None
     text = path[len(prefix) + 1 :] if prefix else path
     if _portable_problem(text, NAME_UNITS) if mode == "portable" else _native_problem(text):
         return None
     name = Name(text)
-    return name if kind is None else Companion(name) if kind == "pending" else Reserved(kind, name)
+    return name if kind is None else Companion(name) if kind == _PENDING else Reserved(kind, name)
 
 
 def key_name(key: Key) -> Name:
@@ -168,10 +180,10 @@ def _portable_problem(text: str, limit: int) -> str:
 
 
 def _native_problem(text: str) -> str:
-    lowered = text.lower()
+    lowered = text.strip().lower()
     if lowered.startswith(("arn:", "projects/", "http://", "https://")):
         return "a name is relative to the store's URL, not a resource path"
-    if text.split("/", 1)[0] == RESERVED_ROOT:
+    if lowered.split("/", 1)[0].strip() == RESERVED_ROOT:  # some providers' names know no case
         return f"{RESERVED_ROOT} is reserved"
     if len(text) > _NATIVE_LIMIT:
         return f"longer than {_NATIVE_LIMIT} characters"
@@ -186,9 +198,17 @@ def _shape_problem(text: str) -> str:
     segments = text.split("/")
     if "" in segments:
         return "it has an empty segment"
-    if any(segment.strip() in (".", "..") or "\\" in segment for segment in segments):
+    if any(_climbs(segment) for segment in segments):
         return "a segment could climb out of the prefix"
     return ""
+
+
+def _climbs(segment: str) -> bool:
+    """Also if something on the way to the provider decodes percent signs, or folds look-alike dots."""
+    if segment.isascii() and segment.replace("-", "").replace("_", "").isalnum():
+        return False
+    plain = unicodedata.normalize("NFKC", segment)
+    return plain.strip() in (".", "..") or bool(_ENCODED_STEP.search(plain))
 
 
 def _hint(text: str) -> str | None:
@@ -222,7 +242,7 @@ class StoreURL:
             InvalidRequestError: not a URL, or it carries a credential, a fragment, or an option twice.
         """
         match = re.fullmatch(r"([a-z][a-z0-9-]*):(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?", text)
-        if not match or _CONTROL.search(text):
+        if not match or _CONTROL.search(text) or _UNCLEAR_HOST.search(match[2] or ""):
             raise InvalidRequestError(
                 "not a store URL", hint="a store URL reads SCHEME://PLACE, such as local:///path/to/file.db"
             )
@@ -273,17 +293,22 @@ class StoreURL:
 
 
 def is_loopback(endpoint: str) -> bool:
-    """Whether an http(s) endpoint is a literal 127.0.0.0/8 or ::1 (a host name may resolve anywhere)."""
-    from ipaddress import ip_address
+    """Whether an http(s) endpoint is a literal 127.0.0.0/8 or ::1 (a host name may resolve anywhere).
+
+    What URL parsers read differently (userinfo, backslashes, white space, a query) is never loopback.
+    """
+    from ipaddress import IPv6Address, ip_address
     from urllib.parse import urlsplit
 
+    if _AMBIGUOUS.search(endpoint):
+        return False
     try:
         parts = urlsplit(endpoint)
-        host, _ = parts.hostname or "", parts.port
-        plain = parts.username is None and parts.scheme in ("http", "https")
-        return plain and "\\" not in endpoint and ip_address(host).is_loopback
+        address, _ = ip_address(parts.hostname or ""), parts.port
     except ValueError:
         return False
+    loopback = address == IPv6Address(1) or (address.version == 4 and address.is_loopback)
+    return parts.scheme in ("http", "https") and loopback
 
 
 def _options(query: str) -> tuple[tuple[str, str], ...]:

@@ -63,10 +63,13 @@ class Edge(Layer):
 
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Secret | SecretStoreError]:
         outcomes = self._call("get_many", None, self.inner.get_many, keys)
-        for key, outcome in outcomes.items():
-            if isinstance(outcome, SecretStoreError):
-                self._named(_bare(outcome), "get", key)
-        return outcomes
+        return {key: self._outcome(key, outcome) for key, outcome in outcomes.items()}
+
+    def _outcome(self, key: Key, outcome: object) -> Secret | SecretStoreError:
+        """An item's error is handed over, not raised: whatever exception stands there is translated."""
+        if isinstance(outcome, Exception):
+            return self._named(translated(outcome, "get", self.inner.error_for), "get", key)
+        return cast("Secret", outcome)
 
     def own_key(self) -> KeyWrapper | None:
         return self._call("open", None, self.inner.own_key)
@@ -93,7 +96,7 @@ def translated(exc: Exception, operation: str, table: _Translate) -> SecretStore
     fault = ProviderFault(
         type(exc).__qualname__, code=_code(exc), request_id=_request_id(exc), where=_where(exc)
     )
-    error = table(exc, operation)
+    error = _looked_up(exc, operation, table)
     if error is None:
         error = SecretStoreError(f"unexpected {fault.kind} from the provider's client")
         error.performed = None if operation in _WRITES else False
@@ -101,6 +104,13 @@ def translated(exc: Exception, operation: str, table: _Translate) -> SecretStore
     error = _bare(error)
     error.__cause__ = fault
     return error
+
+
+def _looked_up(exc: Exception, operation: str, table: _Translate) -> SecretStoreError | None:
+    try:
+        return table(exc, operation)
+    except Exception:  # noqa: BLE001  (a table that stumbles would carry the SDK's exception as its context)
+        return None
 
 
 def _bare(error: SecretStoreError) -> SecretStoreError:

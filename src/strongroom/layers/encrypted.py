@@ -11,7 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from strongroom.backend import Stage
-from strongroom.errors import IntegrityError, InvalidRequestError, SecretConflictError, SecretStoreError
+from strongroom.errors import (
+    IntegrityError,
+    InvalidRequestError,
+    SecretConflictError,
+    SecretNotFoundError,
+    SecretStoreError,
+)
 from strongroom.value import Kind, SecretValue
 
 from .edge import edge
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
 
 _HEADER_BYTES = 512
 """Room for the header's fixed part and its context (domain, name, write id, kind)."""
+_FORMAT_VERSION = b"\x02"
 _KEY_BYTES = 1024
 _FRAME_SHARE = 1 << 14  # one frame header of 32 bytes a MiB, rounded up generously
 
@@ -75,9 +82,7 @@ class Encrypted(Layer):
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Secret | SecretStoreError]:
         return {key: self._outcome(key, found) for key, found in self.inner.get_many(keys).items()}
 
-    def put_pending(
-        self, key: Key, rotation_id: str, value: SecretValue, base_version: str
-    ) -> SecretVersion:
+    def put_pending(self, key: Key, rotation_id: str, value: SecretValue, base_version: str) -> SecretVersion:
         """Each message differs, so the backend takes a repeat for another value: compare plaintexts here."""
         conflict = None
         try:
@@ -93,6 +98,10 @@ class Encrypted(Layer):
     def get_pending(self, key: Key, rotation_id: str) -> Secret:
         return self._opened(key, self.inner.get_pending(key, rotation_id))
 
+    def limit(self, key: Key) -> int | None:
+        limit = self.inner.limit(key)
+        return None if limit is None else limit - len(str(key).encode())  # the message's context names it
+
     def size(self, value: SecretValue) -> int:
         plain = len(value.reveal())
         header = _HEADER_BYTES + 2 * len(self._domain.encode()) + _KEY_BYTES * len(self._keys)
@@ -104,7 +113,7 @@ class Encrypted(Layer):
     def _message_held(self, key: Key, rotation_id: str, conflict: SecretConflictError) -> Secret:
         try:
             return self.inner.get_pending(key, rotation_id)
-        except SecretStoreError:
+        except SecretNotFoundError:  # anything else leaves it unknown whether the conflict is our own write
             pass
         raise conflict
 
@@ -121,6 +130,11 @@ class Encrypted(Layer):
     def _opened(self, key: Key, secret: Secret) -> Secret:
         from strongroom.envelope.cipher import decrypt
 
+        if secret.value.reveal()[:1] != _FORMAT_VERSION:
+            raise IntegrityError(
+                "what is stored is no encrypted message",
+                hint="somebody wrote it past this layer: import it from a store without encrypt",
+            )
         plain = decrypt(secret.value.reveal(), keys=self._keys, context={}, bindings=self._bound(key))
         kind = plain.context.get("strongroom-kind", "binary")
         if kind not in ("text", "binary"):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from strongroom.backend import READ_FLAGS, Absent, Backend, Capability
 from strongroom.errors import InvalidRequestError, SecretConflictError, SecretStoreError, UnavailableError
+from strongroom.names import Name
 
 from .edge import edge
 from .layer import Layer
@@ -78,6 +79,8 @@ class Failover(Layer):
             if member is None:
                 raise SecretConflictError("the version names no member of this store")
             return self._marked(alias, member.get(key, own))
+        if not isinstance(key, Name):  # one member's pending values and leases are not another's
+            return self._marked(self._first, self.inner.get(key, version))
         alias, secret = self._answer(lambda member: member.get(key, version))
         return self._marked(alias, secret)
 
@@ -119,8 +122,14 @@ class Failover(Layer):
             member.after_fork()
 
     def close(self) -> None:
+        error: SecretStoreError | None = None
         for member in self._members.values():
-            member.close()
+            try:
+                member.close()
+            except SecretStoreError as exc:
+                error = error or exc
+        if error:
+            raise error
 
     def _answer(self, ask: Callable[[Backend], T]) -> tuple[str, T]:
         error: UnavailableError | None = None

@@ -8,7 +8,6 @@ would live as long as the outage. Denied, not found and disabled evict at once.
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,12 +17,16 @@ from .backend import Backend, Clock, Secret, SecretVersion, Stage
 from .errors import InvalidRequestError, SecretNotFoundError, SecretStoreError, UnavailableError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from .names import Name
 
 _LABEL_PIN_SECONDS = 10.0
 _REFRESH_AT = 0.8
 _REJECTED_INTERVAL = 1.0
 """Seconds between two provider calls of ``refresh``: the threads of a fleet refused at once ask once."""
+_REFRESH_PAUSE = 1.0
+"""Seconds after a refresh behind that failed: each warm read would begin the next one at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ class Pins:
 
     def set(self, name: Name, version: SecretVersion) -> None:
         """Hold on to a version this process just wrote."""
-        if self._backend.eventual:
+        held = self._pins.get(name)
+        if self._backend.eventual and not (held and _older(version.created_at, held[0].created_at)):
             self._pins[name] = (version, self._clock.monotonic() + _LABEL_PIN_SECONDS)
 
     def drop(self, name: Name) -> None:
@@ -79,16 +83,23 @@ class Pins:
 
     def _not_before(self, name: Name, version: SecretVersion) -> Secret:
         secret = self._backend.get(name, Stage.CURRENT)
-        older = secret.created_at and version.created_at and secret.created_at < version.created_at
-        if secret.version == version.id or not older:
+        # Another failover member's clock and labels say nothing of what was written to the first.
+        if secret.degraded or not _older(secret.created_at, version.created_at):
             return secret
         return self._pinned(name, version)
 
     def _pinned(self, name: Name, version: SecretVersion) -> Secret:
+        error: UnavailableError
         try:
             return replace(self._backend.get(name, version.id), stage=Stage.CURRENT)
         except SecretNotFoundError:
             return self._unpinned(name)
+        except UnavailableError as exc:
+            error = exc
+        other = self._backend.get(name, Stage.CURRENT)
+        if other.degraded:
+            return other
+        raise error
 
     def _unpinned(self, name: Name) -> Secret:
         self.drop(name)
@@ -99,11 +110,15 @@ class Pins:
         self._pins.clear()
 
 
+def _older(one: datetime | None, other: datetime | None) -> bool:
+    return one is not None and other is not None and one < other
+
+
 @dataclass(slots=True)
 class _Entry:
     secret: Secret
-    at: float
-    refreshing: bool = False
+    at: float  # when it was asked for, not when it came: an answer can be long on its way
+    refresh_at: float
 
 
 class _Flight:
@@ -148,24 +163,31 @@ class Cache:
         entry = self._entries.get(name)
         if entry is None:
             return self._fetch(name)
-        age = self._clock.monotonic() - entry.at
-        if age < self._policy.fresh:
-            if age >= self._policy.fresh * _REFRESH_AT:
-                self._refresh_behind(name, entry)
-            return entry.secret
-        return self._fetch_or_stale(name, entry)
+        now = self._clock.monotonic()
+        if now - entry.at >= self._policy.fresh:
+            return self._fetch_or_stale(name, entry)
+        if now >= entry.refresh_at:
+            self._refresh_behind(name, entry)
+        return entry.secret
 
     def refresh(self, name: Name, rejected: str) -> Secret:
-        """Ask again, unless what is cached is already another version than the rejected one."""
-        entry = self._entries.get(name)
-        if entry and entry.secret.version != rejected and self._age(entry) < self._policy.fresh:
-            return entry.secret
+        """Ask again, unless what is cached is already another version than the rejected one.
+
+        Only a fresh value stands in for the provider's answer: the limit must not outlive the bound.
+        """
+        with self._lock:
+            entry = self._entries.get(name)
+            fresh = entry is not None and self._age(entry) < self._policy.fresh
+            if entry and fresh and (entry.secret.version != rejected or self._asked_lately(name)):
+                return entry.secret
+            self._asked[name] = self._clock.monotonic()
+            flight, generation = self._board(name)
+        return self._arrive(name, flight, generation)
+
+    def _asked_lately(self, name: Name) -> bool:
         asked = self._asked.get(name)
-        now = self._clock.monotonic()
-        if entry and asked is not None and now - asked < _REJECTED_INTERVAL:
-            return entry.secret
-        self._asked[name] = now
-        return self._fetch(name)
+        lately = asked is not None and self._clock.monotonic() - asked < _REJECTED_INTERVAL
+        return lately and name not in self._flights  # what is under way is waited for
 
     def evict(self, name: Name) -> None:
         """Forget a name, and the answer of any fetch of it that is under way."""
@@ -175,8 +197,8 @@ class Cache:
             self._generations[name] = self._generations.get(name, 0) + 1
 
     def clear(self) -> None:
-        """Forget everything."""
-        for name in list(self._entries):
+        """Forget everything, and the answers under way."""
+        for name in {*list(self._entries), *list(self._flights)}:
             self.evict(name)
 
     def _age(self, entry: _Entry) -> float:
@@ -194,48 +216,61 @@ class Cache:
 
     def _fetch(self, name: Name) -> Secret:
         with self._lock:
-            flight = self._flights.get(name)
-            leads = flight is None
-            if flight is None:
-                flight = self._flights[name] = _Flight()
-            generation = self._generations.get(name, 0)
-        if leads:
-            self._fly(name, flight, generation)
-        else:
+            flight, generation = self._board(name)
+        return self._arrive(name, flight, generation)
+
+    def _board(self, name: Name) -> tuple[_Flight, int | None]:
+        """Join the fetch under way, or begin one and lead it, which a generation says. Needs the lock."""
+        if flight := self._flights.get(name):
+            return flight, None
+        flight = self._flights[name] = _Flight()
+        return flight, self._generations.get(name, 0)
+
+    def _arrive(self, name: Name, flight: _Flight, generation: int | None) -> Secret:
+        if generation is None:
             flight.done.wait()
+        else:
+            self._fly(name, flight, generation)
         if flight.secret is not None:
             return flight.secret
-        # Each waiter raises an error of its own: threads would grow one shared traceback.
-        raise copy.copy(flight.error) if flight.error else UnavailableError("the reading thread was stopped")
+        if flight.error is not None:
+            raise _twin(flight.error)
+        return self._fetch(name)  # the leader was interrupted, which says nothing of the provider
 
     def _fly(self, name: Name, flight: _Flight, generation: int) -> None:
+        asked = self._clock.monotonic()
         try:
             flight.secret = self._read(name)
         except SecretStoreError as exc:
             flight.error = exc
         finally:
-            self._land(name, flight, generation)
+            self._land(name, flight, generation, asked)
             flight.done.set()
 
-    def _land(self, name: Name, flight: _Flight, generation: int) -> None:
+    def _land(self, name: Name, flight: _Flight, generation: int, asked: float) -> None:
         with self._lock:
             if self._flights.get(name) is flight:
                 del self._flights[name]
             if self._generations.get(name, 0) != generation:
                 return  # a write or a revocation came between: what was read may be the old value
             if flight.secret is not None:
-                self._entries[name] = _Entry(flight.secret, self._clock.monotonic())
-            elif not isinstance(flight.error, UnavailableError):
+                behind = asked + self._policy.fresh * _REFRESH_AT
+                self._entries[name] = _Entry(flight.secret, asked, behind)
+            elif flight.error is not None and not isinstance(flight.error, UnavailableError):
                 self._entries.pop(name, None)
 
     def _refresh_behind(self, name: Name, entry: _Entry) -> None:
         with self._lock:
-            if entry.refreshing or name in self._flights:
+            if self._clock.monotonic() < entry.refresh_at or name in self._flights:
                 return
-            entry.refreshing = True
-        threading.Thread(
+            entry.refresh_at = float("inf")
+        thread = threading.Thread(
             target=self._behind, args=(name, entry), name="strongroom-refresh", daemon=True
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads, or the interpreter ends: the reader's value is still fresh
+            self._pause(entry)
 
     def _behind(self, name: Name, entry: _Entry) -> None:
         try:
@@ -243,4 +278,15 @@ class Cache:
         except SecretStoreError:  # the next read past `fresh` meets it and says so
             pass
         finally:
-            entry.refreshing = False
+            self._pause(entry)
+
+    def _pause(self, entry: _Entry) -> None:
+        entry.refresh_at = self._clock.monotonic() + _REFRESH_PAUSE
+
+
+def _twin(error: SecretStoreError) -> SecretStoreError:
+    """An error of each waiter's own: threads would grow one shared traceback."""
+    twin = type(error).__new__(type(error), *error.args)
+    vars(twin).update(vars(error))
+    twin.__cause__ = error.__cause__
+    return twin

@@ -6,11 +6,12 @@ it never will: what is not a field here cannot leak through a hook.
 
 from __future__ import annotations
 
+import threading
 import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from strongroom.errors import SecretStoreError, UnavailableError
+from strongroom.errors import PermissionDeniedError, SecretStoreError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,23 +78,48 @@ class Auditor:
 
     def __init__(self, hooks: Sequence[AuditHook]):
         self._hooks = tuple(hooks)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Owe nothing, with a lock of our own: what the parent could not record the parent hands in again."""
         self._unrecorded: list[tuple[AuditHook, AuditEvent]] = []
+        self._lock = threading.RLock()
 
     def intent(self, event: AuditEvent) -> None:
-        """Record an intent with every hook.
+        """Record an intent with every hook; those that recorded one which another refused get its outcome.
 
         Raises:
             PermissionDeniedError: a hook vetoed it.
             UnavailableError: with ``performed=False``, a hook failed; this never allows stale answers.
         """
-        self._hand_in_again()
-        for hook in self._hooks:
-            self._record(hook.before, event)
+        self._hand_in_again(event)
+        recorded: list[AuditHook] = []
+        refusal: BaseException | None = None
+        try:
+            for hook in self._hooks:
+                self._record(hook.before, event, PermissionDeniedError)
+                recorded.append(hook)
+        except BaseException as exc:
+            refusal = exc
+            raise
+        finally:
+            if refusal is not None:
+                self._tell(recorded, outcome_of(event, event.time, refusal))
 
     def outcome(self, event: AuditEvent) -> bool:
         """Record an outcome with every hook; False if one of them failed."""
-        failed = [hook for hook in self._hooks if not _quietly(hook, event)]
-        self._unrecorded += [(hook, event) for hook in failed]
+        return self._tell(self._hooks, event)
+
+    def _tell(self, hooks: Sequence[AuditHook], event: AuditEvent) -> bool:
+        """Whoever did not take the event is owed it, also when an interrupt arrives in the middle."""
+        waiting, failed = list(hooks), []
+        try:
+            while waiting:
+                if not _quietly(waiting[0], event):
+                    failed.append(waiting[0])
+                del waiting[0]
+        finally:
+            self._unrecorded += [(hook, event) for hook in failed + waiting]
         return not failed
 
     def run(self, event: AuditEvent, call: Callable[[], T], clock: Clock) -> tuple[T, bool]:
@@ -116,22 +142,30 @@ class Auditor:
             recorded = self.outcome(outcome_of(event, clock.now(), error, version=version))
         return answer, recorded
 
-    def _hand_in_again(self) -> None:
-        while self._unrecorded:
-            hook, event = self._unrecorded[0]
-            self._record(hook.after, event)
-            del self._unrecorded[:1]
+    def _hand_in_again(self, wanted: AuditEvent) -> None:
+        """One thread at a time: two would both record the first, and drop the second unrecorded."""
+        with self._lock:
+            while self._unrecorded:
+                hook, event = self._unrecorded[0]
+                self._record(hook.after, event, (), wanted)
+                del self._unrecorded[0]
 
     @staticmethod
-    def _record(method: object, event: AuditEvent) -> None:
+    def _record(
+        method: Callable[[AuditEvent], None],
+        event: AuditEvent,
+        vetoes: type[SecretStoreError] | tuple[()],
+        wanted: AuditEvent | None = None,
+    ) -> None:
         error: SecretStoreError
         try:
-            method(event)  # type: ignore[operator]
-            return
-        except SecretStoreError as refusal:
-            error = refusal
+            return method(event)
+        except vetoes as veto:
+            error = veto
         except Exception as exc:  # noqa: BLE001  (a hook is a stranger's code)
-            error = UnavailableError(f"the audit hook failed ({type(exc).__name__})", performed=False)
+            error = UnavailableError(f"the audit hook failed ({type(exc).__name__})")
+        refused = wanted or event
+        error.operation, error.name, error.performed = refused.operation, refused.name, False
         raise error
 
     def __bool__(self) -> bool:

@@ -69,12 +69,12 @@ def test_a_value_comes_back_byte_for_byte_with_its_kind(store: VaultKV, value: s
     read = store.get(DB, Stage.CURRENT)
     assert read.value == SecretValue(value)
     assert (read.value.kind, read.version) == (SecretValue(value).kind, written.id)
-    assert (written.created_at, written.stages) == (read.created_at, {Stage.CURRENT})
+    assert (written.created_at, written.stages) == (read.created_at, frozenset({Stage.CURRENT}))
 
 
 @pytest.mark.parametrize("char", ["x", "\x01", "<", "\u2028", '"', "\n"])
 def test_the_largest_value_fits(store: VaultKV, char: str) -> None:
-    """A value whose `size` is the limit is taken, whatever its characters cost; it holds in 1 MiB as stored."""
+    """A value whose `size` is the limit is taken, whatever its characters cost."""
     limit = store.limit(DB)
     assert limit
     value = SecretValue(char * (limit // store.size(SecretValue(char))))
@@ -225,7 +225,8 @@ def test_a_deleted_secret_is_in_the_bin_whole_and_comes_back_whole(store: VaultK
     ids = [store.put(DB, text(str(n)), None).id for n in range(3)]
     store.retire(DB, ids[0])
     store.delete(DB)
-    for version in (Stage.CURRENT, Stage.PREVIOUS, *ids):
+    versions: list[str | Stage] = [Stage.CURRENT, Stage.PREVIOUS, *ids]
+    for version in versions:
         with pytest.raises(SecretNotFoundError):
             store.get(DB, version)
     for call in (store.versions, store.describe, store.delete, lambda key: store.versions_after(key, ids[0])):
@@ -315,7 +316,7 @@ def test_a_companion_lives_at_the_mounts_root_and_survives_its_secrets_delete(
 
 
 def test_the_list_is_whole_and_shows_only_what_is_ours(store: VaultKV, native: Any, mount: str) -> None:
-    """Names below the prefix, in order, and companions; not the bin, not other prefixes, not foreign names."""
+    """Names below the prefix, in order, and companions; nothing binned, foreign or of another prefix."""
     names = [Name(text) for text in ("a", "a-b", "a/b", "a/b/c", "b", "db/password")]
     for name in (*names, Name("binned")):
         store.put(name, text(), None)

@@ -1,4 +1,4 @@
-"""For the tests of the embedded store: a place for databases, and one opened as `strongroom.open` opens it."""
+"""For the tests of the embedded store: a place for databases, opened as `strongroom.open` opens them."""
 
 from __future__ import annotations
 

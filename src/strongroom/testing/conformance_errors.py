@@ -77,6 +77,12 @@ def _possible(operation: str, capabilities: Capability) -> bool:
     return not OPERATIONS[operation][0] & ~_generous(capabilities)
 
 
+def _skip_unless_possible(operation: str, store: SecretStore) -> None:
+    if not _possible(operation, store.capabilities):
+        lacking = OPERATIONS[operation][0] & ~_generous(store.capabilities)
+        pytest.skip(f"{store.origin} does not declare {', '.join(lacking.names)}")
+
+
 def _generous(capabilities: Capability) -> Capability:
     """What counts as having compare-and-set and pending values for calling them."""
     if C.CAS_GUARDED in capabilities:
@@ -107,8 +113,7 @@ class Errors(Harness):
     ) -> None:
         """An identity without rights gets PermissionDeniedError, on every method, for what exists."""
         plant(self.name(), self.text("theirs"))
-        if not _possible(operation, store.capabilities):
-            return
+        _skip_unless_possible(operation, store)
         with pytest.raises((PermissionDeniedError, PartialFailureError)) as caught:
             _call(self, operation, self.open(refused))
         if isinstance(caught.value, PartialFailureError):
@@ -120,8 +125,7 @@ class Errors(Harness):
         self, store: SecretStore, faulty: FaultyBackend, operation: str
     ) -> None:
         """Without a connection every method is UnavailableError, which says that nothing happened."""
-        if not _possible(operation, store.capabilities):
-            return
+        _skip_unless_possible(operation, store)
         faulty.unreachable()
         with pytest.raises((UnavailableError, PartialFailureError)) as caught:
             _call(self, operation, store)
@@ -226,8 +230,7 @@ class Audit(Harness):
         self, store: SecretStore, faulty: FaultyBackend, plant: Plant, operation: str
     ) -> None:
         """One event before, one after, under one correlation id; failures are recorded as such."""
-        if not _possible(operation, store.capabilities):
-            return
+        _skip_unless_possible(operation, store)
         plant(self.name(), self.text("audited"))
         recorder = Recorder()
         outcome = "ok"

@@ -1,0 +1,23 @@
+"""AWS Secrets Manager against moto, whose lies are pinned beside the AWS backend's own tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from strongroom.backend import Backend
+from strongroom.testing.conformance_base import NativeReader
+from tests.conformance.aws import aws, reader
+from tests.conformance.support import Suite
+from tests.servers.moto import Moto
+
+
+class TestAwsMoto(Suite):
+    """The same backend, another implementation of AWS."""
+
+    @pytest.fixture
+    def backend(self, _moto: Moto) -> Backend:
+        return aws(_moto.url)
+
+    @pytest.fixture
+    def native_reader(self, _moto: Moto) -> NativeReader:
+        return reader(_moto.url)

@@ -1,0 +1,22 @@
+"""Vault's KV version 1: no versions, no bin, no pending values."""
+
+from __future__ import annotations
+
+import pytest
+
+from strongroom.backend import Backend
+from tests.conformance.support import Suite
+from tests.conformance.test_vault import powerless, vault
+from tests.servers.openbao import OpenBao
+
+
+class TestVaultKV1(Suite):
+    """``?kv=1``."""
+
+    @pytest.fixture
+    def backend(self, openbao_server: OpenBao, kv1_mount: str) -> Backend:
+        return vault(openbao_server, kv1_mount, options="&kv=1")
+
+    @pytest.fixture
+    def refused(self, openbao_server: OpenBao, kv1_mount: str) -> Backend:
+        return vault(openbao_server, kv1_mount, powerless(openbao_server), options="&kv=1")

@@ -31,6 +31,7 @@ store
 aio references
 replication
 rotation
+configfile
 config
 integrations notify testing rotation.functions cli
 """

@@ -30,8 +30,6 @@ _BUILT_IN = {
     "memory": ("strongroom.memory:MemoryBackend", ""),
     "vault": ("strongroom_vault.kv:VaultKV", "vault"),
 }
-
-
 _KEYS = {"local-key": ("strongroom_local.keyset:open_key", "")}
 
 
@@ -90,6 +88,16 @@ def schemes() -> tuple[str, ...]:
     return tuple(sorted({*_BUILT_IN, *(entry.name for entry in _entry_points())}))
 
 
+def is_scheme(scheme: str) -> bool:
+    """Whether a store's URL can have this scheme; installed packages are searched only if need be."""
+    return scheme in _BUILT_IN or scheme in schemes()
+
+
+def key_schemes() -> tuple[str, ...]:
+    """Every scheme that a key's URL can have."""
+    return tuple(_KEYS)
+
+
 def _load(home: str, extra: str) -> Any:
     module, _, name = home.partition(":")
     missing = None
@@ -107,6 +115,8 @@ def _load_entry(entry: Any) -> Any:
         return entry.load()
     except ImportError as exc:
         missing = exc.name
+    except AttributeError:
+        missing = entry.value
     raise BackendNotInstalledError(
         f"{entry.value} cannot be imported: {missing!r} is missing", hint="reinstall the package"
     )

@@ -13,9 +13,12 @@ Names are loaded on first use (PEP 562), so that importing this package costs ne
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = (
+    False  # type checkers take it for true; importing `typing` for it would cost most of the import
+)
 if TYPE_CHECKING:
+    from typing import Any
+
     from .aio import AsyncSecretStore
     from .audit.event import AuditEvent, AuditHook
     from .backend import ABSENT, Capability, Secret, SecretInfo, SecretVersion, Stage

@@ -209,7 +209,7 @@ def say(text: str, style: str = "") -> None:
         from rich.console import Console
         from rich.text import Text
 
-        Console(highlight=False).print(Text(text, style or "dim"))
+        Console(highlight=False).print(Text(text, style or "dim"), soft_wrap=True)
     else:
         print(text, flush=True)
 

@@ -62,9 +62,14 @@ class Program(LazyGroup):
         sys.exit(result if isinstance(result, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an interrupt is told as every failure is, without click's own empty line."""
+        """Run the command, and meet two ends before click makes its own of them.
+
+        It would print an empty line for an interrupt, and exit with 1 when the reader of a pipe has gone.
+        """
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            _die_of_broken_pipe()
         except (KeyboardInterrupt, EOFError):
             raise click.Abort from None
 

@@ -13,7 +13,7 @@ from tests.models.checker import check
 from tests.models.companion import writer
 from tests.models.companion_model import AGAIN, rotations
 from tests.models.kv2 import WRITES, Entry, Value, World, apply
-from tests.models.replay import NO_FAULTS, Budget, Program, State, System
+from tests.models.replay import Budget, Program, State, System
 from tests.models.spaces import explored, faults, nightly
 
 BOTH = ("r1", "r2")
@@ -30,7 +30,11 @@ HOLDS: Mapping[str, tuple[Mapping[str, Program], Budget, tuple[str, ...]]] = {
         faults(0, 0, 2, small=(0, 0, 1)),
         BOTH,
     ),
-    "two workers": ({"one": s.worker("a", *BOTH), "two": s.worker("b", *BOTH)}, NO_FAULTS, BOTH),
+    "two workers": (
+        {"one": s.worker("a", *SOME), "two": s.worker("b", *SOME)},
+        faults(0, 0, 0, small=(0, 1, 0)),
+        SOME,
+    ),
     "two workers, a put on top, late": (
         {"one": s.worker("a", *SOME), "two": s.worker("b", *SOME), "writer": writer("top")},
         faults(0, 0, 1, small=(0, 0, 0)),
@@ -60,7 +64,7 @@ BROKEN = {
         "discard against promote",
         "the ledger tells what became current",
     ),
-    "what was held is not retired": ("_retire", "two workers", "no pending value outlives its rotation"),
+    "what was held is not retired": ("_retire", "late calls", "no pending value outlives its rotation"),
 }
 
 

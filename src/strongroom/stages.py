@@ -18,8 +18,8 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar, final
 
 from .backend import ABSENT, ANY_CAS, Backend, Capability, Secret, SecretVersion, Stage
@@ -32,7 +32,7 @@ from .errors import (
     UnavailableError,
 )
 from .names import Companion, Name
-from .value import SecretValue, take
+from .value import Kind, SecretValue, take
 
 T = TypeVar("T")
 FRAME_BYTES = 1024
@@ -53,8 +53,7 @@ def supports_pending(capabilities: Capability) -> bool:
     )
 
 
-def _directly(operation: str,  # noqa: ARG001
- call: Callable[[], T]) -> T:
+def _directly(operation: str, call: Callable[[], T]) -> T:  # noqa: ARG001
     return call()
 
 
@@ -91,8 +90,9 @@ class Pending:
         """
         taken, value = take(value), b""
         if isinstance(taken, InvalidRequestError):
+            taken.name, taken.operation = str(self._name), "pending.put"
             raise taken
-        check_size(self._backend, self._name, taken)
+        check_size(self._backend, self._name, taken, "pending.put")
         return self._run("pending.put", lambda: self._put(taken, base_version))
 
     def get(self) -> Secret:
@@ -128,10 +128,8 @@ class Pending:
         if self._native:
             return self._backend.put_pending(self._name, self.rotation_id, value, base)
         found = _companion(self._backend, self._name)
-        if found and found.frame.rotation_id == self.rotation_id:
-            return self._held_again(found, value)
-        if found and found.frame.held:
-            raise _held_by(found.frame.rotation_id)
+        if found and (again := self._held_already(found, value)):
+            return again
         if self._backend.get(self._name, Stage.CURRENT).version != base:
             raise SecretConflictError("base_version is not the current version")
         return self._hold(_Frame(self.rotation_id, True, base).with_value(value), found, value)
@@ -150,7 +148,8 @@ class Pending:
             return SecretVersion(found.frame.version or "")
         held = self._held(found)
         version = self._promoted(held) or self._make_current(held)
-        self._finish(held, version.id)
+        with _half_done():
+            self._finish(held, version.id)
         return version
 
     def _discard(self) -> None:
@@ -161,10 +160,10 @@ class Pending:
             return None
         if found.frame.held:
             self._fence(found)
-        promoted = found.frame.version if not found.frame.held else self._promoted(found)
-        if promoted:
-            raise SecretConflictError("it was promoted already", hint="use rollback")
-        return self._finish(found, None) if found.frame.held else self._retire(found.frame.was)
+        with _half_done():
+            if found.frame.version or (found.frame.held and self._promoted(found)):
+                raise SecretConflictError("it was promoted already", hint="use rollback")
+            return self._finish(found, None) if found.frame.held else self._retire(found.frame.was)
 
     def _fence(self, held: _Found) -> None:
         """A paused or late promote lands while the base is current, whatever the companion says by then."""
@@ -179,7 +178,12 @@ class Pending:
             raise SecretNotFoundError("nothing is pending under this rotation id")
         return found
 
-    def _held_again(self, found: _Found, value: SecretValue) -> SecretVersion:
+    def _held_already(self, found: _Found, value: SecretValue) -> SecretVersion | None:
+        if found.frame.rotation_id != self.rotation_id:
+            if found.frame.held:
+                hint = f"rotation {found.frame.rotation_id} holds it"
+                raise SecretConflictError("another pending value is held", hint=hint)
+            return None
         if not found.frame.held:
             raise SecretConflictError("this rotation is done", hint="begin a new one")
         if found.value != value:
@@ -194,11 +198,10 @@ class Pending:
             return SecretVersion(version.id, version.created_at, frozenset({Stage.PENDING}))
         except (SecretConflictError, UnavailableError) as exc:
             error = exc
-        now = _companion(self._backend, self._name)
-        if now and now.frame.rotation_id == self.rotation_id:
-            return self._held_again(now, value)
-        if now and now.frame.held:
-            raise _held_by(now.frame.rotation_id)
+        with _half_done():
+            now = _companion(self._backend, self._name)
+        if now and (again := self._held_already(now, value)):
+            return again
         raise error
 
     def _make_current(self, held: _Found) -> SecretVersion:
@@ -208,11 +211,11 @@ class Pending:
         except (SecretConflictError, UnavailableError) as exc:
             error = exc
         # Our own lost write, or a second worker's, may be what made the base stale: look before judging.
-        version = self._promoted(held)
-        if version:
-            return version
+        with _half_done():
+            if version := self._promoted(held):
+                return version
         if isinstance(error, SecretConflictError):
-            raise _superseded()
+            raise SecretConflictError("superseded: another version became current", hint="rotate anew")
         raise error
 
     def _promoted(self, held: _Found) -> SecretVersion | None:
@@ -247,7 +250,17 @@ class Pending:
         return not mine or (now is not None and not now.frame.held and now.frame.version == version)
 
 
-def check_size(backend: Backend, name: Name, value: SecretValue) -> None:
+@contextlib.contextmanager
+def _half_done() -> Iterator[None]:
+    """After a first write nothing may say that nothing happened, such as the read that looks what did."""
+    try:
+        yield
+    except UnavailableError as error:
+        error.performed = None
+        raise
+
+
+def check_size(backend: Backend, name: Name, value: SecretValue, operation: str) -> None:
     """Refuse a value over the backend's limit, before any request is sent.
 
     Raises:
@@ -255,7 +268,9 @@ def check_size(backend: Backend, name: Name, value: SecretValue) -> None:
     """
     limit = backend.limit(name)
     if limit is not None and (size := backend.size(value)) > limit:
-        raise InvalidRequestError(f"the value takes {size} bytes, over the limit of {limit}", name=str(name))
+        raise InvalidRequestError(
+            f"the value takes {size} bytes, over the limit of {limit}", operation=operation, name=str(name)
+        )
 
 
 def delete(backend: Backend, name: Name) -> None:
@@ -299,7 +314,7 @@ def check_rotation_id(rotation_id: str) -> str:
         return str(uuid.UUID(rotation_id))
     except (ValueError, AttributeError, TypeError):
         pass
-    raise InvalidRequestError("a rotation id is a UUID", hint="use str(uuid.uuid4())")
+    raise InvalidRequestError("a rotation id is a UUID", operation="pending", hint="use str(uuid.uuid4())")
 
 
 _NOTHING = SecretValue("")
@@ -326,14 +341,19 @@ class _Frame:
     @classmethod
     def split(cls, framed: SecretValue) -> tuple[_Frame, SecretValue]:
         line, _, rest = framed.reveal().partition(b"\n")
-        try:
-            facts = json.loads(line)
-            held = facts["strongroom"] == "held"
-            frame = cls(facts["rotation"], held, facts["base"], facts["version"], facts["was"])
-            return frame, SecretValue(rest, facts["kind"])
-        except (ValueError, KeyError, TypeError, InvalidRequestError):  # their text quotes the value
-            line = rest = b""
+        with contextlib.suppress(ValueError, RecursionError, KeyError, TypeError, InvalidRequestError):
+            frame, kind = cls._read(json.loads(line))
+            return frame, SecretValue(rest, kind)
+        line = rest = b""  # another tool's value may be a secret too
         raise IntegrityError("the companion holds no pending value", hint="damaged, or another tool's")
+
+    @classmethod
+    def _read(cls, facts: Any) -> tuple[_Frame, Kind]:
+        held = {"held": True, "done": False}[facts["strongroom"]]
+        base, version, was = told = [facts[fact] for fact in ("base", "version", "was")]
+        if facts["kind"] not in ("text", "binary") or not all(isinstance(fact, str | None) for fact in told):
+            raise TypeError
+        return cls(check_rotation_id(facts["rotation"]), held, base, version, was), facts["kind"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,16 +366,7 @@ class _Found:
     secret: Secret
 
     def as_secret(self, name: Name) -> Secret:
-        read = self.secret
-        return Secret(
-            str(name),
-            self.value,
-            read.version,
-            Stage.PENDING,
-            read.origin,
-            read.created_at,
-            read.confirmed_at,
-        )
+        return replace(self.secret, name=str(name), value=self.value, stage=Stage.PENDING)
 
 
 def _companion(backend: Backend, name: Name) -> _Found | None:
@@ -365,14 +376,6 @@ def _companion(backend: Backend, name: Name) -> _Found | None:
         return None
     frame, value = _Frame.split(secret.value)
     return _Found(frame, value, secret.version, secret)
-
-
-def _held_by(rotation_id: str) -> SecretConflictError:
-    return SecretConflictError("another pending value is held", hint=f"rotation {rotation_id} holds it")
-
-
-def _superseded() -> SecretConflictError:
-    return SecretConflictError("superseded: another version became current", hint="rotate anew")
 
 
 def _pair(backend: Backend, name: Name) -> tuple[Name | Companion, ...]:
@@ -386,7 +389,8 @@ def _both(act: object, *keys: Name | Companion) -> None:
     acted = False
     for key in keys:
         try:
-            act(key)  # type: ignore[operator]
+            with _half_done() if acted else contextlib.nullcontext():
+                act(key)  # type: ignore[operator]
             acted = True
         except SecretNotFoundError as exc:
             missing = exc if isinstance(key, Name) else missing or exc

@@ -11,12 +11,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from .backend import Backend, Clock, Secret, SecretVersion, Stage
+from .backend import Backend, Capability, Clock, Secret, SecretVersion, Stage
 from .errors import InvalidRequestError, SecretNotFoundError, SecretStoreError, UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from .names import Name
@@ -67,6 +68,10 @@ class Pins:
         if self._backend.eventual and not (held and _older(version.created_at, held[0].created_at)):
             self._pins[name] = (version, self._clock.monotonic() + _LABEL_PIN_SECONDS)
 
+    def holds(self, name: Name) -> bool:
+        """Whether something is pinned."""
+        return name in self._pins
+
     def drop(self, name: Name) -> None:
         """Let go: the secret was deleted, purged or revoked."""
         self._pins.pop(name, None)
@@ -112,6 +117,68 @@ class Pins:
 
 def _older(one: datetime | None, other: datetime | None) -> bool:
     return one is not None and other is not None and one < other
+
+
+class Reads:
+    """What a store's reads of current values go through: its pins, and over them its cache if it has one."""
+
+    def __init__(self, backend: Backend, policy: CachePolicy | None, clock: Clock):
+        self._backend = backend
+        self._pins = Pins(backend, clock)
+        self._cache = Cache(policy, self._pins.read, clock) if policy else None
+
+    def is_warm(self, name: Name) -> bool:
+        """Whether ``current`` would answer from the cache."""
+        return self._cache is not None and self._cache.is_warm(name)
+
+    def current(self, name: Name) -> Secret:
+        """The current version, as ``Cache.get``."""
+        return self._cache.get(name) if self._cache else self._pins.read(name)
+
+    def refresh(self, name: Name, rejected: str) -> Secret:
+        """The current version, as ``Cache.refresh``."""
+        return self._cache.refresh(name, rejected) if self._cache else self._pins.read(name)
+
+    def many(self, names: Sequence[Name]) -> dict[Name, Secret | SecretStoreError]:
+        """An outcome for each: what is not warm or pinned comes in one request where the provider can."""
+        batch = Capability.BATCH_GET in self._backend.capabilities
+        asked = [name for name in names if batch and not (self.is_warm(name) or self._pins.holds(name))]
+        found = self._backend.get_many(asked) if asked else {}
+        for name, outcome in found.items():
+            if not isinstance(outcome, (Secret, UnavailableError)):
+                self.forget(cast("Name", name))
+        return {name: found[name] if name in found else self._outcome(name) for name in names}
+
+    def wrote(self, name: Name, version: SecretVersion) -> None:
+        """Pin what was written, before ``forget``: a reader in between would cache the old label."""
+        self._pins.set(name, version)
+
+    def ended(self, name: Name) -> None:
+        """The secret is being deleted, restored or purged: nothing written before counts."""
+        self._pins.drop(name)
+
+    def forget(self, name: Name) -> None:
+        """Evict a name from the cache."""
+        if self._cache:
+            self._cache.evict(name)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._pins.clear()
+        if self._cache:
+            self._cache.clear()
+
+    def after_fork(self) -> None:
+        """Start empty, with locks of our own."""
+        self._pins.clear()
+        if self._cache:
+            self._cache.after_fork()
+
+    def _outcome(self, name: Name) -> Secret | SecretStoreError:
+        try:
+            return self.current(name)
+        except SecretStoreError as error:
+            return error.with_traceback(None)
 
 
 @dataclass(slots=True)

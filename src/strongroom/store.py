@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
 from . import stages
@@ -23,7 +23,7 @@ from .backend import (
     SecretVersion,
     Stage,
 )
-from .cache import Cache, CachePolicy, Pins
+from .cache import CachePolicy, Reads
 from .errors import (
     InvalidRequestError,
     PartialFailureError,
@@ -77,8 +77,7 @@ class SecretStore:
         self._names: NameMode = names
         self._alias = alias
         self._closed = False
-        self._pins = Pins(self._backend, self._clock)
-        self._cache = Cache(cache, self._pins.read, self._clock) if cache else None
+        self._reads = Reads(self._backend, cache, self._clock)
         self._need(require, "open", None)
         _stores.add(self)
 
@@ -108,9 +107,7 @@ class SecretStore:
         """
         key = self._key(name, "get")
         if stage is Stage.PENDING:
-            raise UnsupportedOperationError(
-                "a pending value is read by its rotation id", name=name, hint="use pending()"
-            )
+            raise self._unsupported("get a pending value", "get", name, "use pending() with its rotation id")
         if version is None and stage is Stage.CURRENT:
             return self._run("get", key, lambda: self._current(key), stage=stage.value)
         self._need(Capability.VERSIONS, "get", name)
@@ -121,7 +118,7 @@ class SecretStore:
 
     def is_warm(self, name: str) -> bool:
         """Whether ``get(name)`` would be answered from the cache, without I/O."""
-        return bool(self._cache and self._cache.is_warm(self._key(name, "get")))
+        return self._reads.is_warm(self._key(name, "get"))
 
     def get_many(self, names: Iterable[str]) -> dict[str, Secret]:
         """Read many current versions, in one request where the provider can.
@@ -158,13 +155,13 @@ class SecretStore:
             taken.name, taken.operation = name, "put"
             raise taken
         self._need(_needed_to_put(if_version), "put", name)
-        stages.check_size(self._backend, key, taken)
+        stages.check_size(self._backend, key, taken, "put")
         version = if_version if isinstance(if_version, str) else None
         return self._write("put", key, lambda: self._backend.put(key, taken, if_version), version=version)
 
     def list_names(self, prefix: str = "") -> Iterator[str]:
         """The names that begin with ``prefix``: all of them, page by page, never a value."""
-        self._usable()
+        self._usable("list")
         self._need(Capability.LIST, "list", None)
         check_beginning(prefix, self._names)
         return self._listed(prefix)
@@ -222,10 +219,12 @@ class SecretStore:
         """
         key = self._key(name, "rollback")
         self._need(Capability.VERSIONS | _needed_to_put(if_version), "rollback", name)
-        writer, bad = self._backend.writer, self._backend.own_version(if_version)
-        return self._write(
-            "rollback", key, lambda: self._public(stages.rollback(writer, key, bad)), version=bad
-        )
+
+        def call() -> SecretVersion:
+            bad = self._backend.own_version(if_version)
+            return self._public(stages.rollback(self._backend.writer, key, bad))
+
+        return self._write("rollback", key, call, version=if_version)
 
     def refresh(self, name: str, *, rejected: str) -> Secret:
         """Read again because the target refused version ``rejected``; compare versions to see if it changed.
@@ -233,9 +232,8 @@ class SecretStore:
         Callers at the same time share one request, at most one a second and name goes out.
         """
         key = self._key(name, "refresh")
-        cache, read = self._cache, self._pins.read
-        ask = partial(cache.refresh, key, rejected) if cache else partial(read, key)
-        return self._run("refresh", key, lambda: self._named(ask(), key), version=rejected)
+        ask = lambda: self._named(self._reads.refresh(key, rejected), key)  # noqa: E731
+        return self._run("refresh", key, ask, version=rejected)
 
     def pending(self, name: str, rotation_id: str) -> Pending:
         """The pending value of a secret under a rotation id (a UUID), to put, get, promote or discard.
@@ -248,7 +246,8 @@ class SecretStore:
             raise self._unsupported("hold pending values", "pending", name)
 
         def run(operation: str, call: Callable[[], T]) -> T:
-            changes = operation == "pending.promote"
+            # A discard may write current's value anew, so that the version the cache knows is another.
+            changes = operation in ("pending.promote", "pending.discard")
             runner = self._write if changes else self._run
             return runner(operation, key, lambda: self._public(call()), rotation_id=rotation_id)
 
@@ -258,9 +257,7 @@ class SecretStore:
         """Drop cached values and release connections. Safe to repeat; anything else is refused after."""
         if not self._closed:
             self._closed = True
-            if self._cache:
-                self._cache.clear()
-            self._pins.clear()
+            self._reads.clear()
             self._backend.close()
 
     def __enter__(self) -> Self:
@@ -273,22 +270,21 @@ class SecretStore:
         return f"<SecretStore {self._alias or self.origin}>"
 
     def _after_fork(self) -> None:
-        self._pins.clear()
-        if self._cache:
-            self._cache.after_fork()
+        self._auditor.after_fork()
+        self._reads.after_fork()
         self._backend.after_fork()
 
     def _key(self, name: str, operation: str) -> Name:
-        self._usable()
+        self._usable(operation)
         try:
             return Name.parse(name, self._names)
         except InvalidRequestError as error:
             error.operation = operation
             raise
 
-    def _usable(self) -> None:
+    def _usable(self, operation: str) -> None:
         if self._closed:
-            raise InvalidRequestError("the store is closed")
+            raise InvalidRequestError("the store is closed", operation=operation)
 
     def _need(self, wanted: Capability, operation: str, name: str | None) -> None:
         missing = wanted & ~self.capabilities
@@ -297,12 +293,16 @@ class SecretStore:
         if missing:
             raise self._unsupported(f"{operation} with {', '.join(missing.names).lower()}", operation, name)
 
-    def _unsupported(self, what: str, operation: str, name: str | None) -> UnsupportedOperationError:
+    def _unsupported(
+        self, what: str, operation: str, name: str | None, hint: str | None = None
+    ) -> UnsupportedOperationError:
         problem = f"{self._alias or self.origin} cannot {what}"
-        return UnsupportedOperationError(problem, operation=operation, name=name, backend=self.origin)
+        return UnsupportedOperationError(
+            problem, operation=operation, name=name, backend=self.origin, hint=hint
+        )
 
     def _current(self, key: Name) -> Secret:
-        return self._named(self._cache.get(key) if self._cache else self._pins.read(key), key)
+        return self._named(self._reads.current(key), key)
 
     def _named(self, secret: Secret, key: Name) -> Secret:
         return secret if secret.name == key.text else replace(secret, name=key.text)
@@ -316,13 +316,7 @@ class SecretStore:
         return result
 
     def _many(self, keys: Sequence[Name]) -> dict[str, Secret]:
-        if not keys:
-            return {}
-        if Capability.BATCH_GET in self.capabilities:
-            found = self._backend.get_many(keys)
-            outcomes = {key: found[key] for key in keys}
-        else:
-            outcomes = {key: self._outcome(key) for key in keys}
+        outcomes = self._reads.many(keys)
         results = {
             key.text: self._named(got, key) for key, got in outcomes.items() if isinstance(got, Secret)
         }
@@ -336,12 +330,6 @@ class SecretStore:
             )
         return results
 
-    def _outcome(self, key: Name) -> Secret | SecretStoreError:
-        try:
-            return self._current(key)
-        except SecretStoreError as error:
-            return error.with_traceback(None)
-
     def _listed(self, prefix: str) -> Iterator[str]:
         event = self._intent("list", prefix)
         error: BaseException | None = None
@@ -349,7 +337,9 @@ class SecretStore:
             for info in self._backend.list_info(prefix):
                 if isinstance(info.key, Name):
                     yield info.key.text
-        except SecretStoreError as exc:
+        except GeneratorExit:
+            raise  # the caller has seen enough
+        except BaseException as exc:
             error = exc
             raise
         finally:
@@ -359,31 +349,25 @@ class SecretStore:
         """Run a write, and pin what it made; whatever happens, the cache must not keep the old value."""
         try:
             result = self._run(operation, key, call, **facts)
+            if isinstance(result, SecretVersion):
+                self._reads.wrote(key, result)
+            return result
         finally:
-            self._forget(key)
-        if isinstance(result, SecretVersion):
-            self._pins.set(key, result)
-        return result
+            self._reads.forget(key)
 
     def _end(self, operation: str, key: Name, call: Callable[[], None]) -> None:
-        self._pins.drop(key)
+        self._reads.ended(key)
         try:
             self._run(operation, key, call)
         finally:
-            self._forget(key)
-
-    def _forget(self, key: Name) -> None:
-        if self._cache:
-            self._cache.evict(key)
+            self._reads.forget(key)
 
     def _run(self, operation: str, key: Name | str, call: Callable[[], T], **facts: str | None) -> T:
         event = self._intent(operation, key, **facts)
-        result, recorded = self._auditor.run(event, call, self._clock)
-        flagged = not recorded and isinstance(result, (Secret, SecretVersion))
-        return replace(result, audit_degraded=True) if flagged else result  # type: ignore[type-var]
+        return self._auditor.run(event, call, self._clock)
 
     def _intent(self, operation: str, key: Name | str, **facts: str | None) -> AuditEvent:
-        self._usable()
+        self._usable(operation)
         location = self._backend.locate(key) if isinstance(key, Name) and self._auditor else ""
         event = AuditEvent(
             operation,
@@ -407,8 +391,9 @@ def _needed_to_put(if_version: str | Absent | None) -> Capability:
 
 def _after_fork() -> None:
     # Parent and child would write on the same sockets, and a lock may be held by a thread that is gone.
-    for store in list(_stores):
-        store._after_fork()  # noqa: SLF001
+    with ExitStack() as every:  # one backend that fails must not leave the other stores' locks held
+        for store in list(_stores):
+            every.callback(store._after_fork)  # noqa: SLF001
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -11,6 +11,7 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from strongroom.backend import Secret, SecretVersion
 from strongroom.errors import PermissionDeniedError, SecretStoreError, UnavailableError
 
 if TYPE_CHECKING:
@@ -122,10 +123,10 @@ class Auditor:
             self._unrecorded += [(hook, event) for hook in failed + waiting]
         return not failed
 
-    def run(self, event: AuditEvent, call: Callable[[], T], clock: Clock) -> tuple[T, bool]:
+    def run(self, event: AuditEvent, call: Callable[[], T], clock: Clock) -> T:
         """Run what an intent announced and record one outcome, whatever it is.
 
-        Returns the result, and whether the outcome was recorded.
+        Returns the result, flagged if its outcome could not be recorded.
         """
         error: BaseException | None = None
         result: object = None
@@ -140,7 +141,7 @@ class Auditor:
         finally:
             version = getattr(result, "id", None) or getattr(result, "version", None) or event.version
             recorded = self.outcome(outcome_of(event, clock.now(), error, version=version))
-        return answer, recorded
+        return answer if recorded else _degraded(answer)
 
     def _hand_in_again(self, wanted: AuditEvent) -> None:
         """One thread at a time: two would both record the first, and drop the second unrecorded."""
@@ -184,6 +185,14 @@ def outcome_of(event: AuditEvent, now: datetime, error: BaseException | None, **
         request_id=known.request_id if known else None,
         **facts,  # type: ignore[arg-type]
     )
+
+
+def _degraded(result: T) -> T:
+    if isinstance(result, (Secret, SecretVersion)):
+        return replace(result, audit_degraded=True)
+    if isinstance(result, dict):
+        return {name: _degraded(item) for name, item in result.items()}  # type: ignore[return-value]
+    return [_degraded(item) for item in result] if isinstance(result, list) else result  # type: ignore[return-value]
 
 
 def _quietly(hook: AuditHook, event: AuditEvent) -> bool:

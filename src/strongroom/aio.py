@@ -75,6 +75,7 @@ class AsyncSecretStore:
         """As ``SecretStore.put``."""
         taken, value = take(value), b""  # this frame would stand in the traceback of whatever fails
         if isinstance(taken, InvalidRequestError):
+            taken.name, taken.operation = name, "put"
             raise taken
         return await _in_thread(self._store.put, name, taken, if_version=if_version)
 

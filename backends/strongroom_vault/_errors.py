@@ -100,13 +100,14 @@ _TLS = _Meaning(
 _NO_ANSWER = _Meaning(UnavailableError, "the connection broke before an answer came", lost=True)
 _NOT_REACHED = _Meaning(UnavailableError, "the server cannot be reached", "check host, port and network")
 _GARBAGE = _Meaning(UnavailableError, "the answer is not what Vault sends", "is it Vault?", lost=True)
+_PROXY = _Meaning(UnavailableError, "the proxy failed", "check HTTPS_PROXY", lost=True)
 _BAD_URL = _Meaning(InvalidRequestError, "the endpoint is not an http(s) URL")
 _BAD_HEADER = _Meaning(InvalidRequestError, "a token or header holds characters HTTP cannot carry")
 _BY_HTTP_CLASS: dict[type[Exception], _Meaning] = {  # the first match counts: narrow classes first
     requests.exceptions.SSLError: _TLS,
     requests.exceptions.ConnectTimeout: _NOT_REACHED,
     requests.exceptions.ReadTimeout: _Meaning(UnavailableError, "no answer within the timeout", lost=True),
-    requests.exceptions.ProxyError: _Meaning(UnavailableError, "the proxy failed", "check HTTPS_PROXY", True),
+    requests.exceptions.ProxyError: _PROXY,
     requests.exceptions.TooManyRedirects: _REDIRECT,
     requests.exceptions.InvalidURL: _BAD_URL,
     requests.exceptions.InvalidSchema: _BAD_URL,
@@ -118,6 +119,7 @@ _BY_HTTP_CLASS: dict[type[Exception], _Meaning] = {  # the first match counts: n
     requests.exceptions.RequestException: _NO_ANSWER,
     urllib3.exceptions.SSLError: _TLS,
     urllib3.exceptions.LocationValueError: _BAD_URL,
+    urllib3.exceptions.ProxySchemeUnsupported: _PROXY,
     urllib3.exceptions.HTTPError: _NO_ANSWER,
     ssl.SSLError: _TLS,
     UnicodeError: _BAD_HEADER,  # http.client encodes headers as latin-1, and its error quotes the token
@@ -156,6 +158,11 @@ def error_for_status(
 def no_answer(exc: Exception, operation: str) -> SecretStoreError:
     """The error for an exception that no table knows: nothing is known of what the request did."""
     return _error(_NO_ANSWER, operation, ProviderFault(type(exc).__name__))
+
+
+def garbage(operation: str) -> SecretStoreError:
+    """The error for an answer of the wrong shape."""
+    return _error(_GARBAGE, operation, ProviderFault("HTTP"))
 
 
 def _unlisted(status: int) -> _Meaning:

@@ -42,7 +42,7 @@ class Address:
             InvalidRequestError: it could climb, it names a plain HTTP server elsewhere, or it is incomplete.
         """
         url.allow("endpoint", "kv", "namespace")
-        mount, _, prefix = url.path.removeprefix("/").partition("/")
+        mount, _, prefix = (url.path if url.host else url.path.removeprefix("/")).partition("/")
         if not mount:
             raise InvalidRequestError("the URL names no mount", hint=_FORM)
         endpoint = _checked(settings.endpoint or url.endpoint or (url.host and f"https://{url.host}"))

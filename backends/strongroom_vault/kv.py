@@ -20,11 +20,11 @@ from strongroom.errors import (
     PermissionDeniedError,
     SecretConflictError,
     SecretNotFoundError,
-    SecretStoreError,
     UnavailableError,
 )
 
 from . import layout
+from ._errors import garbage
 from .address import Address
 from .metadata import Metadata, moment, version_id, version_number
 from .place import Place, join
@@ -185,6 +185,8 @@ class VaultKV(Place):
     def _read(self, key: Key, id_: str | None, stage: Stage | None) -> Secret:
         answer = self._data(key, version_number(id_) if id_ else None)
         facts = answer.data.get("metadata")
+        if answer.ok and not isinstance(facts, dict):
+            raise garbage("get")
         if not isinstance(facts, dict) or not facts.get("version"):
             raise self._missing()
         if not answer.ok:
@@ -194,7 +196,7 @@ class VaultKV(Place):
         found = version_id(facts["version"], created)
         if id_ is not None and found != id_:  # the same number in another life of the name
             raise self._missing()
-        stored = layout.decode(answer.data.get("data") or {})
+        stored = layout.decode(_map(answer))
         return self._secret(key, stored, found, stage, answer, moment(created))
 
     def _data(self, key: Key, number: int | None) -> Answer:
@@ -232,7 +234,7 @@ class VaultKV(Place):
     def _written(self, key: Key, number: int, write_id: str) -> list[SecretVersion]:
         """The version with this number, if it holds what was written under this id."""
         answer = self._data(key, number)
-        if not answer.ok or layout.decode(answer.data.get("data") or {}).write_id != write_id:
+        if not answer.ok or layout.decode(_map(answer)).write_id != write_id:
             return []
         return [_version_of(answer.data.get("metadata") or {})]
 
@@ -259,7 +261,12 @@ class VaultKV(Place):
     def _metadata(self, key: Key) -> Metadata | None:
         request = self._request("get", "GET", "metadata", key)
         answer = self._client.read(request, missing_ok=True)
-        return Metadata.of(answer.data, answer.date or self._clock.now()) if answer.ok else None
+        if not answer.ok:
+            return None
+        found = Metadata.of(answer.data, answer.date or self._clock.now())
+        if found is None:
+            raise garbage("get")
+        return found
 
     def _request(
         self,
@@ -274,15 +281,16 @@ class VaultKV(Place):
         return Request(operation, method, path, body, grant=self._grant(key, kind), **more)
 
 
+def _map(answer: Answer) -> Mapping[str, Any]:
+    data = answer.data.get("data")
+    return data if isinstance(data, dict) else {}
+
+
 def _version_of(facts: Mapping[str, Any]) -> SecretVersion:
     number, created = facts.get("version"), facts.get("created_time")
     if not isinstance(number, int) or not isinstance(created, str):
-        raise _unclear_answer()
+        raise UnavailableError("the answer does not tell which version was written", performed=None)
     return SecretVersion(version_id(number, created), moment(created), frozenset({Stage.CURRENT}))
-
-
-def _unclear_answer() -> SecretStoreError:
-    return UnavailableError("the answer does not tell which version was written", performed=None)
 
 
 def _check_tags(tags: Mapping[str, str]) -> None:

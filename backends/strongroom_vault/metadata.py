@@ -83,12 +83,14 @@ class Metadata:
     tags: Mapping[str, str]
 
     @classmethod
-    def of(cls, data: Mapping[str, Any], now: datetime) -> Metadata:
-        """Read the answer of ``GET metadata/PATH``."""
-        found = data.get("versions") or {}
-        versions = [Version.of(int(number), facts, now) for number, facts in found.items()]
-        ordered = tuple(sorted(versions, key=lambda version: version.number))
-        return cls(str(data.get("created_time", "")), ordered, dict(data.get("custom_metadata") or {}))
+    def of(cls, data: Mapping[str, Any], now: datetime) -> Metadata | None:
+        """Read the answer of ``GET metadata/PATH``; None if it is not one."""
+        try:
+            versions = [Version.of(int(number), facts, now) for number, facts in data["versions"].items()]
+            ordered = tuple(sorted(versions, key=lambda version: version.number))
+            return cls(str(data["created_time"]), ordered, dict(data.get("custom_metadata") or {}))
+        except (KeyError, ValueError, TypeError, AttributeError):
+            return None
 
     @property
     def newest(self) -> Version | None:

@@ -116,7 +116,11 @@ class Place(Backend):
         )
         if not answer.ok:
             self._check_engine()
-        for child in sorted(str(child) for child in answer.data.get("keys") or ()):
+            return
+        children = answer.data.get("keys")
+        if not isinstance(children, list):  # an empty list would say that there is nothing
+            raise _errors.garbage("list")
+        for child in sorted(map(str, children)):
             path = join(folder, child)
             if child in ("./", "../") or path == f"{RESERVED_ROOT}/":
                 continue

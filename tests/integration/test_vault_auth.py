@@ -41,6 +41,7 @@ from tests.servers import https
 from tests.servers.openbao import OpenBao
 
 Auth = dict[str, str | SecretValue]
+SUBJECT = "system:serviceaccount:shop:app"
 ALL = 'path "kv2-*" { capabilities = ["create", "read", "update", "patch", "delete", "list"] }'
 
 
@@ -89,8 +90,11 @@ def _b64(data: bytes) -> str:
 
 
 def signed_jwt(key: ec.EllipticCurvePrivateKey) -> str:
-    """A token for the audience `strongroom`, signed ES256."""
-    claims = {"aud": "strongroom", "sub": "ann", "exp": int(time.time()) + 600, "iat": int(time.time())}
+    """A token of a Kubernetes service account for the audience `strongroom`, signed ES256."""
+    account = {"namespace": "shop", "serviceaccount": {"name": "app", "uid": "u1"}}
+    now = int(time.time())
+    times = {"exp": now + 600, "iat": now, "nbf": now}
+    claims = {"aud": ["strongroom"], "sub": SUBJECT, "kubernetes.io": account, **times}
     head = _b64(json.dumps({"alg": "ES256", "typ": "JWT"}).encode())
     content = f"{head}.{_b64(json.dumps(claims).encode())}"
     r, s = decode_dss_signature(key.sign(content.encode(), ec.ECDSA(hashes.SHA256())))
@@ -151,7 +155,7 @@ def test_kubernetes_logs_in_with_the_service_accounts_token(
 ) -> None:
     """OpenBao asks the cluster's TokenReview whether it is good; the double says yes to this one."""
     token = signed_jwt(ec.generate_private_key(ec.SECP256R1()))
-    user = {"username": "system:serviceaccount:shop:app", "uid": "u1"}
+    user = {"username": SUBJECT, "uid": "u1"}
 
     def review(request: https.Request) -> https.Response:
         good = json.loads(request.body)["spec"]["token"] == token
@@ -307,7 +311,7 @@ def test_near_its_maximum_life_a_login_is_made_anew(openbao_server: OpenBao, pol
 
 
 def _shortened(store: VaultKV) -> Any:
-    """The lease as if it had been granted for longer: what the server can still give is then less than half."""
+    """The lease as if granted for longer: what the server can still give is then less than half of it."""
     import dataclasses
 
     assert store._client._auth._lease
@@ -315,7 +319,7 @@ def _shortened(store: VaultKV) -> Any:
 
 
 def test_a_login_that_really_expired_is_made_anew(openbao_server: OpenBao, policy: str, mount: str) -> None:
-    """After a 403 the token looks itself up, is found dead, and one login follows; the write is sent again."""
+    """After a 403 the token looks itself up and is found dead; one login follows, and the request again."""
     with cutting_proxy(openbao_server.address) as proxy:
         auth = approle(openbao_server, policy)
         store = open_store(openbao_server, mount, address=proxy.address, auth=auth)
@@ -340,7 +344,9 @@ def test_a_login_that_really_expired_is_made_anew(openbao_server: OpenBao, polic
 def test_a_real_denial_costs_no_login(openbao_server: OpenBao, mount: str) -> None:
     """The token is alive, so the policy it is; also when it may not even look itself up, once at most."""
     with not_ours():
-        openbao_server.client().sys.create_or_update_policy("nothing", 'path "nowhere" { capabilities = ["read"] }')
+        openbao_server.client().sys.create_or_update_policy(
+            "nothing", 'path "nowhere" { capabilities = ["read"] }'
+        )
     for facts, logins in (({}, 1), ({"token_no_default_policy": True}, 2)):
         with cutting_proxy(openbao_server.address) as proxy:
             auth = approle(openbao_server, "nothing", **facts)
@@ -408,7 +414,7 @@ def records() -> Iterator[list[logging.LogRecord]]:
     """Every record of every logger, at DEBUG."""
     found: list[logging.LogRecord] = []
     handler = logging.Handler()
-    handler.emit = found.append  # type: ignore[method-assign]
+    handler.emit = found.append  # type: ignore[method-assign, assignment]
     logging.getLogger().addHandler(handler)
     yield found
     logging.getLogger().removeHandler(handler)

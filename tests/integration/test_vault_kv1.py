@@ -39,9 +39,9 @@ def test_others_read_what_we_wrote_and_we_what_they_wrote(
 ) -> None:
     """A foreign value has an id that changes when it does."""
     store.put(DB, text(), None)
-    assert openbao_server.cli("kv", "get", "-field=value", f"-mount={kv1_mount}", "prod/db/password").strip() == (
-        CANARY
-    )
+    assert openbao_server.cli(
+        "kv", "get", "-field=value", f"-mount={kv1_mount}", "prod/db/password"
+    ).strip() == (CANARY)
     ids = []
     for password in ("a", "a", "b"):
         with not_ours():

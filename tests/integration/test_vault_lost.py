@@ -149,7 +149,7 @@ def test_the_version_of_a_put_that_was_read_back_is_the_one_written(
     base = store.put(DB, text("1"), None)
     _after_the_cut(proxy, lambda: witness.put(DB, text("3"), None))
     written = store.put(DB, text("2"), base.id)
-    assert [version.id for version in witness.versions_after(DB, base.id)][0] == written.id
+    assert witness.versions_after(DB, base.id)[0].id == written.id
     assert witness.get(DB, written.id).value == text("2")
     assert witness.get(DB, Stage.CURRENT).value == text("3")
 

@@ -1,0 +1,279 @@
+"""What the documents say is true: their examples run, their tables and links are what they stand for."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import strongroom
+from strongroom import errors
+from strongroom.backend import Settings
+from strongroom.cli import failure
+from strongroom.cli.table import markdown
+from strongroom.config import Config
+from strongroom.errors import PermissionDeniedError
+from strongroom.registry import open_backend
+from strongroom.store import SecretStore
+from strongroom.value import SecretValue
+from tests.canary import CANARY
+from tests.servers.openbao import OpenBao
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Written from the conformance suite by its own generator, and tested there.
+ELSEWHERE = {"writing-a-backend.md"}
+BIN = str(Path(sys.executable).parent)
+
+_BLOCK = re.compile(
+    r"(?:<!-- test: (?P<test>[a-z ]+) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+class Block(NamedTuple):
+    """A fenced block and its test: ``python``, ``shell``, ``toml``, ``policy ROLE``, or none."""
+
+    page: Path
+    line: int
+    language: str
+    test: str
+    text: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """The blocks of a page, in order."""
+    text = page.read_text()
+    for found in _BLOCK.finditer(text):
+        line = text[: found.start("text")].count("\n") + 1
+        yield Block(page, line, found["language"], found["test"] or "", found["text"])
+
+
+def _ids(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in ELSEWHERE], ids=_ids)
+def test_no_example_goes_untested(page: Path) -> None:
+    """Python and the command line always carry the mark that has them run."""
+    silent = [
+        f"{_ids(page)}:{block.line}"
+        for block in blocks(page)
+        if not block.test and (block.language in ("python", "toml", "hcl") or "$ strongroom" in block.text)
+    ]
+    assert not silent
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
+    """Makes a new private folder, and goes there; HOME is private too."""
+    (tmp_path / "home").mkdir()
+    for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "STRONGROOM_CONFIG"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", f"{BIN}:{os.environ['PATH']}")
+
+    def make() -> Path:
+        new = tmp_path / f"work-{len(list(tmp_path.iterdir()))}"
+        new.mkdir(mode=0o700)
+        monkeypatch.chdir(new)
+        return new
+
+    return make
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_ids)
+def test_examples_run(page: Path, folder: Callable[[], Path]) -> None:
+    """Down the page: each shell example begins in a new folder, Python goes on where the shell ended."""
+    here = folder()
+    for block in blocks(page):
+        if block.test == "shell":
+            here = folder()
+            _run_shell(block)
+        elif block.test == "python":
+            _run_python(block, here)
+
+
+def _run_python(block: Block, here: Path) -> None:
+    text = block.text
+    if "local:///var/lib/app/secrets.db" in text:
+        with strongroom.open(f"local://{here}/app.db?create=keyset") as store:
+            store.put("db/password", "DEMO")
+        text = text.replace("/var/lib/app/secrets.db", f"{here}/app.db")
+    code = compile("\n" * (block.line - 1) + text, str(block.page), "exec")
+    exec(code, {"__name__": "example", "connect": lambda **_: None})
+
+
+def _run_shell(block: Block) -> None:
+    for command in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        typed, _, shown = command.partition("\n")
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", typed], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{typed}: {done.stderr}"
+        if shown:
+            assert done.stdout.strip() == shown.strip(), typed
+
+
+def test_the_configuration_in_the_guide_is_valid(tmp_path: Path) -> None:
+    """Every key and alias of it."""
+    (tmp_path / "vault_id").write_text("DEMO")
+    [block] = [block for block in blocks(ROOT / "docs" / "guide.md") if block.test == "toml"]
+    file = tmp_path / "strongroom.toml"
+    file.write_text(block.text.replace("/run/secrets/vault_id", str(tmp_path / "vault_id")))
+    config = Config.load(file)
+    assert config.default == "prod"
+    assert set(config.stores) == {"laptop", "prod", "prod-eu", "prod-dr"}
+
+
+class Vault:
+    """A mount of OpenBao under the guide's policies."""
+
+    def __init__(self, server: OpenBao, mount: str):
+        self.server, self.mount = server, mount
+
+    def store(self, role: str | None = None) -> SecretStore:
+        """The store below ``prod``, as one of the guide's roles; as root without."""
+        token = self._token(role) if role else self.server.token
+        url = f"vault:///{self.mount}/prod?endpoint={self.server.address}"
+        return SecretStore(open_backend(url, Settings(auth={"token": SecretValue(token)})), cache=None)
+
+    def _token(self, role: str) -> str:
+        page = blocks(ROOT / "docs" / "guide.md")
+        [policy] = [block.text for block in page if block.test == f"policy {role}"]
+        client = self.server.client()
+        client.sys.create_or_update_policy(
+            f"{self.mount}-{role}", policy.replace('"secret/', f'"{self.mount}/')
+        )
+        answer = client.auth.token.create(policies=[f"{self.mount}-{role}"], no_default_policy=False)
+        token: str = answer["auth"]["client_token"]
+        return token
+
+
+@pytest.fixture
+def vault(openbao_server: OpenBao, kv2_mount: str) -> Vault:
+    """A fresh mount with one secret of two versions."""
+    vault = Vault(openbao_server, kv2_mount)
+    with vault.store() as store:
+        store.put("db/password", "one")
+        store.put("db/password", f"two {CANARY}")
+    return vault
+
+
+def test_the_readers_policy_reads_and_no_more(vault: Vault) -> None:
+    """The least privilege of the guide is enough to read, and refuses all else."""
+    with vault.store("reader") as store:
+        assert store.get("db/password").value.matches(f"two {CANARY}")
+        assert list(store.list_names()) == ["db/password"]
+        assert len(store.versions("db/password")) == 2
+        store.describe("db/password")
+        forbidden: list[Callable[[], Any]] = [
+            lambda: store.put("db/password", CANARY),
+            lambda: store.pending("db/password", ROTATION).get(),
+            lambda: store.delete("db/password"),
+            lambda: store.purge("db/password"),
+            lambda: store.set_tags("db/password", {"a": "b"}),
+        ]
+        for call in forbidden:
+            with pytest.raises(PermissionDeniedError):
+                call()
+
+
+ROTATION, OTHER_ROTATION = "0c6f1d0a-2f3c-4b57-9d3c-0f2c7b1f7a10", "7d1c2f5e-8a47-4c0b-bb0e-3f6f1a9a52d4"
+
+
+def test_the_writers_policy_rotates_and_rolls_back(vault: Vault) -> None:
+    """Pending values too; deleting is not part of it."""
+    with vault.store("writer") as store:
+        pending = store.pending("db/password", ROTATION)
+        pending.put(f"three {CANARY}", base_version=store.get("db/password").version)
+        promoted = pending.promote()
+        assert store.get("db/password").value.matches(f"three {CANARY}")
+        store.rollback("db/password", if_version=promoted.id)
+        assert store.get("db/password").value.matches(f"two {CANARY}")
+        other = store.pending("db/password", OTHER_ROTATION)
+        other.put(CANARY, base_version=store.get("db/password").version)
+        other.discard()
+        with pytest.raises(PermissionDeniedError):
+            store.purge("db/password")
+
+
+def test_the_administrators_policy_does_the_rest(vault: Vault) -> None:
+    """Tags, delete, restore, purge."""
+    with vault.store("administrator") as store:
+        store.set_tags("db/password", {"owner": "ledger"})
+        store.delete("db/password")
+        store.restore("db/password")
+        assert store.get("db/password").value.matches(f"two {CANARY}")
+        store.purge("db/password")
+        assert list(store.list_names()) == []
+
+
+def test_the_readme_shows_the_flags_as_they_are() -> None:
+    """`python -m strongroom.cli.table` prints what belongs there."""
+    shown = (ROOT / "README.md").read_text().split("<!-- generated: python -m strongroom.cli.table -->\n")[1]
+    assert shown.split("<!-- end -->")[0] == markdown()
+
+
+def test_the_guide_lists_every_error_with_its_exit_code() -> None:
+    """The table is the program's own."""
+    text = (ROOT / "docs" / "guide.md").read_text()
+    listed = dict(re.findall(r"^\| `(\w+Error)` \|.*\| (\d+) \|$", text, re.MULTILINE))
+    codes = {
+        kind.__name__: str(code)
+        for kind, code in failure.EXIT_CODES.items()
+        if issubclass(kind, errors.SecretStoreError)
+    }
+    assert listed == codes
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_ids)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Relative links name files, and anchors name headings."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in _anchors(file), target
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_decision_is_in_the_index() -> None:
+    """And the index names no page that is not there."""
+    folder = ROOT / "docs" / "decisions"
+    indexed = set(re.findall(r"\((\d{4}-[a-z0-9-]+\.md)\)", (folder / "README.md").read_text()))
+    assert indexed == {path.name for path in folder.glob("[0-9]*.md")}
+
+
+def test_the_demo_shows_what_it_says_and_no_whole_value() -> None:
+    """In a pipe: exit 0, every fact true, plain text."""
+    demo = ROOT / "docs" / "examples" / "demo.py"
+    done = subprocess.run([sys.executable, demo], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("✓") > 15
+    assert "✗" not in done.stdout
+    assert "\x1b" not in done.stdout
+    values = re.findall(r"DEMO[^\s'\"]{8,}", demo.with_name("exchange.env").read_text())
+    assert len(values) >= 9
+    assert not [value for value in values if value in done.stdout + done.stderr]
+
+
+def test_a_fact_that_is_not_true_ends_the_demo() -> None:
+    """With exit code 1."""
+    code = "import demo; demo.fact('the moon is a cheese', False)"
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "docs" / "examples")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    assert (done.returncode, done.stdout) == (1, "✗ the moon is a cheese\n")

@@ -25,7 +25,6 @@ from strongroom.backend import (
 )
 from strongroom.errors import (
     InvalidRequestError,
-    PermissionDeniedError,
     SecretConflictError,
     SecretNotFoundError,
     SecretStoreError,
@@ -34,17 +33,17 @@ from strongroom.errors import (
 from strongroom.names import Key, Name, StoreURL, check_prefix, key_path, path_key
 from strongroom.value import SecretValue
 
+from ._batch import read_batch
 from ._client import Answer, Client
-from ._errors import item_error, translate
+from ._errors import translate
 from ._labels import CURRENT, PREVIOUS, Labels, record_of, stages_of, was_current
 from ._pending import Rotation
 from ._secrets import Secrets
+from ._tags import set_tags, tags_of
 from ._writes import put_absent, put_any, put_if
 
 _LIMIT = 65_536  # https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
-_BATCH = 20  # the API model, BatchGetSecretValue: "up to 20 secrets"
 _NAME = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")  # the API model, CreateSecret: Name
-_TAG = re.compile(r"[\w\s+\-=.:/@]*")  # tag restrictions of the AWS General Reference
 _WINDOW = range(7, 31)  # the API model, DeleteSecret: RecoveryWindowInDays
 _LABELS = {Stage.CURRENT: CURRENT, Stage.PREVIOUS: PREVIOUS}
 _CAPABILITIES = ~Capability(0) & ~Capability.CAS_GUARDED
@@ -54,8 +53,8 @@ class SecretsManager(Backend):
     """Secrets of one region of one account, under a prefix.
 
     Credentials come from the SDK's own chain, or from ``settings.auth``: ``profile``, or ``access_key_id``
-    and ``secret_access_key`` with an optional ``session_token``. The option ``recovery_window_days`` (7 to 30,
-    by default 30) says how long ``delete`` can be undone.
+    and ``secret_access_key`` with an optional ``session_token``. The option ``recovery_window_days``, from 7 to
+    30 and by default 30, says how long ``delete`` can be undone.
     """
 
     scheme = "aws-sm"
@@ -220,70 +219,17 @@ class SecretsManager(Backend):
 
     def set_tags(self, key: Key, tags: Mapping[str, str | None]) -> None:
         name = self._name(key)
-        wanted = {tag: text for tag, text in tags.items() if text is not None}
-        gone = sorted(tags.keys() - wanted.keys())
-        for tag, text in {**wanted, **dict.fromkeys(gone, "")}.items():
-            _check_tag(tag, text)
-        if not tags:
-            self._secrets.described(name)
-        if wanted:
-            pairs = [{"Key": tag, "Value": text} for tag, text in wanted.items()]
-            self._tag(name, tags, "TagResource", Tags=pairs)
-        if gone:
-            self._tag(name, tags, "UntagResource", TagKeys=gone)
-
-    def _tag(self, name: str, tags: Mapping[str, str | None], action: str, **how: Any) -> None:
-        error: SecretStoreError
-        try:
-            self._secrets.write(action, name, **how)
-        except SecretConflictError:
-            error = SecretNotFoundError("the secret is in the bin", hint="restore brings it back")
-        except UnavailableError as exc:
-            error = exc
-        else:
-            return
-        if error.performed is not None:
-            raise error
-        now = _tags(self._secrets.described(name))
-        mine = how.get("TagKeys") or [pair["Key"] for pair in how["Tags"]]
-        if any(now.get(tag) != tags[tag] for tag in mine):
-            raise error
+        set_tags(self._secrets, name, tags)
 
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Secret | SecretStoreError]:
-        outcomes: dict[Key, Secret | SecretStoreError] = {}
-        for start in range(0, len(keys), _BATCH):
-            outcomes |= self._batch(keys[start : start + _BATCH])
-        return outcomes
+        names = [self._name(key) for key in keys]
+        answers = read_batch(self._client, list(dict.fromkeys(names)))
+        return {key: self._batched(key, answers.get(name)) for key, name in zip(keys, names, strict=True)}
 
-    def _batch(self, keys: Sequence[Key]) -> dict[Key, Secret | SecretStoreError]:
-        wanted = {self._name(key): key for key in keys}
-        found: dict[Key, Secret | SecretStoreError] = {}
-        try:
-            values, errors = self._batch_pages(list(wanted))
-        except PermissionDeniedError:  # reading one by one needs one permission less
-            values, errors = [], []
-        for entry in values:
-            # An entry that does not bear AWSCURRENT is a lagging answer; below it is asked for by stage.
-            if CURRENT in entry.get("VersionStages", ()) and "Value" in entry and entry["Name"] in wanted:
-                key = wanted[entry["Name"]]
-                found[key] = self._secret(key, entry, Stage.CURRENT)
-        for item in errors:
-            if item.get("SecretId") in wanted:
-                error = item_error(item.get("ErrorCode", ""), item.get("Message", ""))
-                found[wanted[item["SecretId"]]] = error
-        return {key: found[key] if key in found else self._outcome(key) for key in keys}
-
-    def _batch_pages(self, names: list[str]) -> tuple[list[Answer], list[Answer]]:
-        values: list[Answer] = []
-        errors: list[Answer] = []
-        more: dict[str, str] = {}
-        while True:
-            page = self._client.read("BatchGetSecretValue", SecretIdList=names, **more)
-            values += page["SecretValues"]
-            errors += page.get("Errors", ())
-            if not page.get("NextToken"):
-                return values, errors
-            more = {"NextToken": page["NextToken"]}
+    def _batched(self, key: Key, answer: Answer | SecretStoreError | None) -> Secret | SecretStoreError:
+        if isinstance(answer, SecretStoreError):
+            return answer
+        return self._outcome(key) if answer is None else self._secret(key, answer, Stage.CURRENT)
 
     def _outcome(self, key: Key) -> Secret | SecretStoreError:
         try:
@@ -350,7 +296,7 @@ class SecretsManager(Backend):
         current = labels.holder(CURRENT)
         newest = _version(current, labels.on(current), None) if current else None
         record = record_of(labels.on(current)) if current else None
-        return SecretInfo(key, _tags(answer), newest, _utc(answer.get("CreatedDate")), record)
+        return SecretInfo(key, tags_of(answer), newest, _utc(answer.get("CreatedDate")), record)
 
 
 def _version(version_id: str, labels: Any, created: datetime | None) -> SecretVersion:
@@ -366,23 +312,6 @@ def _age(version: Answer) -> tuple[int, float]:
 
 def _utc(date: datetime | None) -> datetime | None:
     return date.astimezone(UTC) if date else None
-
-
-def _tags(answer: Answer) -> dict[str, str]:
-    return {
-        tag["Key"]: tag.get("Value", "")
-        for tag in answer.get("Tags", ())
-        if not tag["Key"].startswith("aws:")
-    }
-
-
-def _check_tag(tag: str, text: str) -> None:
-    fits = 1 <= len(tag) <= 128 and len(text) <= 256 and _TAG.fullmatch(tag) and _TAG.fullmatch(text)
-    if not fits or tag.lower().startswith("aws:"):
-        raise InvalidRequestError(
-            "the tag does not fit AWS",
-            hint="a key of 1 to 128, a value of at most 256 letters, digits, spaces and +-=._:/@, not aws:",
-        )
 
 
 def _not_empty(value: SecretValue) -> None:

@@ -33,7 +33,8 @@ replication
 rotation
 configfile
 config
-integrations notify testing rotation.functions cli
+integrations notify testing rotation.functions
+cli
 """
 LINES = enumerate(ORDER.split("\n"))
 LEVELS = {f"strongroom.{name}": level for level, line in LINES for name in line.split()}

@@ -11,6 +11,7 @@ the goal.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
@@ -125,5 +126,13 @@ class _Search(Generic[S]):
 
 
 def check(model: Model[S], limit: int | None = None) -> Report[S]:
-    """Explores `model` breadth first, up to `limit` states, and reports the first violation found."""
-    return _Search(model).run(limit)
+    """Explores `model` breadth first, up to `limit` states, and reports the first violation found.
+
+    The cyclic collector runs seldom meanwhile: it would walk the same millions of states again and again.
+    """
+    usual = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 1_000)
+    try:
+        return _Search(model).run(limit)
+    finally:
+        gc.set_threshold(*usual)

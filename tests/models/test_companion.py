@@ -35,7 +35,7 @@ HOLDS = {
     "late calls": Race(TWO_ROTATIONS, faults(1, 0, 2, small=(0, 0, 1)), ("r1", "r2")),
     "two workers": Race(TWO_WORKERS, faults(1, 0, 0, small=(0, 0, 0)), ("r1", "r2")),
     "two workers, late calls": Race(
-        {"one": c.worker("a", *SOME), "two": c.worker("b", *SOME)}, faults(0, 0, 1, small=(1, 0, 1)), SOME
+        {"one": c.worker("a", *SOME), "two": c.worker("b", *SOME)}, faults(0, 0, 1, small=(0, 0, 1)), SOME
     ),
     "two workers, a put on top, one rotation": Race(
         {"one": c.worker("a", "r1"), "two": c.worker("b", "r1"), "writer": c.writer("top")},

@@ -66,7 +66,7 @@ def test_an_error_as_json_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> No
     assert json.loads(err) == {
         "error": "SecretNotFoundError",
         "message": "no such secret",
-        "hint": None,
+        "hint": "strongroom list shows what there is",
         "operation": "get",
         "name": "db/password",
         "backend": None,
@@ -76,6 +76,13 @@ def test_an_error_as_json_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> No
         "exit": 3,
     }
     assert err.count("\n") == 1
+
+
+def test_what_to_do_is_always_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the library's hint if it has one, else by the command line's."""
+    assert "(strongroom list" in _raise(SecretNotFoundError("no such secret"), monkeypatch)[2]
+    hinted = _raise(SecretNotFoundError("no such secret", hint="restore brings it back"), monkeypatch)[2]
+    assert hinted == "strongroom: no such secret (restore brings it back)\n"
 
 
 def test_a_partial_failure_names_each_item(monkeypatch: pytest.MonkeyPatch) -> None:

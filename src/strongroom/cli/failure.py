@@ -43,6 +43,15 @@ EXIT_CODES: Final[dict[type[BaseException], int]] = {
     KeyboardInterrupt: INTERRUPTED,
 }
 
+# What to do where the library, which does not know that it is used from a shell, had nothing to say.
+_HINTS: Final[dict[type[SecretStoreError], str]] = {
+    SecretNotFoundError: "strongroom list shows what there is",
+    SecretConflictError: "strongroom show tells the current version; look, then repeat",
+    PermissionDeniedError: "check whose credentials are used, and what they are granted",
+    UnavailableError: "repeat it later; strongroom check tells whether the store answers",
+    IntegrityError: "do not write here; restore from a backup, or find out who changed it",
+}
+
 
 def exit_code(error: BaseException) -> int:
     """The exit code for an error, by its nearest class in the table; anything else is a bug of ours."""
@@ -65,7 +74,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     document: dict[str, Any] = {"error": type(error).__name__, "message": _message(error)}
     if isinstance(error, SecretStoreError):
         facts = ("hint", "operation", "name", "backend", "retryable", "performed", "request_id")
-        document |= {fact: getattr(error, fact) for fact in facts}
+        document |= {fact: getattr(error, fact) for fact in facts} | {"hint": _hint(error)}
     if isinstance(error, PartialFailureError):
         document["results"] = sorted(error.results)
         document["errors"] = {name: describe(inner) for name, inner in error.errors.items()}
@@ -78,7 +87,14 @@ def one_line(text: str) -> str:
 
 
 def _line(error: BaseException) -> str:
-    return str(error) if isinstance(error, SecretStoreError) else _message(error)
+    if not isinstance(error, SecretStoreError):
+        return _message(error)
+    hint = "" if error.hint else _hint(error)
+    return f"{error} ({hint})" if hint else str(error)
+
+
+def _hint(error: SecretStoreError) -> str | None:
+    return error.hint or _HINTS.get(type(error))
 
 
 def _message(error: BaseException) -> str:

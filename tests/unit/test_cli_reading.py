@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
+from dataclasses import replace
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from strongroom.backend import Stage
 from strongroom.cli import output, reading, refs
 from strongroom.cli.refs import Reference
 from strongroom.errors import InvalidRequestError
+from strongroom.store import SecretStore
 from tests.canary import CANARY, assert_no_canary
 from tests.unit.cli_support import Cli
 
@@ -57,6 +62,34 @@ def test_older_values_by_stage_and_by_id(run: Cli) -> None:
     assert run("get", "db/password", "--stage", "previous").out == f"old {CANARY}"
     assert run("get", "db/password", "--version", version).out == f"old {CANARY}"
     assert run("get", "db/password", "--version", version, "--stage", "current").code == 2
+
+
+def test_an_answer_in_doubt_is_announced(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stale or degraded value comes out, and stderr says so; stdout holds the value alone."""
+    get = SecretStore.get
+    monkeypatch.setattr(SecretStore, "get", lambda *args, **kw: replace(get(*args, **kw), stale=True))
+    doubtful = run("get", "db/password")
+    assert (doubtful.out, doubtful.code) == (CANARY, 0)
+    assert "stale" in doubtful.err
+    assert run("get", "db/password", "--quiet").err == ""
+    assert run("get", "db/password", "--json").json["stale"] is True
+
+
+def test_tables_on_a_terminal_are_framed_and_take_no_markup(
+    run: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By rich where it is installed, else plain; a cell cannot style or drive anything."""
+    rows = [("[red]a[/red]", "b\x1b[2J")]
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+    framed = CliRunner().invoke(click.Command("t", callback=lambda: output.print_table(("x", "y"), rows)))
+    assert "┃" in framed.stdout
+    assert "[red]a[/red]" in framed.stdout
+    assert "\x1b[2J" not in framed.stdout
+    for module in [name for name in sys.modules if name.split(".")[0] == "rich"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    plain = CliRunner().invoke(click.Command("t", callback=lambda: output.print_table(("x", "y"), rows)))
+    assert plain.stdout.splitlines() == ["x             y", "[red]a[/red]  b?[2J"]
 
 
 def test_a_terminal_sees_a_value_only_when_asked(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -97,6 +98,38 @@ def test_on_a_terminal_init_asks_where_the_key_shall_live(
     monkeypatch.setenv(setup.VARIABLE, CANARY)
     assert "(key: passphrase)" in _run("init", stdin="passphrase\n").out
     assert "(key: keyset)" in _run("init", "--yes", "--config", "other.toml", "--database", "other.db").out
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "hint"),
+    [
+        (lambda keyset, _: keyset.chmod(0o644), 2, "chmod 600"),
+        (lambda keyset, _: keyset.unlink(), 2, "backup"),
+        (lambda keyset, _: keyset.write_text("{"), 7, "backup"),
+        (lambda _, database: database.write_bytes(b"garbage" * 1000), 7, "backup"),
+        (lambda _, database: database.chmod(0o644), 2, "chmod 600"),
+        (lambda _, database: database.unlink(), 2, "strongroom init"),
+    ],
+    ids=[
+        "keyset open to others",
+        "no keyset",
+        "bad keyset",
+        "bad database",
+        "database open to others",
+        "none",
+    ],
+)
+def test_what_is_damaged_is_told_with_what_to_do(
+    home: Path, damage: Callable[[Path, Path], object], code: int, hint: str
+) -> None:
+    """And `check` says that action is needed."""
+    _run("init", "--keyset", str(home.parent / "home" / "keyset.json"))
+    _run("put", "db/password", stdin=CANARY)
+    damage(home.parent / "home" / "keyset.json", home / "secrets.db")
+    failed = _run("get", "db/password")
+    assert (failed.code, failed.out) == (code, "")
+    assert hint in failed.err
+    assert _run("check").code == 10
 
 
 def _configure(home: Path, **stores: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from strongroom.errors import BackendNotInstalledError
+
 from .options import Options, common, pass_options
 from .output import print_json, print_table
 
@@ -48,6 +50,12 @@ def test_backend(ctx: click.Context, url: str) -> None:
     It writes, deletes and purges secrets of its own there: give it a place where nothing else lives. It needs
     pytest.
     """
-    from strongroom.testing import plugin
-
-    ctx.exit(plugin.run(url))
+    try:
+        from strongroom.testing import plugin
+    except ModuleNotFoundError as error:
+        missing = error.name
+    else:
+        ctx.exit(plugin.run(url))
+    raise BackendNotInstalledError(
+        f"the conformance suite needs {missing}", operation="test", hint="pip install pytest"
+    )

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from strongroom.backend import Secret, SecretInfo, SecretVersion
     from strongroom.store import SecretStore
 
-_FACTS = ("name", "version", "stage", "origin", "created_at", "confirmed_at", "stale", "degraded", "behind")
+_FACTS = (
+    "name",
+    "version",
+    "stage",
+    "origin",
+    "created_at",
+    "confirmed_at",
+    "stale",
+    "degraded",
+    "behind",
+    "audit_degraded",
+)
 
 
 @click.command(short_help="print one value")
@@ -48,6 +59,8 @@ def get(
         raise InvalidRequestError("--version and --stage exclude each other")
     with opened(options, reference.alias) as store:
         secret = store.get(reference.name, version=version, stage=Stage(stage or "current"))
+    if not options.quiet and not options.json:
+        _warn(secret)
     value = secret.value if not pointer else _part(secret.value, pointer)
     if options.json:
         print_json({**_facts(secret), **_shown(value)})
@@ -58,6 +71,12 @@ def get(
 def _part(value: SecretValue, pointer: str) -> SecretValue:
     part = value.reveal_json(pointer)
     return SecretValue(part if isinstance(part, str) else json.dumps(part, ensure_ascii=False))
+
+
+def _warn(secret: Secret) -> None:
+    doubts = [doubt for doubt in ("stale", "degraded", "behind", "audit_degraded") if getattr(secret, doubt)]
+    if doubts:
+        click.echo(f"strongroom: this answer is {', '.join(doubts)} (see docs/guide.md)", err=True)
 
 
 def _facts(secret: Secret) -> dict[str, Any]:

@@ -19,6 +19,7 @@ No error ever holds a secret value, a token, or text a provider sent, since prov
 
 from __future__ import annotations
 
+import copyreg
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -145,3 +146,6 @@ class PartialFailureError(SecretStoreError):
         super().__init__(message, **facts)
         self.results = results
         self.errors = errors
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]

@@ -1,0 +1,344 @@
+"""The encrypted layer over memory: what lies below holds messages only, and none opens in another place."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from strongroom.backend import ABSENT, Capability, Secret, SecretVersion, Stage
+from strongroom.envelope.cipher import encrypt
+from strongroom.errors import (
+    IntegrityError,
+    InvalidRequestError,
+    SecretConflictError,
+    SecretNotFoundError,
+    SecretStoreError,
+    UnavailableError,
+)
+from strongroom.keys import KeyWrapper, WrappedKey
+from strongroom.layers.encrypted import Encrypted
+from strongroom.memory import ALL, MemoryBackend
+from strongroom.names import Companion, Key, Name
+from strongroom.store import SecretStore
+from strongroom.value import SecretValue
+from tests.canary import CANARY, assert_no_canary_in, holds_canary
+from tests.unit.envelope_support import local_key
+
+NAME, OTHER = Name("db/password"), Name("db/other")
+NATIVE, COMPANION = ALL, ALL & ~Capability.NATIVE_PENDING
+KEY = local_key()
+SECRET = SecretValue(CANARY)
+
+
+def encrypted(inner: MemoryBackend, domain: str = "prod", key: KeyWrapper = KEY) -> Encrypted:
+    return Encrypted(inner, [key], domain)
+
+
+def stored(backend: MemoryBackend) -> list[bytes]:
+    """Every value anywhere inside the backend, also held and superseded ones."""
+    versions = [version for entry in backend._entries.values() for version in entry.history]
+    versions += [entry.held.version for entry in backend._entries.values() if entry.held]
+    return [version.value.reveal() for version in versions if version.value]
+
+
+@pytest.fixture(params=[NATIVE, COMPANION], ids=["native", "companion"])
+def inner(request: pytest.FixtureRequest) -> MemoryBackend:
+    """What lies below: with pending values of its own, or with companions."""
+    return MemoryBackend(request.param)
+
+
+def test_what_lies_below_never_sees_a_value(inner: MemoryBackend) -> None:
+    """Current, previous, pending, promoted and rolled back: messages, every one ▲."""
+    rotation = str(uuid.uuid4())
+    with SecretStore(encrypted(inner), cache=None) as store:
+        store.put("db/password", CANARY)
+        base = store.put("db/password", {"key": CANARY})
+        pending = store.pending("db/password", rotation)
+        pending.put(f"new {CANARY}", base_version=base.id)
+        assert pending.get().value.matches(f"new {CANARY}")
+        below = stored(inner)
+        new = pending.promote()
+        store.rollback("db/password", if_version=new.id)
+        below += stored(inner)
+        assert store.get("db/password").value.reveal_json("/key") == CANARY
+        assert store.get("db/password", stage=Stage.PREVIOUS).value.matches(f"new {CANARY}")
+    assert len(below) >= 7
+    assert all(message[:1] == b"\x02" and not holds_canary(message) for message in below)
+
+
+def test_the_kind_comes_back_as_it_went_in(inner: MemoryBackend) -> None:
+    """Text stays text though every message is binary below."""
+    layer = encrypted(inner)
+    for value in (SecretValue("text"), SecretValue(b"text"), SecretValue(""), SecretValue(b"\xff\x00")):
+        layer.put(NAME, value, None)
+        found = layer.get(NAME, Stage.CURRENT).value
+        assert (found.reveal(), found.kind) == (value.reveal(), value.kind)
+        assert inner.get(NAME, Stage.CURRENT).value.kind == "binary"
+
+
+def test_the_same_value_is_never_the_same_message(inner: MemoryBackend) -> None:
+    """Equal ciphertexts would tell who shares a password, and that a rotation changed nothing."""
+    layer = encrypted(inner)
+    for key in (NAME, NAME, OTHER):
+        layer.put(key, SECRET, None)
+    assert len(set(stored(inner))) == 3
+
+
+def moved(inner: MemoryBackend, source: Key, target: Key) -> None:
+    inner.put(target, inner.get(source, Stage.CURRENT).value, None)
+
+
+@pytest.mark.parametrize("target", [OTHER, Companion(NAME), Companion(OTHER)], ids=str)
+def test_a_message_moved_to_another_key_does_not_open(target: Key) -> None:
+    """Whoever may write the store could else give the read-only user's password to the admin's name ▲."""
+    inner = MemoryBackend(COMPANION)
+    layer = encrypted(inner)
+    layer.put(NAME, SECRET, None)
+    moved(inner, NAME, target)
+    with pytest.raises(IntegrityError, match="strongroom-name") as caught:
+        layer.get(target, Stage.CURRENT)
+    assert_no_canary_in(caught.value)
+
+
+def test_a_message_out_of_a_companion_does_not_open_as_the_secret() -> None:
+    """A pending value copied over the secret would promote it without compare-and-set ▲."""
+    inner = MemoryBackend(COMPANION)
+    layer = encrypted(inner)
+    layer.put(Companion(NAME), SECRET, None)
+    moved(inner, Companion(NAME), NAME)
+    with pytest.raises(IntegrityError):
+        layer.get(NAME, Stage.CURRENT)
+
+
+def test_a_message_of_another_domain_does_not_open(inner: MemoryBackend) -> None:
+    """The same name in test and prod, under the same key ▲."""
+    encrypted(inner, "test").put(NAME, SECRET, None)
+    with pytest.raises(IntegrityError, match="strongroom-domain"):
+        encrypted(inner, "prod").get(NAME, Stage.CURRENT)
+
+
+def test_a_message_that_an_application_encrypted_does_not_pass_for_a_stored_one(inner: MemoryBackend) -> None:
+    """`encrypt` refuses our own context keys, so an application's key use forges no secret ▲."""
+    claims = {"strongroom-domain": "prod", "strongroom-name": "db/password"}
+    with pytest.raises(InvalidRequestError, match="reserved"):
+        encrypt(b"x", keys=[KEY], context=claims)
+    inner.put(NAME, SecretValue(encrypt(b"x", keys=[KEY], context={"name": "db/password"})), None)
+    with pytest.raises(IntegrityError):
+        encrypted(inner).get(NAME, Stage.CURRENT)
+
+
+@pytest.mark.parametrize("position", [0, 1, 40, 120, -1])
+def test_a_changed_message_does_not_open(inner: MemoryBackend, position: int) -> None:
+    """One bit, wherever it stands."""
+    layer = encrypted(inner)
+    layer.put(NAME, SECRET, None)
+    message = bytearray(inner.get(NAME, Stage.CURRENT).value.reveal())
+    message[position] ^= 1
+    inner.put(NAME, SecretValue(bytes(message)), None)
+    with pytest.raises(IntegrityError) as caught:
+        layer.get(NAME, Stage.CURRENT)
+    assert_no_canary_in(caught.value)
+
+
+def test_a_message_under_another_key_does_not_open(inner: MemoryBackend) -> None:
+    """A key of the same name is another key all the same."""
+    encrypted(inner, key=local_key(b"\x07" * 32)).put(NAME, SECRET, None)
+    with pytest.raises(IntegrityError):
+        encrypted(inner).get(NAME, Stage.CURRENT)
+
+
+@pytest.mark.parametrize("foreign", [CANARY, f'{{"password": "{CANARY}"}}', b"", b"\x01" + CANARY.encode()])
+def test_plaintext_in_an_encrypted_store_is_an_error_with_a_hint_and_is_never_served(
+    inner: MemoryBackend, foreign: Any
+) -> None:
+    """Serving it would let whoever can write the store, without any key, choose the values ▲."""
+    inner.put(NAME, SecretValue(foreign), None)
+    with pytest.raises(IntegrityError, match="no encrypted message") as caught:
+        encrypted(inner).get(NAME, Stage.CURRENT)
+    assert caught.value.hint
+    assert_no_canary_in(caught.value)
+
+
+class PublicKey(KeyWrapper):
+    """An RSA-like key: anybody can wrap."""
+
+    provider_id = "acme-rsa"
+    key_id = "rsa-1"
+    symmetric = False
+
+    def wrap(self, data_key: bytes, context: Mapping[str, str]) -> WrappedKey:
+        return self.wrapped(data_key)
+
+    def unwrap(self, wrapped: WrappedKey, context: Mapping[str, str]) -> bytes:
+        return wrapped.ciphertext
+
+
+def test_an_asymmetric_key_is_refused_unless_forgeable_is_written() -> None:
+    """Whoever has the public half can make messages that open ▲."""
+    with pytest.raises(InvalidRequestError, match="forgeable = true"):
+        Encrypted(MemoryBackend(), [PublicKey()], "prod")
+    with pytest.raises(InvalidRequestError, match="rsa-1"):
+        Encrypted(MemoryBackend(), [KEY, PublicKey()], "prod")
+    layer = Encrypted(MemoryBackend(), [PublicKey()], "prod", forgeable=True)
+    layer.put(NAME, SECRET, None)
+    assert layer.get(NAME, Stage.CURRENT).value == SECRET
+
+
+@pytest.mark.parametrize(("keys", "domain"), [([], "prod"), ([KEY], "")])
+def test_an_encrypted_store_needs_a_key_and_a_domain(keys: list[KeyWrapper], domain: str) -> None:
+    """Without a domain, messages of two stores could be swapped."""
+    with pytest.raises(InvalidRequestError, match="needs a key and a domain"):
+        Encrypted(MemoryBackend(), keys, domain)
+
+
+class Small(MemoryBackend):
+    """Refuses, as providers do, what is over its limit: 4,096 bytes, or as many as it is given."""
+
+    bytes_allowed = 4096
+    puts = 0
+
+    def limit(self, key: Key) -> int | None:
+        return self.bytes_allowed
+
+    def put(self, key: Key, value: SecretValue, *rest: Any) -> SecretVersion:
+        self.puts += 1
+        assert len(value.reveal()) <= self.bytes_allowed
+        return super().put(key, value, *rest)
+
+
+@pytest.mark.parametrize("allowed", [4096, 65_536, 3 << 20])
+@pytest.mark.parametrize("name", ["a", "a/" * 26 + "a", "native/" + "é" * 900])
+def test_the_largest_value_that_is_accepted_fits_and_one_byte_more_is_refused_before_any_write(
+    allowed: int, name: str
+) -> None:
+    """Limits count after encryption ▲; a long name stands in the message too."""
+    inner = Small()
+    inner.bytes_allowed = allowed
+    with SecretStore(encrypted(inner), cache=None, names="native") as store:
+        largest = _largest(store, name)
+        inner.puts = 0
+        with pytest.raises(InvalidRequestError, match="over the limit"):
+            store.put(name, b"x" * (largest + 1))
+        assert inner.puts == 0
+        store.put(name, b"x" * largest)
+        assert len(store.get(name).value.reveal()) == largest
+    assert allowed - largest < 4096, "the reserve for the message is too large"
+
+
+def _largest(store: SecretStore, name: str) -> int:
+    backend, key = store._backend, Name(name)
+    limit, fits, over = backend.limit(key) or 0, 0, 4 << 20
+    while over - fits > 1:
+        middle = (fits + over) // 2
+        fits, over = (middle, over) if backend.size(SecretValue(bytes(middle))) <= limit else (fits, middle)
+    return fits
+
+
+def test_no_limit_stays_no_limit() -> None:
+    """A backend without one gets none from the layer."""
+
+    class Endless(MemoryBackend):
+        def limit(self, key: Key) -> int | None:
+            return None
+
+    assert encrypted(Endless()).limit(NAME) is None
+
+
+ROTATION = "6e4f2a7c-3d0f-4a67-9d5a-2f5a3f0b9c11"
+
+
+def test_a_repeated_put_of_a_pending_value_is_one_write() -> None:
+    """Each message differs, so only plaintexts can be compared; the message that is held stays."""
+    inner = MemoryBackend(NATIVE)
+    layer = encrypted(inner)
+    base = layer.put(NAME, SecretValue("base"), ABSENT)
+    first = layer.put_pending(NAME, ROTATION, SECRET, base.id)
+    held = inner.get_pending(NAME, ROTATION).value
+    assert layer.put_pending(NAME, ROTATION, SECRET, base.id) == first
+    assert inner.get_pending(NAME, ROTATION).value == held
+    with pytest.raises(SecretConflictError, match="another value"):
+        layer.put_pending(NAME, ROTATION, SecretValue("other"), base.id)
+    with pytest.raises(SecretConflictError):
+        layer.put_pending(NAME, str(uuid.uuid4()), SECRET, base.id)
+
+
+class HalfDone(MemoryBackend):
+    """Like AWS: the version is made, its label not yet, when the answer is lost; a repeat completes it."""
+
+    labelled = False
+    half: SecretValue | None = None
+
+    def put_pending(self, key: Key, rotation_id: str, value: SecretValue, base_version: str) -> SecretVersion:
+        if self.half is None:
+            self.half = value
+            raise UnavailableError("the answer was lost", performed=None)
+        if value != self.half:
+            raise SecretConflictError("the id was used with another value")
+        self.labelled = True
+        return SecretVersion("v2", stages=frozenset({Stage.PENDING}))
+
+    def get_pending(self, key: Key, rotation_id: str) -> Secret:
+        if self.half is None:
+            raise SecretNotFoundError("nothing")
+        return Secret(str(key), self.half, "v2", Stage.PENDING)
+
+
+def test_a_repeat_finishes_what_was_half_done_below() -> None:
+    """Encrypting anew would meet "the id was used with another value" for ever."""
+    inner = HalfDone(NATIVE)
+    layer = encrypted(inner)
+    base = layer.put(NAME, SecretValue("base"), ABSENT)
+    with pytest.raises(UnavailableError):
+        layer.put_pending(NAME, ROTATION, SECRET, base.id)
+    assert layer.put_pending(NAME, ROTATION, SECRET, base.id).id == "v2"
+    assert inner.labelled
+
+
+class Unreadable(HalfDone):
+    """What is held cannot be read just now."""
+
+    def get_pending(self, key: Key, rotation_id: str) -> Secret:
+        raise UnavailableError("no answer")
+
+
+def test_a_conflict_is_not_reported_while_it_is_unknown_whether_the_held_value_is_ours() -> None:
+    """A rotation would be given up for our own earlier write."""
+    layer = encrypted(Unreadable(NATIVE))
+    for _ in range(2):
+        with pytest.raises(UnavailableError):
+            layer.put_pending(NAME, ROTATION, SECRET, "v1")
+
+
+def test_a_batch_opens_each_item_for_itself(inner: MemoryBackend) -> None:
+    """One damaged message costs one item, and a missing one is still missing."""
+    layer = encrypted(inner)
+    damaged, missing = Name("db/damaged"), Name("db/missing")
+    layer.put(NAME, SECRET, None)
+    inner.put(damaged, SecretValue(CANARY), None)
+    outcomes = layer.get_many([NAME, damaged, missing])
+    good, bad, none = outcomes[NAME], outcomes[damaged], outcomes[missing]
+    assert isinstance(good, Secret)
+    assert good.value == SECRET
+    assert isinstance(bad, IntegrityError)
+    assert_no_canary_in(bad)
+    assert isinstance(none, SecretNotFoundError)
+
+
+def test_an_unreachable_key_writes_nothing(inner: MemoryBackend) -> None:
+    """No plaintext goes down because a KMS is out."""
+
+    class Down(PublicKey):
+        symmetric = True
+
+        def wrap(self, data_key: bytes, context: Mapping[str, str]) -> WrappedKey:
+            raise UnavailableError("KMS does not answer")
+
+    with pytest.raises(SecretStoreError) as caught:
+        encrypted(inner, key=Down()).put(NAME, SECRET, None)
+    assert isinstance(caught.value, UnavailableError)
+    assert caught.value.performed is False
+    assert stored(inner) == []
+    assert_no_canary_in(caught.value)

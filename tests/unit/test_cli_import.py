@@ -67,6 +67,15 @@ def test_a_dry_run_shows_the_names_and_writes_nothing(run: Cli, tmp_path: Path) 
     assert_no_canary(done.out)
 
 
+def test_stdin_can_be_taken_in(run: Cli, tmp_path: Path) -> None:
+    """So that nothing has to lie on disk in clear; a file that does is pointed at."""
+    assert "in clear" in run("import", _file(tmp_path, ENV)).err
+    done = run("import", "-", stdin=ENV)
+    assert (done.code, "in clear" in done.err) == (0, False)
+    assert run("import", "-", "--format", "json", stdin='{"a": "b"}').code == 0
+    assert _content(run.url) == {**VALUES, "a": "b"}
+
+
 def test_a_repeated_import_writes_nothing_again(run: Cli, tmp_path: Path) -> None:
     """Equal values are left alone: still one version each."""
     path = _file(tmp_path, ENV)

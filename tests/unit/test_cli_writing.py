@@ -75,6 +75,8 @@ def test_a_file_is_taken_as_it_is(run: Cli, tmp_path: Path) -> None:
     path.write_text(f"{CANARY}\n")
     assert run("put", "db/password", "--file", str(path)).code == 0
     assert _stored(run) == f"{CANARY}\n".encode()
+    assert run("put", "piped/exactly", "--file", "-", stdin="v\n").code == 0
+    assert _stored(run, "piped/exactly") == b"v\n"
     missing = run("put", "db/password", "--file", str(tmp_path / "none"))
     assert missing.code == 2
     assert "No such file" in missing.err

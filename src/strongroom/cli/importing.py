@@ -40,7 +40,7 @@ def import_file(
     replace: bool,
     expand: bool | None,
 ) -> None:
-    """Take in FILE: .env, JSON or YAML (an object at the top level; objects below it are kept as JSON).
+    """Take in FILE, or stdin if it is -: .env, JSON or YAML (an object; objects in it are kept as JSON).
 
     BINANCE_API_KEY becomes binance/api-key; --dry-run shows all names. If a name holds another value already,
     nothing is written unless --if-absent or --replace says what to do. Equal values are not written again, so
@@ -54,6 +54,8 @@ def import_file(
         written = {} if options.dry_run else transfer.apply(store, steps)
     keys = {name: key for key, name in named.items()}
     tell(options, [(keys[step.name], step) for step in steps], written, parsed.empty)
+    if not (options.quiet or options.json or options.dry_run or file == "-"):
+        click.echo(f"{file} still holds these values in clear: remove it when you need it no more", err=True)
 
 
 def existing(if_absent: bool, replace: bool) -> Existing:

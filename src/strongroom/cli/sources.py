@@ -38,11 +38,13 @@ def value(path: str | None, made: Policy | None, kind: Kind | None, *, exact: bo
 
 
 def read_file(path: str) -> SecretValue:
-    """A file's bytes.
+    """A file's bytes, or those of stdin if `path` is ``-``.
 
     Raises:
         InvalidRequestError: it cannot be read.
     """
+    if path == "-":
+        return _stdin()
     try:
         with open(path, "rb") as file:
             return SecretValue(file.read())

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 @click.command(short_help="store a value from stdin, a prompt, a file, or made here")
 @click.argument("name")
 @click.argument("extra", nargs=-1, metavar="")
-@click.option("--file", "path", metavar="PATH", type=click.Path(), help="Take the file's bytes, exactly.")
+@click.option(
+    "--file", "path", metavar="PATH", type=click.Path(), help="Take the file's bytes, exactly; - is stdin."
+)
 @click.option("--generate", is_flag=True, help="Make a password; it is stored and not shown.")
 @click.option("--length", type=int, default=32, show_default=True, help="Of a generated password.")
 @click.option(

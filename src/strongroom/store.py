@@ -347,9 +347,13 @@ class SecretStore:
 
     def _write(self, operation: str, key: Name, call: Callable[[], T], **facts: str | None) -> T:
         """Run a write, and pin what it made; whatever happens, the cache must not keep the old value."""
+        # Refused, or its answer lost: what this process wrote before may be current no longer.
+        self._reads.ended(key)
         try:
             result = self._run(operation, key, call, **facts)
-            if isinstance(result, SecretVersion):
+            # A repeated promote answers with what it did once; something else may be current by now.
+            repeated = operation == "pending.promote" and Stage.CURRENT not in getattr(result, "stages", ())
+            if isinstance(result, SecretVersion) and not repeated:
                 self._reads.wrote(key, result)
             return result
         finally:

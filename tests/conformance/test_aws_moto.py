@@ -14,10 +14,16 @@ from tests.servers.moto import Moto
 class TestAwsMoto(Suite):
     """The same backend, another implementation of AWS."""
 
-    @pytest.fixture
-    def backend(self, _moto: Moto) -> Backend:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, _moto: Moto) -> Backend:
         return aws(_moto.url)
 
     @pytest.fixture
-    def native_reader(self, _moto: Moto) -> NativeReader:
+    def disposable(self, _moto: Moto) -> Backend:
+        return aws(_moto.url)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def native_reader(cls, _moto: Moto) -> NativeReader:
         return reader(_moto.url)

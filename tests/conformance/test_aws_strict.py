@@ -14,23 +14,25 @@ from tests.conformance.support import Suite, encrypted
 
 
 class StrictSuite(Suite):
-    """A fresh account for each test; `refused` is an identity to which AWS itself says no."""
+    """One account and one client for a class, since boto3 takes a third of a second to make one.
 
-    @pytest.fixture
-    def server(self) -> Iterator[StrictServer]:
+    `refused` is an identity to which AWS itself says no.
+    """
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls) -> Iterator[StrictServer]:
         with StrictServer() as server:
             yield server
 
-    @pytest.fixture
-    def native_reader(self, server: StrictServer) -> NativeReader:
-        return reader(server.url)
-
-    @pytest.fixture
-    def refused(self, server: StrictServer) -> Iterator[Backend]:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def gate(cls, server: StrictServer) -> Iterator[StrictServer]:
+        """Another door to the same account, which admits nobody."""
         with StrictServer(server.manager) as gate:
             denial = AwsError("AccessDeniedException", "User is not authorized to perform this")
             gate.faults.error("*", denial, times=1 << 30)
-            yield aws(gate.url)
+            yield gate
 
 
 class TestAwsStrict(StrictSuite):
@@ -38,24 +40,39 @@ class TestAwsStrict(StrictSuite):
 
     many = 120
 
-    @pytest.fixture
-    def backend(self, server: StrictServer) -> Backend:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, server: StrictServer) -> Backend:
         return aws(server.url)
+
+    @pytest.fixture
+    def disposable(self, server: StrictServer) -> Backend:
+        return aws(server.url)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def refused(cls, gate: StrictServer) -> Backend:
+        return aws(gate.url)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def native_reader(cls, server: StrictServer) -> NativeReader:
+        return reader(server.url)
 
 
 class TestAwsStrictEncrypted(StrictSuite):
     """The same, holding only messages."""
 
-    @pytest.fixture
-    def backend(self, server: StrictServer) -> Backend:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, server: StrictServer) -> Backend:
         return encrypted(aws(server.url))
 
     @pytest.fixture
-    def native_reader(self, backend: Backend) -> NativeReader:
-        return lambda name: self.read_by_backend(backend, name)
+    def disposable(self, server: StrictServer) -> Backend:
+        return encrypted(aws(server.url))
 
-    @pytest.fixture
-    def refused(self, server: StrictServer) -> Iterator[Backend]:
-        with StrictServer(server.manager) as gate:
-            gate.faults.error("*", AwsError("AccessDeniedException", "User is not authorized"), times=1 << 30)
-            yield encrypted(aws(gate.url))
+    @pytest.fixture(scope="class")
+    @classmethod
+    def refused(cls, gate: StrictServer) -> Backend:
+        return encrypted(aws(gate.url))

@@ -16,3 +16,13 @@ class TestMemory(Suite):
     @pytest.fixture
     def backend(self) -> MemoryBackend:
         return MemoryBackend()
+
+
+class TestMemoryEventual(Suite):
+    """Labels that may lag: what this process wrote is pinned, and other writers are still seen."""
+
+    @pytest.fixture
+    def backend(self) -> MemoryBackend:
+        backend = MemoryBackend()
+        backend.eventual = True
+        return backend

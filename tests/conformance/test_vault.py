@@ -29,26 +29,35 @@ def powerless(server: OpenBao) -> str:
 class VaultSuite(Suite):
     """One mount for a class; every test has names of its own."""
 
-    @pytest.fixture
-    def refused(self, openbao_server: OpenBao, kv2_mount: str) -> Backend:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def refused(cls, openbao_server: OpenBao, kv2_mount: str) -> Backend:
         return vault(openbao_server, kv2_mount, powerless(openbao_server))
 
 
 class TestVault(VaultSuite):
     """Pending values in a companion; a plain hvac client is the native reader."""
 
-    @pytest.fixture
-    def backend(self, openbao_server: OpenBao, kv2_mount: str) -> Backend:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, openbao_server: OpenBao, kv2_mount: str) -> Backend:
         return vault(openbao_server, kv2_mount)
 
     @pytest.fixture
-    def native_reader(self, openbao_server: OpenBao, kv2_mount: str) -> NativeReader:
+    def disposable(self, openbao_server: OpenBao, kv2_mount: str) -> Backend:
+        return vault(openbao_server, kv2_mount)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def native_reader(cls, openbao_server: OpenBao, kv2_mount: str) -> NativeReader:
         kv = openbao_server.client().secrets.kv.v2
 
         def read(name: str) -> SecretValue | None:
             with not_ours():
                 try:
-                    answer = kv.read_secret_version(f"app/{name}", mount_point=kv2_mount)
+                    answer = kv.read_secret_version(
+                        f"app/{name}", mount_point=kv2_mount, raise_on_deleted_version=True
+                    )
                 except hvac.exceptions.InvalidPath:
                     return None
             return SecretValue(answer["data"]["data"]["value"])
@@ -59,6 +68,11 @@ class TestVault(VaultSuite):
 class TestVaultEncrypted(VaultSuite):
     """Messages in Vault, the companion's under its own key."""
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, openbao_server: OpenBao, kv2_mount: str) -> Backend:
+        return encrypted(vault(openbao_server, kv2_mount))
+
     @pytest.fixture
-    def backend(self, openbao_server: OpenBao, kv2_mount: str) -> Backend:
+    def disposable(self, openbao_server: OpenBao, kv2_mount: str) -> Backend:
         return encrypted(vault(openbao_server, kv2_mount))

@@ -13,10 +13,16 @@ from tests.servers.openbao import OpenBao
 class TestVaultKV1(Suite):
     """``?kv=1``."""
 
-    @pytest.fixture
-    def backend(self, openbao_server: OpenBao, kv1_mount: str) -> Backend:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, openbao_server: OpenBao, kv1_mount: str) -> Backend:
         return vault(openbao_server, kv1_mount, options="&kv=1")
 
-    @pytest.fixture
-    def refused(self, openbao_server: OpenBao, kv1_mount: str) -> Backend:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def refused(cls, openbao_server: OpenBao, kv1_mount: str) -> Backend:
         return vault(openbao_server, kv1_mount, powerless(openbao_server), options="&kv=1")
+
+    @pytest.fixture
+    def disposable(self, openbao_server: OpenBao, kv1_mount: str) -> Backend:
+        return vault(openbao_server, kv1_mount, options="&kv=1")

@@ -62,6 +62,11 @@ class Harness:
         raise NotImplementedError("give a fixture `backend` that returns an open Backend")
 
     @pytest.fixture
+    def disposable(self, backend: Backend) -> Backend:
+        """The backend for cases that close it; give another one where ``backend`` is shared by a class."""
+        return backend
+
+    @pytest.fixture
     def native_reader(self, backend: Backend) -> NativeReader:
         """What another program sees that asks the provider for "the secret"; None if it sees none.
 

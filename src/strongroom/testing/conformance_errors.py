@@ -68,9 +68,15 @@ ON_MISSING: dict[str, tuple[type[Exception], ...]] = {
 NEVER_MISSING = {"put", "put_absent", "list_names"}
 
 
-def _call(suite: Harness, operation: str, store: SecretStore, name: str = "db/password") -> Any:
+def _call(
+    suite: Harness,
+    operation: str,
+    store: SecretStore,
+    name: str = "db/password",
+    version: str | None = None,
+) -> Any:
     call = OPERATIONS[operation][1]
-    return call(store, suite.name(name), suite.text("new"), suite.version_id("none"))
+    return call(store, suite.name(name), suite.text("new"), version or suite.version_id("none"))
 
 
 def _possible(operation: str, capabilities: Capability) -> bool:
@@ -115,7 +121,7 @@ class Errors(Harness):
         plant(self.name(), self.text("theirs"))
         _skip_unless_possible(operation, store)
         with pytest.raises((PermissionDeniedError, PartialFailureError)) as caught:
-            _call(self, operation, self.open(refused))
+            _call(self, operation, self.open(refused), version=store.get(self.name()).version)
         if isinstance(caught.value, PartialFailureError):
             assert isinstance(caught.value.errors[self.name()], PermissionDeniedError)
         assert store.get(self.name()).value == self.value("theirs")

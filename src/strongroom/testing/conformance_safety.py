@@ -21,14 +21,14 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
+from strongroom.layers.edge import edge
 
 from .conformance_base import Harness, Plant, needs
+from .faults import FaultyBackend
 from .leaks import leaks_in, leaks_of
 
 if TYPE_CHECKING:
     from strongroom.store import SecretStore
-
-    from .faults import FaultyBackend
 
 T = TypeVar("T")
 
@@ -203,15 +203,16 @@ class Concurrency(Harness):
 class Lifecycle(Harness):
     """A store is opened, closed, closed again, and does not come back."""
 
-    def test_closing_twice_is_harmless(self, backend: Backend) -> None:
+    def test_closing_twice_is_harmless(self, disposable: Backend) -> None:
         """`close` may be repeated, by the store and by whoever holds the backend."""
-        store = self.open(backend)
+        store = self.open(disposable)
         for _ in range(2):
             store.close()
-        backend.close()
+        disposable.close()
 
-    def test_a_closed_store_refuses(self, faulty: FaultyBackend) -> None:
+    def test_a_closed_store_refuses(self, disposable: Backend) -> None:
         """Every use after `close` is InvalidRequestError and sends nothing."""
+        faulty = FaultyBackend(edge(disposable))
         store = self.open(faulty)
         store.close()
         calls: Sequence[Callable[[], object]] = (
@@ -225,15 +226,15 @@ class Lifecycle(Harness):
                 call()
         assert not faulty.calls
 
-    def test_a_closed_backend_fails_with_an_error_of_ours(self, backend: Backend) -> None:
+    def test_a_closed_backend_fails_with_an_error_of_ours(self, disposable: Backend) -> None:
         """Who still uses a closed backend gets a typed error or an answer, never the SDK's exception."""
-        backend.close()
+        disposable.close()
         with contextlib.suppress(SecretStoreError):
-            self.open(backend).get(self.name())
+            self.open(disposable).get(self.name())
 
-    def test_a_block_closes(self, backend: Backend) -> None:
+    def test_a_block_closes(self, disposable: Backend) -> None:
         """`with` closes the store, after an exception too."""
-        with contextlib.suppress(KeyError), self.open(backend) as store:
+        with contextlib.suppress(KeyError), self.open(disposable) as store:
             raise KeyError
         with pytest.raises(InvalidRequestError):
             store.get(self.name())

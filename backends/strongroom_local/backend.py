@@ -35,7 +35,6 @@ from .database import Database
 from .entry import Entry, Held, Version
 from .faults import sqlite_error
 from .place import place
-from .schema import read_fact
 
 if TYPE_CHECKING:
     import sqlite3
@@ -75,8 +74,7 @@ class LocalBackend(Backend):
         self._key_lock = threading.Lock()
         self._database = Database(path, settings.timeout)
         self.origin = f"local://{path}"
-        with self._database.reading() as database:
-            self.domain = str(read_fact(database, "domain"))
+        self.domain = self._database.domain
 
     @classmethod
     def from_url(cls, url: StoreURL, settings: Settings) -> Self:

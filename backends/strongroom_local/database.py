@@ -72,8 +72,12 @@ class Database:
         self.renew()
         with _fork_lock:
             _databases.add(self)
-        with self.reading():  # what is wrong shows at once
-            pass
+        try:
+            with self.reading() as connection:  # what is wrong shows at once
+                self.domain = str(schema.read_fact(connection, "domain"))
+        except BaseException:
+            self.close()
+            raise
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -145,9 +149,10 @@ class Database:
                 yield connection
 
     def _handle(self) -> _Handle:
-        handle: _Handle | None = getattr(self._local, "handle", None)
-        if handle is None:
-            with self._lock:
+        # Every use passes this lock, so that a thread that writes on and on cannot hold up a fork.
+        with self._lock:
+            handle: _Handle | None = getattr(self._local, "handle", None)
+            if handle is None:
                 handle = self._local.handle = _Handle()
                 self._handles.add(handle)
         return handle
@@ -189,25 +194,31 @@ class Database:
 
 
 def _connect(path: Path, timeout: float) -> sqlite3.Connection:
-    denied = False
+    connection = None
     try:
         connection = connect(path, timeout)
-        with contextlib.ExitStack() as undo:
-            undo.callback(connection.close)
-            schema.migrate(connection)
-            connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            undo.pop_all()
+        schema.migrate(connection)
+        connection.execute("PRAGMA journal_mode = WAL").fetchone()
         return connection
-    except sqlite3.OperationalError as exc:
-        denied = exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CANTOPEN and not os.access(
-            path.parent, os.W_OK
-        )
-        if not denied:
+    except BaseException as exc:
+        if connection is not None:
+            connection.close()
+        denied = _denied(path, exc)
+        if denied is None:
             raise
-    raise PermissionDeniedError(
-        f"this user may not write the folder {path.parent}",
-        hint="SQLite keeps its log there: grant write access",
-    )
+    raise denied
+
+
+def _denied(path: Path, exc: BaseException) -> PermissionDeniedError | None:
+    """SQLite says "cannot open" of whatever it lacks; the two permissions it needs are worth a name."""
+    if getattr(exc, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CANTOPEN:
+        return None
+    if not os.access(path, os.R_OK):
+        return PermissionDeniedError(f"this user may not read {path}", hint="grant access to it")
+    if not os.access(path.parent, os.W_OK):
+        hint = "SQLite keeps its log there: grant write access"
+        return PermissionDeniedError(f"this user may not write the folder {path.parent}", hint=hint)
+    return None
 
 
 def connect(path: Path, timeout: float) -> sqlite3.Connection:

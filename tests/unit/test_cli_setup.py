@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
+import types
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -235,3 +237,28 @@ def test_a_missing_sdk_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("strongroom.registry.backend_class", missing)
     row = table.row("aws-sm")
     assert row == ("aws-sm", Capability(0), "pip install 'strongroom[aws]'")
+
+
+def test_backend_test_runs_the_conformance_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the URL given; its exit code is ours. Without pytest the hint says what to install."""
+    plugin = types.ModuleType("strongroom.testing.plugin")
+    urls: list[str] = []
+
+    def run(url: str) -> int:
+        urls.append(url)
+        return 1
+
+    vars(plugin)["run"] = run
+    monkeypatch.setitem(sys.modules, plugin.__name__, plugin)
+    monkeypatch.setattr("strongroom.testing.plugin", plugin, raising=False)
+    assert _run("backend", "test", "memory://").code == 1
+    assert urls == ["memory://"]
+
+
+def test_backend_test_without_pytest_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 2, as for any missing extra."""
+    monkeypatch.setitem(sys.modules, "strongroom.testing.plugin", None)
+    monkeypatch.delattr("strongroom.testing.plugin", raising=False)
+    refused = _run("backend", "test", "memory://")
+    assert refused.code == 2
+    assert "pip install pytest" in refused.err

@@ -52,7 +52,7 @@ def test_backend(ctx: click.Context, url: str) -> None:
     """
     try:
         from strongroom.testing import plugin
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         missing = error.name
     else:
         ctx.exit(plugin.run(url))

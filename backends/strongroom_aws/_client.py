@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 import re
@@ -135,6 +136,7 @@ class Client:
     def _make(self) -> Any:
         settings, local = self._settings, self._endpoint is not None and is_loopback(self._endpoint)
         session = botocore.session.Session(profile=self._auth.get("profile"))
+        session.register_component("data_loader", _models(session))
         options: dict[str, Any] = {
             "connect_timeout": settings.timeout,
             "read_timeout": settings.timeout,
@@ -174,6 +176,19 @@ def pause(settings: Settings, attempt: int) -> None:
     """Wait before the next attempt: exponential, with full jitter, at most two seconds."""
     longest = min(2.0, _BACKOFF * 2**attempt)
     settings.clock.sleep(random.uniform(longest / 2, longest))  # noqa: S311  (spreads load, hides nothing)
+
+
+@functools.cache
+def _shared_models() -> list[Any]:
+    return []
+
+
+def _models(session: Any) -> Any:
+    """One loader of AWS's API models for the process: parsing them takes most of a client's making."""
+    shared = _shared_models()
+    if not shared:
+        shared.append(session.get_component("data_loader"))
+    return shared[0]
 
 
 def _unknown(operation: str) -> bool | None:

@@ -20,8 +20,20 @@ from strongroom.errors import (
 from strongroom.value import SecretValue
 
 from ._client import Answer
-from ._labels import CURRENT, OURS, PENDING, PREVIOUS, RECORD, Labels, done, record_of, void, was_current
-from ._secrets import Secrets, current_version
+from ._labels import (
+    CURRENT,
+    OURS,
+    PENDING,
+    PREVIOUS,
+    RECORD,
+    Labels,
+    done,
+    record_of,
+    stages_of,
+    void,
+    was_current,
+)
+from ._secrets import Secrets
 from ._writes import become_current, ours, put_if
 
 _PENDING_ONLY = frozenset({Stage.PENDING})
@@ -140,10 +152,13 @@ class Rotation:
         state, base = labels.state(self._id), labels.base(self._id)
         if state == "held" and base:
             self._promote(labels, base)
-        elif state != "promoted" and not self._is_swept(labels):
+            promoted = self._secrets.made_current(self._name, self._id)
+        elif state == "promoted" or self._is_swept(labels):
+            promoted = SecretVersion(self._id, stages=stages_of(labels.on(self._id)) - _PENDING_ONLY)
+        else:
             raise _nothing_held()
         self._finish(labels)
-        return current_version(self._id)
+        return promoted
 
     def _promote(self, labels: Labels, base: str) -> None:
         if labels.blocker(self._id):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from strongroom.backend import SecretVersion, Settings
+from strongroom.backend import SecretVersion, Settings, Stage
 from strongroom.errors import (
     InvalidRequestError,
     SecretConflictError,
@@ -19,7 +19,8 @@ from strongroom.value import SecretValue
 
 from ._client import Answer, Client, pause
 from ._errors import code_of
-from ._labels import CURRENT, PREVIOUS, PUT, RECORD, Labels, stages_of, was_current
+from ._labels import CURRENT, PREVIOUS, PUT, RECORD, Labels, was_current
+from ._recent import Recent
 
 _NAME_FREE_TRIES = 20
 _CLOCK_SKEW = timedelta(minutes=5)
@@ -38,7 +39,13 @@ class Secrets:
     def __init__(self, client: Client, settings: Settings, region: str):
         self.client = client
         self.settings = settings
+        self.recent = Recent(settings.clock)
         self._region = region
+
+    def made_current(self, name: str, version: str) -> SecretVersion:
+        """Note and return what a write made current."""
+        self.recent.wrote(name, version)
+        return SecretVersion(version, stages=frozenset({Stage.CURRENT}))
 
     def described(self, name: str) -> Answer:
         """DescribeSecret of a secret that is not in the bin.
@@ -197,8 +204,3 @@ class Secrets:
             if not page.get("NextToken"):
                 return versions
             more = {"NextToken": page["NextToken"]}
-
-
-def current_version(token: str, labels: frozenset[str] = frozenset({CURRENT})) -> SecretVersion:
-    """What a write returns for the version it made current."""
-    return SecretVersion(token, stages=stages_of(labels))

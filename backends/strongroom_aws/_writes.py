@@ -11,7 +11,7 @@ from strongroom.errors import SecretConflictError, SecretNotFoundError, SecretSt
 from strongroom.value import SecretValue
 
 from ._labels import CURRENT, PREVIOUS, PUT, RECORD, Labels, was_current
-from ._secrets import Secrets, current_version, new_token
+from ._secrets import Secrets, new_token
 
 _ROUNDS = 3
 
@@ -21,7 +21,7 @@ def put_any(secrets: Secrets, name: str, value: SecretValue, record: str | None)
     token = new_token()
     for _ in range(_ROUNDS):
         if _added(secrets, name, token, value, record) or _created(secrets, name, token, value, record):
-            return current_version(token)
+            return secrets.made_current(name, token)
     raise UnavailableError("the name is created and deleted while it is written")
 
 
@@ -77,7 +77,7 @@ def put_absent(secrets: Secrets, name: str, value: SecretValue, record: str | No
     token = new_token()
     if record is None:
         if _create(secrets, name, token, value):
-            return current_version(token)
+            return secrets.made_current(name, token)
     elif secrets.create(name, new_token(), None):
         return _become_first(secrets, name, token, value, record)
     if secrets.labels_once(name, lambda seen: bool(seen.by_version)).holder(CURRENT):
@@ -94,7 +94,7 @@ def _become_first(
     if not labels & {CURRENT, PREVIOUS}:
         raise SecretConflictError("exists already")
     secrets.unlabel(name, mark, token)
-    return current_version(token)
+    return secrets.made_current(name, token)
 
 
 def _add_marked(
@@ -133,7 +133,7 @@ def put_if(secrets: Secrets, name: str, value: SecretValue, base: str, record: s
     become_current(secrets, name, token, base)
     secrets.unlabel(name, PUT + token, token)
     secrets.sweep(name, before)
-    return current_version(token)
+    return secrets.made_current(name, token)
 
 
 def _existing(secrets: Secrets, name: str) -> Labels:

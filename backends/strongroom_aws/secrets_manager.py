@@ -34,7 +34,7 @@ from strongroom.names import Key, Name, StoreURL, check_prefix, key_path, path_k
 from strongroom.value import SecretValue
 
 from ._batch import read_batch
-from ._client import Answer, Client
+from ._client import Answer, Client, pause
 from ._errors import translate
 from ._labels import CURRENT, PREVIOUS, Labels, record_of, stages_of, was_current
 from ._pending import Rotation
@@ -53,13 +53,12 @@ class SecretsManager(Backend):
     """Secrets of one region of one account, under a prefix.
 
     Credentials come from the SDK's own chain, or from ``settings.auth``: ``profile``, or ``access_key_id``
-    and ``secret_access_key`` with an optional ``session_token``. The option ``recovery_window_days``, from 7 to
-    30 and by default 30, says how long ``delete`` can be undone.
+    and ``secret_access_key`` with an optional ``session_token``. The option ``recovery_window_days``, from 7
+    to 30 and by default 30, says how long ``delete`` can be undone.
     """
 
     scheme = "aws-sm"
     capabilities = _CAPABILITIES
-    eventual = True
 
     def __init__(self, url: StoreURL, settings: Settings):
         url.allow("endpoint")
@@ -86,8 +85,7 @@ class SecretsManager(Backend):
         if isinstance(version, Stage):
             if version not in _LABELS:
                 raise SecretNotFoundError("a pending value is read by its rotation id")
-            answer = self._client.read("GetSecretValue", SecretId=name, VersionStage=_LABELS[version])
-            return self._secret(key, answer, version)
+            return self._secret(key, self._labelled(name, version), version)
         if not 32 <= len(version) <= 64:  # the API model, SecretVersionIdType
             self._secrets.described(name)
             raise SecretNotFoundError("no such version")
@@ -95,6 +93,30 @@ class SecretsManager(Backend):
         if not was_current(answer.get("VersionStages", ())):
             raise SecretNotFoundError("no such version")
         return self._secret(key, answer, None)
+
+    def _labelled(self, name: str, stage: Stage) -> Answer:
+        error: SecretNotFoundError | None = None
+        answer: Answer | None = None
+        try:
+            answer = self._client.read("GetSecretValue", SecretId=name, VersionStage=_LABELS[stage])
+        except SecretNotFoundError as exc:
+            error = exc
+        if stage is Stage.CURRENT:
+            answer = self._secrets.recent.later(name, answer, lambda version: self._soon(name, version))
+        if answer is None:
+            raise error or SecretNotFoundError("no such secret or version")
+        return answer
+
+    def _soon(self, name: str, version: str) -> Answer | None:
+        """A version that this process wrote, waited for if it is not there yet."""
+        for attempt in range(1, self._settings.attempts + 1):
+            try:
+                return self._client.read("GetSecretValue", SecretId=name, VersionId=version)
+            except SecretNotFoundError as exc:
+                if exc.hint or attempt == self._settings.attempts:  # in the bin
+                    break
+            pause(self._settings, attempt)
+        return None
 
     def put(
         self, key: Key, value: SecretValue, if_version: str | Absent | None, record: str | None = None
@@ -130,6 +152,7 @@ class SecretsManager(Backend):
         raise error if replicas else SecretNotFoundError("the secret is in the bin already")
 
     def _delete(self, name: str, **how: Any) -> None:
+        self._secrets.recent.drop(name)
         try:
             self._secrets.write("DeleteSecret", name, **how)
         except (InvalidRequestError, UnavailableError) as exc:
@@ -224,7 +247,14 @@ class SecretsManager(Backend):
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Secret | SecretStoreError]:
         names = [self._name(key) for key in keys]
         answers = read_batch(self._client, list(dict.fromkeys(names)))
+        answers = {name: answer for name, answer in answers.items() if self._is_latest(name, answer)}
         return {key: self._batched(key, answers.get(name)) for key, name in zip(keys, names, strict=True)}
+
+    def _is_latest(self, name: str, answer: Answer | SecretStoreError) -> bool:
+        written = self._secrets.recent.version(name)
+        return written is None or (
+            not isinstance(answer, SecretStoreError) and answer["VersionId"] == written
+        )
 
     def _batched(self, key: Key, answer: Answer | SecretStoreError | None) -> Secret | SecretStoreError:
         if isinstance(answer, SecretStoreError):
@@ -264,6 +294,7 @@ class SecretsManager(Backend):
 
     def after_fork(self) -> None:
         self._client.after_fork()
+        self._secrets.recent.after_fork()
 
     def close(self) -> None:
         self._client.close()

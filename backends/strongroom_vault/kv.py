@@ -197,7 +197,7 @@ class VaultKV(Place):
         if id_ is not None and found != id_:  # the same number in another life of the name
             raise self._missing()
         stored = layout.decode(_map(answer))
-        return self._secret(key, stored, found, stage, answer, moment(created))
+        return self._secret(key, stored, found, stage, moment(created))
 
     def _data(self, key: Key, number: int | None) -> Answer:
         params = {"version": number} if number else {}

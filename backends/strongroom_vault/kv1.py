@@ -49,7 +49,7 @@ class VaultKV1(VaultKV):
         if version not in (Stage.CURRENT, found):
             raise SecretNotFoundError("no such version: KV version 1 keeps only one")
         stage = version if isinstance(version, Stage) else None
-        return self._secret(key, stored, found, stage, answer)
+        return self._secret(key, stored, found, stage)
 
     def put(
         self, key: Key, value: SecretValue, if_version: str | Absent | None, record: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from strongroom.backend import Backend, Secret, SecretInfo, Stage
@@ -16,7 +17,7 @@ from strongroom.names import RESERVED_ROOT, Companion, Key, Name, key_path, path
 
 from . import _errors, layout
 from .client import VaultClient
-from .transport import Answer, Request
+from .transport import Request
 
 if TYPE_CHECKING:
     from strongroom.backend import Settings
@@ -166,8 +167,7 @@ class Place(Backend):
         stored: layout.Stored,
         version: str,
         stage: Stage | None,
-        answer: Answer,
-        created: Any = None,
+        created: datetime | None = None,
     ) -> Secret:
         return Secret(
             str(key),
@@ -176,7 +176,7 @@ class Place(Backend):
             stage,
             self.origin,
             created,
-            answer.date or self._clock.now(),
+            self._clock.now(),
             record=stored.record,
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hvac.exceptions import InvalidPath
 
+from strongroom import stages
 from strongroom.backend import ABSENT, SecretVersion, Stage
 from strongroom.errors import (
     IntegrityError,
@@ -23,7 +24,7 @@ from strongroom.value import SecretValue
 from strongroom_vault import layout
 from strongroom_vault.kv import VaultKV
 from tests.canary import CANARY, CANARY_BYTES, not_ours
-from tests.integration.vault_support import DB, PENDING, open_store, shown, stages, text
+from tests.integration.vault_support import DB, PENDING, held_stages, open_store, shown, text
 from tests.scale import scaled
 from tests.servers.openbao import OpenBao
 
@@ -84,11 +85,11 @@ def test_the_largest_value_fits(store: VaultKV, char: str) -> None:
 
 
 def test_the_largest_value_fits_in_a_companion_too(store: VaultKV) -> None:
-    """Its frame is binary with 1024 bytes of facts: so a value at the limit stays rotatable."""
+    """Its frame is binary, with facts around the value: so a value at the limit stays rotatable."""
     limit, room = store.limit(DB), store.limit(PENDING)
     assert limit
     assert room
-    assert store.size(SecretValue(b"x" * (limit + 1024))) <= room
+    assert store.size(SecretValue(b"x" * (limit + stages.FRAME_BYTES))) <= room
 
 
 def test_bao_kv_get_shows_a_text_as_it_is(store: VaultKV, openbao_server: OpenBao, mount: str) -> None:
@@ -143,7 +144,7 @@ def test_previous_is_the_version_before_current(store: VaultKV) -> None:
     first, second = store.put(DB, text("1"), None), store.put(DB, text("2"), None)
     store.put(DB, text("3"), None)
     assert store.get(DB, Stage.PREVIOUS).version == second.id
-    assert stages(list(store.versions(DB))) == [{Stage.CURRENT}, {Stage.PREVIOUS}, set()]
+    assert held_stages(list(store.versions(DB))) == [{Stage.CURRENT}, {Stage.PREVIOUS}, set()]
     store.retire(DB, second.id)
     with pytest.raises(SecretNotFoundError):
         store.get(DB, Stage.PREVIOUS)

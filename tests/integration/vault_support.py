@@ -86,7 +86,7 @@ def shown(secret: Secret) -> tuple[bytes, str]:
     return secret.value.reveal(), secret.value.kind
 
 
-def stages(versions: list[SecretVersion]) -> list[set[Stage]]:
+def held_stages(versions: list[SecretVersion]) -> list[set[Stage]]:
     """Which stages each version holds."""
     return [set(version.stages) for version in versions]
 

@@ -328,7 +328,7 @@ class _Reader:
 
     def _line(self, names: _Place) -> int:
         """The line that spells the last name, looked for from the line of the one before it."""
-        lines, found = self.text.splitlines(), 0
+        lines, found = [line.partition("#")[0] for line in self.text.splitlines()], 0
         for name in names:
             spelled = re.compile(rf"""(?:^\s*\[+[^\]=]*?|[\s{{,.]|^)["']?{re.escape(name)}["']?\s*[\].=]""")
             found = next((n for n in range(found, len(lines)) if spelled.search(lines[n])), found)

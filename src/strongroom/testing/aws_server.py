@@ -94,6 +94,7 @@ def _played(hits: Iterable[Fault]) -> Fault | None:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128  # with the default of 5, 64 threads that connect at once wait for seconds
     strict: StrictServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from strongroom.backend import Settings
+from strongroom.layers.edge import edge
 from strongroom.layers.encrypted import Encrypted
 from strongroom.registry import open_backend
 from strongroom_local.backend import LocalBackend
@@ -24,4 +25,6 @@ def local(folder: Path, create: str | None = "keyset", name: str = "a.db", **fac
 
 def encrypted(backend: LocalBackend) -> Encrypted:
     """Under the database's own key, as `strongroom.open` puts it."""
-    return Encrypted(backend, [backend.own_key()], backend.domain)
+    key = edge(backend).own_key()
+    assert key
+    return Encrypted(backend, [key], backend.domain)

@@ -19,7 +19,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 ROOT = Path(__file__).parents[1]
 ORDER = """
 errors
-value names telemetry passwords
+value names telemetry passwords quiet
 backend keys
 coordinator
 memory envelope stages replication.record webhooks

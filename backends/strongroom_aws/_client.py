@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import logging
 import random
 import re
 import threading
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import botocore.session
@@ -61,7 +60,6 @@ class Client:
         self._auth = _auth(settings, self._endpoint)
         self._lock = threading.Lock()
         self._sdk: Any = None
-        self._quiet = _Quiet()
 
     def read(self, action: str, **params: Any) -> Answer:
         """Do a read, again where it fails for the moment."""
@@ -129,7 +127,6 @@ class Client:
         if self._sdk is None:
             with self._lock:
                 if self._sdk is None:
-                    self._quiet.begin()
                     self._sdk = self._make()
         return self._sdk
 
@@ -169,7 +166,6 @@ class Client:
         sdk, self._sdk = self._sdk, None
         if sdk is not None:
             sdk.close()
-        self._quiet.end()
 
 
 def pause(settings: Settings, attempt: int) -> None:
@@ -247,45 +243,3 @@ def _auth(settings: Settings, endpoint: str | None) -> Mapping[str, Any]:
 
 def _shown(secret: str | SecretValue | None) -> str | None:
     return secret.reveal_text() if isinstance(secret, SecretValue) else secret
-
-
-class _Quiet:
-    """Keeps the SDK's loggers at INFO while a store is open: at DEBUG they print requests and answers."""
-
-    _names = ("boto3", "botocore", "urllib3")
-    _lock: ClassVar[threading.Lock] = threading.Lock()
-    _open: ClassVar[int] = 0
-    _before: ClassVar[dict[str, int]] = {}
-
-    def __init__(self) -> None:
-        self._begun = False
-
-    def begin(self) -> None:
-        """Clamp, unless another store did."""
-        with self._lock:
-            if not self._begun:
-                self._begun = True
-                _Quiet._open += 1
-                self._clamp()
-
-    def end(self) -> None:
-        """Give the levels back when the last store closes."""
-        with self._lock:
-            if self._begun:
-                self._begun = False
-                _Quiet._open -= 1
-                if not _Quiet._open:
-                    self._restore()
-
-    def _clamp(self) -> None:
-        existing = [name for name in logging.Logger.manager.loggerDict if name.startswith(self._names)]
-        for name in {*self._names, *existing}:
-            logger = logging.getLogger(name)
-            if name in self._names or 0 < logger.level < logging.INFO:
-                self._before.setdefault(name, logger.level)
-                logger.setLevel(max(logger.level, logging.INFO))
-
-    def _restore(self) -> None:
-        for name, level in self._before.items():
-            logging.getLogger(name).setLevel(level)
-        self._before.clear()

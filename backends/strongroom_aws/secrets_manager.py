@@ -58,6 +58,7 @@ class SecretsManager(Backend):
     """
 
     scheme = "aws-sm"
+    loggers = ("boto3", "botocore", "urllib3")
     capabilities = _CAPABILITIES
 
     def __init__(self, url: StoreURL, settings: Settings):

@@ -41,6 +41,7 @@ class Place(Backend):
     """
 
     scheme = "vault"
+    loggers = ("hvac", "requests", "urllib3")
     newest_is_current = True
 
     def __init__(self, address: Address, settings: Settings):

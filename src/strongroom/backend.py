@@ -203,6 +203,7 @@ class Backend(ABC):
         newest_is_current: the newest version is always the current one (Vault, Google, Azure).
         eventual: labels and lists may lag behind a write, so that the store pins what it wrote.
         domain: the logical id that encrypted values are bound to, where the backend records one (local).
+        loggers: the SDK's loggers, kept at INFO while the store is open: at DEBUG they print requests.
     """
 
     scheme: ClassVar[str]
@@ -211,6 +212,7 @@ class Backend(ABC):
     newest_is_current: bool = False
     eventual: bool = False
     domain: str = ""
+    loggers: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def from_url(cls, url: StoreURL, settings: Settings) -> Self:

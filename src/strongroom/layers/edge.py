@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from strongroom.backend import Backend
 from strongroom.errors import PartialFailureError, ProviderFault, SecretStoreError
 from strongroom.names import key_name
+from strongroom.quiet import hush, release
 
 from .layer import Layer
 
@@ -39,7 +40,14 @@ def edge(backend: Backend) -> Edge:
 
 
 class Edge(Layer):
-    """Translates the errors of a raw backend, and lets nothing else of them through."""
+    """Translates the errors of a raw backend, and lets nothing else of them through.
+
+    While it is open the backend's SDK does not log its requests.
+    """
+
+    def __init__(self, inner: Backend):
+        super().__init__(inner)
+        self._hushed = hush(inner.loggers) if inner.loggers else ()
 
     def _call(self, operation: str, key: Key | None, method: Callable[..., T], *args: Any) -> T:
         try:
@@ -75,7 +83,11 @@ class Edge(Layer):
         return self._call("open", None, self.inner.own_key)
 
     def close(self) -> None:
-        self._call("close", None, self.inner.close)
+        try:
+            self._call("close", None, self.inner.close)
+        finally:
+            hushed, self._hushed = self._hushed, ()
+            release(hushed)
 
 
 def _forwarded(operation: str) -> Callable[..., Any]:

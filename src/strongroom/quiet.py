@@ -1,0 +1,54 @@
+"""Keeps SDKs' loggers at INFO or above while a store is open: at DEBUG they print requests and answers."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_lock = threading.Lock()
+_holders: Counter[str] = Counter()
+_levels: dict[str, tuple[int, int]] = {}  # name -> the level before, and the one set here
+
+
+def hush(names: Iterable[str]) -> tuple[str, ...]:
+    """Clamp these loggers and those below them; return the names to give to `release`."""
+    import logging
+
+    held: list[str] = []
+    with _lock:
+        for name in names:
+            below = [other for other in logging.root.manager.loggerDict if other.startswith(f"{name}.")]
+            for one in (name, *(other for other in below if logging.getLogger(other).level)):
+                held.append(one)
+                _holders[one] += 1
+                if _holders[one] == 1:
+                    _clamp(one)
+    return tuple(held)
+
+
+def release(held: Iterable[str]) -> None:
+    """Give back the level of each logger that nobody else holds, unless somebody set another meanwhile."""
+    import logging
+
+    with _lock:
+        for name in held:
+            _holders[name] -= 1
+            if not _holders[name]:
+                before, ours = _levels.pop(name)
+                logger = logging.getLogger(name)
+                if logger.level == ours:
+                    logger.setLevel(before)
+
+
+def _clamp(name: str) -> None:
+    import logging
+
+    logger = logging.getLogger(name)
+    # The effective level: INFO below a root at WARNING would show lines that were not shown before.
+    ours = max(logger.getEffectiveLevel(), logging.INFO)
+    _levels[name] = logger.level, ours
+    logger.setLevel(ours)

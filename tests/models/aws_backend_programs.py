@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Callable, Hashable, Iterator
 from unittest import mock
 
+from botocore.exceptions import ReadTimeoutError
+
 from strongroom.backend import Settings, Stage
 from strongroom.errors import SecretConflictError, SecretNotFoundError, UnavailableError
 from strongroom.names import Name, StoreURL
@@ -153,7 +155,8 @@ def native_writer(name: str, times: int) -> Program:
     def program(port: Port) -> str:
         for number in range(times):
             token = f"{name}{number}{port.run}".ljust(36, ".")
-            PortClient(port).put_secret_value(ClientRequestToken=token, SecretString=name)
+            with contextlib.suppress(ReadTimeoutError):
+                PortClient(port).put_secret_value(ClientRequestToken=token, SecretString=name)
         return "ok"
 
     return program

@@ -36,9 +36,9 @@ HOLDS: Mapping[str, tuple[Mapping[str, Program], Budget, tuple[str, ...]]] = {
         SOME,
     ),
     "two workers, a put on top, late": (
-        {"one": s.worker("a", *SOME), "two": s.worker("b", *SOME), "writer": writer("top")},
+        {"one": s.worker("a", "r1"), "two": s.worker("b", "r1"), "writer": writer("top")},
         faults(0, 0, 1, small=(0, 0, 0)),
-        SOME,
+        ("r1",),
     ),
     "discard against promote": (
         {"one": s.worker("a", "r1"), "two": s.discarder("r1")},

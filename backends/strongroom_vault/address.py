@@ -38,11 +38,13 @@ class Address:
     def of(cls, url: StoreURL, settings: Settings) -> Address:
         """Read ``vault://HOST:PORT/MOUNT/PREFIX?kv=1&namespace=team``, without I/O.
 
+        A mount of several segments is named apart: ``vault://HOST:PORT/PREFIX?mount=team/kv``.
+
         Raises:
             InvalidRequestError: it could climb, it names a plain HTTP server elsewhere, or it is incomplete.
         """
-        url.allow("endpoint", "kv", "namespace")
-        mount, _, prefix = (url.path if url.host else url.path.removeprefix("/")).partition("/")
+        url.allow("endpoint", "kv", "mount", "namespace")
+        mount, prefix = _mount_and_prefix(url)
         if not mount:
             raise InvalidRequestError("the URL names no mount", hint=_FORM)
         endpoint = _checked(settings.endpoint or url.endpoint or (url.host and f"https://{url.host}"))
@@ -83,6 +85,15 @@ def _origin(url: str) -> tuple[str, str, int] | None:
     except (ValueError, KeyError):
         return None
     return (parts.scheme, parts.hostname, port) if parts.hostname else None
+
+
+def _mount_and_prefix(url: StoreURL) -> tuple[str, str]:
+    path = url.path if url.host else url.path.removeprefix("/")
+    apart = url.option("mount")
+    if apart is not None:
+        return apart.strip("/"), path
+    mount, _, prefix = path.partition("/")
+    return mount, prefix
 
 
 def _checked(endpoint: str | None) -> str:

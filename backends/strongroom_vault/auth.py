@@ -118,9 +118,9 @@ class AuthManager:
     def _log_in(self, login: Login) -> _Lease:
         request = Request("login", "POST", login.path, login.body())
         answer = self._transport.send(request, None)
-        token = answer.auth.get("client_token")
-        if answer.ok and isinstance(token, str) and token:
-            return self._lease_of(SecretValue(token), answer.auth, "lease_duration")
+        token = _token_in(answer)
+        if answer.ok and token is not None:
+            return self._lease_of(token, answer.auth, "lease_duration")
         if answer.ok or answer.status in (400, 401, 403, 404):
             raise PermissionDeniedError(
                 f"login by {login.method} was refused",
@@ -186,6 +186,11 @@ class AuthManager:
     def _send(self, method: str, what: str, token: SecretValue) -> Answer:
         body = json_body({}) if method == "POST" else None
         return self._transport.send(Request("login", method, f"auth/token/{what}", body), token)
+
+
+def _token_in(answer: Answer) -> SecretValue | None:
+    token = answer.auth.get("client_token")
+    return SecretValue(token) if isinstance(token, str) and token else None
 
 
 def _later(lease: _Lease, now: float) -> _Lease:

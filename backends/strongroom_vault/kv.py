@@ -1,7 +1,8 @@
 """Secrets in a KV version 2 engine of HashiCorp Vault or OpenBao: ``vault://HOST:PORT/MOUNT/PREFIX``.
 
 The newest version is the current one, for every reader. Every put carries ``cas``, also an unconditional one:
-so a request that arrives late can never overwrite a newer value.
+so a request that arrives late can never overwrite a newer value. `bao kv delete` deletes the newest version
+alone: the secret is in the bin then, but its older versions can still be read by id.
 
 Three things KV2 cannot do. A put racing a ``delete`` may land on a name in the bin, since ``cas`` does not
 see deletions. A purge followed by N new versions between our check of the metadata and our ``cas=N`` is not

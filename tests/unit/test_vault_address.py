@@ -29,6 +29,8 @@ def _address(url: str, **settings: Any) -> Address:
         ("vault://127.0.0.1:8200/kv/a/b/", "https://127.0.0.1:8200", "kv", "a/b"),
         ("vault:///kv/p?endpoint=http://127.0.0.1:8200", "http://127.0.0.1:8200", "kv", "p"),
         ("vault:///kv?endpoint=http://[::1]:8200/", "http://[::1]:8200", "kv", ""),
+        ("vault://h:8200/prod?mount=team/kv", "https://h:8200", "team/kv", "prod"),
+        ("vault://h:8200?mount=team/kv/", "https://h:8200", "team/kv", ""),
     ],
 )
 def test_a_url_names_a_place(url: str, endpoint: str, mount: str, prefix: str) -> None:
@@ -54,6 +56,8 @@ def test_a_url_names_a_place(url: str, endpoint: str, mount: str, prefix: str) -
         "vault://vault.example.net/secret/" + "x" * 25,
         "vault://vault.example.net:port/secret",
         "vault://vault.example.net/secret?kv=3",
+        "vault://vault.example.net/prod?mount=",
+        "vault://vault.example.net/prod?mount=a/../sys",
         "vault://vault.example.net/secret?token=x",
         "vault://vault.example.net/secret?namespace=../admin",
         "vault://vault.example.net/secret?endpoint=http://10.0.0.1:8200",

@@ -138,7 +138,8 @@ class SecretsManager(Backend):
     def purge(self, key: Key) -> None:
         name = self._name(key)
         # A forced deletion of what is not there succeeds (the API model, DeleteSecret), so ask first.
-        self._client.read("DescribeSecret", SecretId=name)
+        if self._secrets.is_being_purged(name):
+            raise SecretNotFoundError("no such secret")
         self._delete(name, ForceDeleteWithoutRecovery=True)
 
     def delete(self, key: Key) -> None:
@@ -184,7 +185,7 @@ class SecretsManager(Backend):
     def restore(self, key: Key) -> None:
         name = self._name(key)
         # RestoreSecret of what is not deleted succeeds, so ask first.
-        if not self._client.read("DescribeSecret", SecretId=name).get("DeletedDate"):
+        if not self._is_in_the_bin(name) or self._secrets.is_being_purged(name):
             raise SecretNotFoundError("not in the bin")
         error: SecretStoreError
         try:

@@ -1,6 +1,8 @@
-"""AWS Secrets Manager against moto, whose lies are pinned beside the AWS backend's own tests."""
+"""AWS Secrets Manager against moto, mended where its lies (pinned in `tests/unit`) leave no way to be right."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 
@@ -8,7 +10,14 @@ from strongroom.backend import Backend
 from strongroom.testing.conformance_base import NativeReader
 from tests.conformance.aws import aws, reader
 from tests.conformance.support import Suite
+from tests.servers import moto_mended
 from tests.servers.moto import Moto
+
+
+@pytest.fixture(scope="session")
+def _mended() -> Iterator[Moto]:
+    with moto_mended.server() as server:
+        yield server
 
 
 class TestAwsMoto(Suite):
@@ -16,14 +25,14 @@ class TestAwsMoto(Suite):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def backend(cls, _moto: Moto) -> Backend:
-        return aws(_moto.url)
+    def backend(cls, _mended: Moto) -> Backend:
+        return aws(_mended.url)
 
     @pytest.fixture
-    def disposable(self, _moto: Moto) -> Backend:
-        return aws(_moto.url)
+    def disposable(self, _mended: Moto) -> Backend:
+        return aws(_mended.url)
 
     @pytest.fixture(scope="class")
     @classmethod
-    def native_reader(cls, _moto: Moto) -> NativeReader:
-        return reader(_moto.url)
+    def native_reader(cls, _mended: Moto) -> NativeReader:
+        return reader(_mended.url)

@@ -88,6 +88,7 @@ _CLASSES: Final[tuple[tuple[type[Exception], _Fault], ...]] = (
     (sqlite3.NotSupportedError, _MISUSED),
     (sqlite3.Warning, _MISUSED),
     (sqlite3.Error, _CORRUPT),  # a text that is not UTF-8 among them
+    (UnicodeDecodeError, _CORRUPT),  # SQLite's message quotes a damaged schema
 )
 
 

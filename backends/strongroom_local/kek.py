@@ -61,7 +61,7 @@ class DatabaseWrapCounter:
         """
         try:
             return self._reserve(count)
-        except (sqlite3.Error, OSError) as exc:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as exc:
             failure = sqlite_error(exc, "open")
         assert failure is not None
         raise failure

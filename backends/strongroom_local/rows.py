@@ -2,6 +2,9 @@
 
 SQLite's pages bear no checksum. Every row here has one, and the number of secrets is recorded, so that
 damage is found before it is believed: also the damage that makes a row seem not to exist.
+
+Two things cannot be told from the file alone: that it is an older copy of itself, and that a log which a
+crash left was damaged before it was read, since SQLite takes a log up to its first bad frame.
 """
 
 from __future__ import annotations

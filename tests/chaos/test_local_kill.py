@@ -120,6 +120,30 @@ def _check_writes(folder: Path, acknowledged: dict[Name, int]) -> None:
     backend.close()
 
 
+def test_a_killed_creation_leaves_a_whole_database_or_none(tmp_path: Path) -> None:
+    """Killed at any instant; the next one makes it, or opens what is there."""
+    dice = random.Random(0)
+
+    def create(folder: Path, say: Say) -> None:
+        say("begun")
+        local(folder).close()
+        say("done")
+
+    for number in range(scaled(200)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        child = Forked(partial(create, folder))
+        child.hear()
+        done = child.hear(dice.random() / 30)
+        child.kill()
+        child.wait()
+        assert not done or (folder / "data" / "a.db").exists()
+        store = encrypted(local(folder))
+        store.put(KEY, _value(number), None)
+        assert _number(store.get(KEY, Stage.CURRENT).value) == number
+        store.close()
+
+
 def test_of_sixteen_racing_writers_one_wins(tmp_path: Path) -> None:
     """Eight threads in each of two processes hold the same version: exactly one `if_version` succeeds."""
     store = encrypted(local(tmp_path, timeout=60))

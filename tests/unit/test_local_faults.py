@@ -61,6 +61,12 @@ def test_a_code_says_what_happened(
     assert error.hint
 
 
+def test_a_message_that_is_not_utf8_means_damage() -> None:
+    """SQLite quotes the schema it cannot parse, and Python fails to decode the quotation."""
+    exc = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    assert type(sqlite_error(exc, "get")) is IntegrityError
+
+
 def test_a_strange_exception_is_not_claimed() -> None:
     """The edge says that it is unexpected."""
     assert sqlite_error(KeyError("x"), "get") is None

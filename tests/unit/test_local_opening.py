@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import sqlite3
 import stat
 import subprocess
@@ -124,12 +126,18 @@ def test_a_folder_that_others_can_write_is_refused(
     _refused(f"local://{folder}/a.db?create=passphrase", "others can write")
 
 
+def test_a_folder_of_another_user_is_denied(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """He could replace the database; root's folders are taken."""
+    mine = os.geteuid() or 65_534
+    os.chown(folder, mine, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    with pytest.raises(PermissionDeniedError, match="another user"):
+        open_backend(f"local://{folder}/a.db")
+
+
 def test_a_folder_of_the_owner_s_own_group_is_taken(folder: Path) -> None:
     """Distributions with umask 002 give each user a group of his own."""
     folder.chmod(0o770)
-    import grp
-    import pwd
-
     owner = pwd.getpwuid(os.geteuid())
     if grp.getgrgid(owner.pw_gid).gr_name != owner.pw_name:
         pytest.skip("this user has no group of his own")

@@ -8,6 +8,7 @@ import inspect
 import threading
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -211,6 +212,27 @@ class TestCancel:
         assert recorder.told() == [(operation, None), (operation, "ok")]
         read = store.get(NAME) if operation == "put" else store.pending(NAME, ROTATION).get()
         assert read.value.matches(text("second"))
+
+    def test_a_write_that_waits_for_a_thread_completes_too(self, backend: FaultyBackend) -> None:
+        """All threads were busy when its caller gave up."""
+        store = SecretStore(backend, cache=None)
+        begun, go = threading.Event(), threading.Event()
+
+        async def main() -> None:
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+            busy = asyncio.ensure_future(asyncio.to_thread(_paused, begun, go))
+            write = asyncio.ensure_future(AsyncSecretStore(store).put(NAME, text("second")))
+            while not begun.is_set():
+                await asyncio.sleep(0)
+            write.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await write
+            go.set()
+            await busy
+            await asyncio.to_thread(lambda: None)  # behind the write in the queue
+
+        asyncio.run(main())
+        assert store.get(NAME).value.matches(text("second"))
 
     def test_a_failure_that_nobody_waits_for_is_quiet(self, backend: FaultyBackend) -> None:
         """The loop does not log the exception of a call that was cancelled: it could be about anything."""

@@ -194,6 +194,7 @@ class TestFailover:
         answer = store.get(NAME)
         assert answer.degraded
         assert answer.value.matches(text("replica's"))
+        assert first.calls["get"] == (1 if floor else 2), "a floor is no reason to ask a dead member again"
 
     def test_the_old_label_is_no_answer_when_the_pinned_version_does_not_come(
         self, faulty: FaultyBackend, clock: FakeClock

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from strongroom.backend import Capability, Clock
+from strongroom.backend import Capability, Clock, Settings
 from strongroom.cli import setup, table
 from strongroom.cli.main import cli
 from strongroom.memory import MemoryBackend
@@ -239,12 +239,12 @@ def test_a_missing_sdk_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPa
     assert row == ("aws-sm", Capability(0), "pip install 'strongroom[aws]'")
 
 
-def test_backend_test_runs_the_conformance_suite(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the URL given; its exit code is ours. Without pytest the hint says what to install."""
+def test_backend_test_runs_the_conformance_suite(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a URL or an alias; its exit code is ours. What cannot be opened is told before any case is run."""
     plugin = types.ModuleType("strongroom.testing.plugin")
     urls: list[str] = []
 
-    def run(url: str) -> int:
+    def run(url: str, settings: Settings) -> int:
         urls.append(url)
         return 1
 
@@ -253,6 +253,13 @@ def test_backend_test_runs_the_conformance_suite(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("strongroom.testing.plugin", plugin, raising=False)
     assert _run("backend", "test", "memory://").code == 1
     assert urls == ["memory://"]
+    assert _run("backend", "test", "memroy://").code == 2
+    (home / "strongroom.toml").write_text(
+        '[store.a]\nurl = "memory://a"\n[store.b]\nurl = "memory://b"\n[store.both]\nfailover = ["a", "b"]\n'
+    )
+    assert _run("backend", "test", "both").code == 2
+    assert _run("backend", "test", "a").code == 1
+    assert urls == ["memory://", "memory://a"]
 
 
 def test_backend_test_without_pytest_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -296,10 +296,8 @@ class SecretStore:
     def _unsupported(
         self, what: str, operation: str, name: str | None, hint: str | None = None
     ) -> UnsupportedOperationError:
-        problem = f"{self._alias or self.origin} cannot {what}"
-        return UnsupportedOperationError(
-            problem, operation=operation, name=name, backend=self.origin, hint=hint
-        )
+        what, at = f"{self._alias or self.origin} cannot {what}", self.origin
+        return UnsupportedOperationError(what, operation=operation, name=name, backend=at, hint=hint)
 
     def _current(self, key: Name) -> Secret:
         return self._named(self._reads.current(key), key)
@@ -317,17 +315,12 @@ class SecretStore:
 
     def _many(self, keys: Sequence[Name]) -> dict[str, Secret]:
         outcomes = self._reads.many(keys)
-        results = {
-            key.text: self._named(got, key) for key, got in outcomes.items() if isinstance(got, Secret)
-        }
+        found = ((key, got) for key, got in outcomes.items() if isinstance(got, Secret))
+        results = {key.text: self._named(got, key) for key, got in found}
         errors = {key.text: got for key, got in outcomes.items() if isinstance(got, SecretStoreError)}
         if errors:
-            first = next(iter(errors))
-            raise PartialFailureError(
-                f"{len(errors)} of {len(keys)} secrets could not be read, first {first}",
-                results=results,
-                errors=errors,
-            )
+            problem = f"{len(errors)} of {len(keys)} secrets could not be read, first {next(iter(errors))}"
+            raise PartialFailureError(problem, results=results, errors=errors)
         return results
 
     def _listed(self, prefix: str) -> Iterator[str]:

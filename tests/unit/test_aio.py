@@ -9,6 +9,7 @@ import threading
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -216,14 +217,15 @@ class TestCancel:
     def test_a_write_that_waits_for_a_thread_completes_too(self, backend: FaultyBackend) -> None:
         """All threads were busy when its caller gave up."""
         store = SecretStore(backend, cache=None)
-        begun, go = threading.Event(), threading.Event()
+        go = threading.Event()
 
         async def main() -> None:
-            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-            busy = asyncio.ensure_future(asyncio.to_thread(_paused, begun, go))
+            loop, begun = asyncio.get_running_loop(), asyncio.Event()
+            loop.set_default_executor(ThreadPoolExecutor(1))
+            begin = partial(loop.call_soon_threadsafe, begun.set)
+            busy = asyncio.ensure_future(asyncio.to_thread(lambda: (begin(), go.wait(DEADLINE))))
             write = asyncio.ensure_future(AsyncSecretStore(store).put(NAME, text("second")))
-            while not begun.is_set():
-                await asyncio.sleep(0)
+            await begun.wait()
             write.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await write

@@ -31,6 +31,7 @@ from tests.conformance.aws import aws
 from tests.conformance.scenes import SCENES, Place, PromoteAfterPut, PurgeThenReuse, PutIf, Scene
 from tests.conformance.support import encrypted
 from tests.conformance.test_vault import vault
+from tests.scale import NIGHTLY
 from tests.servers.openbao import OpenBao
 
 Arrange = Callable[[Backend], Backend]
@@ -108,6 +109,20 @@ def inner(request: pytest.FixtureRequest) -> Arrange:
     return found
 
 
+def _both_ways() -> dict[str, Arrange]:
+    """For servers, whose calls take time: by day bare and with all layers, at night every combination."""
+    failover = ARRANGEMENTS["behind failover"]
+    by_day = {"bare": lambda raw: raw, "encrypted behind failover": failover(encrypted)}
+    at_night = {"encrypted": encrypted, "behind failover": failover(lambda raw: raw)}
+    return by_day | (at_night if NIGHTLY else {})
+
+
+@pytest.fixture(params=_both_ways().values(), ids=list(_both_ways()))
+def layers(request: pytest.FixtureRequest) -> Arrange:
+    found: Arrange = request.param
+    return found
+
+
 def test_memory(scene: type[Scene], arrangement: Callable[[Arrange], Arrange], inner: Arrange) -> None:
     """Native pending values."""
     assert play(MemoryBackend(), arrangement(inner), scene)
@@ -181,22 +196,16 @@ def secrets_manager(strict: str) -> Backend:
     return aws(strict)
 
 
-def test_aws(
-    secrets_manager: Backend,
-    scene: type[Scene],
-    arrangement: Callable[[Arrange], Arrange],
-    inner: Arrange,
-) -> None:
+def test_aws(secrets_manager: Backend, scene: type[Scene], layers: Arrange) -> None:
     """Secrets Manager by the strict double's rules."""
-    assert play(secrets_manager, arrangement(inner), scene)
+    assert play(secrets_manager, layers, scene)
 
 
 def test_vault(
     openbao_server: OpenBao,
     kv2_mount: str,
     scene: type[Scene],
-    arrangement: Callable[[Arrange], Arrange],
-    inner: Arrange,
+    layers: Arrange,
 ) -> None:
     """A companion on the real OpenBao."""
-    assert play(vault(openbao_server, kv2_mount), arrangement(inner), scene)
+    assert play(vault(openbao_server, kv2_mount), layers, scene)

@@ -34,6 +34,8 @@ from tests.chaos.forked import Forked, Say, forked
 from tests.scale import scaled
 from tests.unit.local_support import encrypted, local
 
+pytestmark = pytest.mark.timeout(600)  # the nightly counts wait for hundreds of syncs
+
 KEY = Name("db/password")
 NAMES = [Name(f"db/n{number}") for number in range(3)]
 ADDITION = schema.Migration(
@@ -58,7 +60,7 @@ def _is_sound(folder: Path) -> bool:
 
 def _write_on(folder: Path, key: Name, say: Say) -> None:
     """Write numbers for ever, each on top of the last, and say each once it is acknowledged."""
-    backend = local(folder, None)
+    backend = local(folder, None, timeout=60)  # SQLite's waiting is not fair to the slower writer
     store = encrypted(backend)
     seen = store.get(key, Stage.CURRENT)
     number = _number(seen.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.backend import Backend
+from strongroom.backend import Backend, Capability
 from strongroom.registry import open_backend
 from strongroom.testing.conformance_base import Plant
 from tests.conformance.support import Suite
@@ -12,6 +12,8 @@ from tests.conformance.support import Suite
 
 class TestEnv(Suite):
     """``env://PREFIX``."""
+
+    undeclared = ~Capability.LIST
 
     @pytest.fixture
     def backend(self) -> Backend:

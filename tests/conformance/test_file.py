@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.backend import Backend
+from strongroom.backend import Backend, Capability
 from strongroom.registry import open_backend
 from strongroom.testing.conformance_base import Plant
 from tests.canary import plaintext
@@ -15,6 +15,8 @@ from tests.conformance.support import Suite
 
 class TestFile(Suite):
     """``file:///folder``."""
+
+    undeclared = ~Capability.LIST
 
     @pytest.fixture
     def backend(self, tmp_path: Path) -> Backend:

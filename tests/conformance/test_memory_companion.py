@@ -22,6 +22,8 @@ class TestMemoryCompanion(Suite):
 class TestMemoryWithoutVersions(Suite):
     """A plain key-value store with compare-and-set, as Consul."""
 
+    undeclared = ~(C.LIST | C.PUT | C.CREATE_ONLY | C.CAS | C.PURGE)
+
     @pytest.fixture
     def backend(self) -> MemoryBackend:
         return MemoryBackend(C.LIST | C.PUT | C.CREATE_ONLY | C.CAS | C.PURGE)
@@ -29,6 +31,8 @@ class TestMemoryWithoutVersions(Suite):
 
 class TestMemoryPutOnly(Suite):
     """Nothing but reading and writing, as Vault's KV version 1 without its list."""
+
+    undeclared = ~(C.PUT | C.DELETE)
 
     @pytest.fixture
     def backend(self) -> MemoryBackend:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.backend import Backend
+from strongroom.backend import Backend, Capability
 from tests.conformance.support import Suite
 from tests.conformance.test_vault import powerless, vault
 from tests.servers.openbao import OpenBao
@@ -12,6 +12,8 @@ from tests.servers.openbao import OpenBao
 
 class TestVaultKV1(Suite):
     """``?kv=1``."""
+
+    undeclared = ~(Capability.LIST | Capability.PUT | Capability.PURGE)
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -20,7 +20,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .conformance_base import Harness
+import pytest
+
+from strongroom.backend import Backend, Capability
+
+from .conformance_base import Harness, lacks
 from .conformance_errors import Audit, Errors, Gate
 from .conformance_listing import Batch, Listing, Tags, Versions
 from .conformance_pending import PendingValues
@@ -46,9 +50,22 @@ class BackendConformance(
         if "test_no_case_is_lost" in vars(cls):
             raise TypeError("test_no_case_is_lost guards the suite and cannot be overridden")
 
-    def test_no_case_is_lost(self) -> None:
+    def test_no_case_is_lost(self, backend: Backend) -> None:
         """A standard case may be overridden only as xfail with a reason, and never skipped or removed."""
         assert lost_cases(type(self)) == []
+        assert not self.undeclared & backend.capabilities, "what is declared is tested"
+
+
+def deselect_undeclared(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Do not collect the cases of what a test class says its backend does not declare."""
+    dropped = [item for item in items if lacks(item, ~getattr(_suite(item), "undeclared", Capability(0)))]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in set(dropped)]
+
+
+def _suite(item: pytest.Item) -> type | None:
+    return getattr(item, "cls", None)
 
 
 def cases() -> dict[str, Any]:

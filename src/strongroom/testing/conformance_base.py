@@ -33,7 +33,7 @@ def needs(*flags: Capability, cas: bool = False, pending: bool = False) -> Calla
     for flag in flags:
         needed |= flag
 
-    def lacking(capabilities: Capability) -> list[str]:
+    def lacking(capabilities: Capability, **_parameters: object) -> list[str]:
         missing = list((needed & ~capabilities).names)
         missing += ["CAS or CAS_GUARDED"] * (cas and not capabilities & ANY_CAS)
         return missing + ["pending values"] * (pending and not supports_pending(capabilities))
@@ -45,16 +45,26 @@ def needs(*flags: Capability, cas: bool = False, pending: bool = False) -> Calla
     return mark
 
 
+def lacks(item: pytest.Item, capabilities: Capability) -> list[str]:
+    """What a case needs that is not among ``capabilities``."""
+    check = getattr(getattr(item, "function", None), "lacking", None)
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return list(check(capabilities, **parameters)) if check else []
+
+
 class Harness:
     """Fixtures and facts. A subclass gives ``backend``; the rest has defaults that fit most backends.
 
     Attributes:
         marker: stands in every secret value; what the redaction cases search for.
         many: how many names the listing case writes; choose more than one page of the provider.
+        undeclared: what the backend does not declare, so that cases about it are not even collected
+            where the plugin is loaded; they are skipped otherwise.
     """
 
     marker: ClassVar[str] = f"conformance-{secrets.token_hex(12)}"
     many: ClassVar[int] = 12
+    undeclared: ClassVar[Capability] = Capability(0)
 
     @pytest.fixture
     def backend(self) -> Iterator[Backend] | Backend:
@@ -90,9 +100,7 @@ class Harness:
 
     @pytest.fixture(autouse=True)
     def _capable(self, request: pytest.FixtureRequest, backend: Backend) -> None:
-        check = getattr(request.function, "lacking", None)
-        lacking: list[str] = check(backend.capabilities) if check else []
-        if lacking:
+        if lacking := lacks(request.node, backend.capabilities):
             pytest.skip(f"{backend.origin} does not declare {', '.join(lacking)}")
 
     @pytest.fixture

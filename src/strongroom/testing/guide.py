@@ -76,6 +76,7 @@ def _facts() -> Iterator[str]:
     for name in ("backend", "native_reader", "plant", "refused", "disposable", "version_id", "count"):
         yield f"| `{name}` | {_line(getattr(Harness, name))} |"
     yield "| `marker` | Stands in every secret value; what the redaction cases search for. |"
+    yield "| `undeclared` | Capabilities the backend lacks: with the plugin, their cases are not collected. |"
     yield "| `many` | How many names the listing case writes; choose more than one page of the provider. |"
 
 

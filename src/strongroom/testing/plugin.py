@@ -51,6 +51,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(OPTION, help="the store that `store_backend` opens", default=None)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the cases of what a class says its backend does not declare."""
+    from .conformance import deselect_undeclared
+
+    deselect_undeclared(config, items)
+
+
 @pytest.fixture
 def store_backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """The backend that ``--store-url`` names, opened anew for each test."""

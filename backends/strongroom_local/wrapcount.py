@@ -57,6 +57,9 @@ class FileWrapCounter:
                 os.fsync(descriptor)
             return start
         finally:
+            # A child forked meanwhile holds this descriptor too: closing ours alone would leave the lock taken
+            # until that child ends, and the child itself may be waiting for it.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
     def _failure(self, number: int | None) -> SecretStoreError:

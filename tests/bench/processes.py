@@ -40,6 +40,8 @@ def rows() -> Iterator[Row]:
 def _commands(folder: Path) -> dict[str, Run]:
     """The command line, on an embedded store that it made itself."""
     home = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    # pip compiles what it installs; a checkout may be told not to, and would then compile it at each start.
+    home.pop("PYTHONDONTWRITEBYTECODE", None)
     subprocess.run([PROGRAM, "init", "--yes"], cwd=folder, env=home, check=True, stdout=subprocess.DEVNULL)
     subprocess.run([PROGRAM, "put", "db/password"], cwd=folder, env=home, check=True, input=b"value")
     return {

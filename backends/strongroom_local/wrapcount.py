@@ -57,8 +57,8 @@ class FileWrapCounter:
                 os.fsync(descriptor)
             return start
         finally:
-            # A child forked meanwhile holds this descriptor too: closing ours alone would leave the lock taken
-            # until that child ends, and the child itself may be waiting for it.
+            # A child forked meanwhile holds this descriptor too: closing ours alone would leave the lock
+            # taken until that child ends, and the child itself may be waiting for it.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 

@@ -1,4 +1,4 @@
-"""AWS Secrets Manager against moto, mended where its lies (pinned in `tests/unit`) leave no way to be right."""
+"""AWS Secrets Manager against moto, mended where its lies (pinned in `tests/unit`) leave no right way."""
 
 from __future__ import annotations
 

@@ -31,6 +31,14 @@ class Aws:
     def __post_init__(self) -> None:
         self.manager = StrictSecretsManager(self.behaviour, lambda: self.now[0])
         self.server = StrictServer(self.manager)
+        self.sdks: dict[str, Any] = {}
+
+    def renew(self) -> None:
+        """An empty account at the same address."""
+        self.behaviour = Behaviour()
+        self.manager = self.server.manager = StrictSecretsManager(self.behaviour, lambda: self.now[0])
+        self.faults.clear()
+        self.server.calls.clear()
 
     @property
     def faults(self) -> Faults:

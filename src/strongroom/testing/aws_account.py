@@ -152,6 +152,15 @@ class Account:
             older = (history.last if self.stale_once else None) or history.seen(self.clock())
         return self._listable(region) if older is None else older
 
+    def settle(self) -> None:
+        """Let every reader see the truth from now on."""
+        for region in self._regions.values():
+            for secret in region.values():
+                if isinstance(secret, Secret):
+                    secret.history.settle()
+        for history in self._lists.values():
+            history.settle()
+
     def _listable(self, region: str) -> list[Secret]:
         now, result = self.clock(), []
         for secret in self.shelf(region).values():

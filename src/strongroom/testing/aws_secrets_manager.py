@@ -62,6 +62,11 @@ class StrictSecretsManager:
             self._account.stale_once = stale
             return handler(region, params)
 
+    def settle(self) -> None:
+        """End every lag of labels, versions and lists that began before."""
+        with self._lock:
+            self._account.settle()
+
     def deny(self, action: str, name: str = "*") -> None:
         """Deny an IAM action, such as ``"GetSecretValue"``, on the secrets whose name matches a pattern."""
         self.behaviour.denied.append((action, name))

@@ -51,16 +51,15 @@ class History(Generic[T]):
         if lag.seconds or lag.reads:
             self._older.append((now + lag.seconds, lag.reads, old))
 
+    def settle(self) -> None:
+        """Let the truth arrive at once."""
+        self._older.clear()
+
     def seen(self, now: float) -> T | None:
         """What a reader gets in place of the truth, or None if the truth has arrived; counts as one read."""
-        while self._older:
-            until, reads, old = self._older[0]
-            if now >= until and reads <= 0:
-                self._older.pop(0)
-                continue
-            self._older[0] = (until, reads - 1, old)
-            return old
-        return None
+        running = [(until, reads, old) for until, reads, old in self._older if now < until or reads > 0]
+        self._older = [(until, reads - 1, old) for until, reads, old in running]
+        return running[0][2] if running else None
 
 
 @dataclass(frozen=True)

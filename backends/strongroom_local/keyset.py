@@ -12,9 +12,7 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 import stat
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, final
@@ -65,7 +63,7 @@ class Keyset:
     def generate(cls) -> Keyset:
         """A new random key under a new random name."""
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(f"local-{secrets.token_hex(8)}", secrets.token_bytes(DATA_KEY_LENGTH), created)
+        return cls(f"local-{os.urandom(8).hex()}", os.urandom(DATA_KEY_LENGTH), created)
 
     def local_key(self, counter: WrapCounter | None) -> LocalKey:
         """The KEK; without a counter it only unwraps."""
@@ -181,6 +179,8 @@ class KeysetFile:
         return self.path.parent.resolve() == Path(other).absolute().parent.resolve()
 
     def _publish(self, keyset: Keyset) -> None:
+        import tempfile  # only who makes a key pays for it, not each start of the command line
+
         # mkstemp makes the file 0600; link, unlike rename, refuses to replace a keyset that came in between.
         descriptor, temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
         try:

@@ -99,7 +99,7 @@ class MemoryBackend(Backend):
         return cls._shared.setdefault(name, fresh)  # type: ignore[return-value]
 
     @staticmethod
-    def error_for(exc: Exception, operation: str) -> SecretStoreError | None:  # noqa: ARG004
+    def error_for(exc: Exception, operation: str) -> SecretStoreError | None:
         """None: there is no SDK here."""
         return None
 

@@ -16,6 +16,9 @@ _levels: dict[str, tuple[int, int]] = {}  # name -> the level before, and the on
 
 def hush(names: Iterable[str]) -> tuple[str, ...]:
     """Clamp these loggers and those below them; return the names to give to `release`."""
+    names = tuple(names)
+    if not names:  # no SDK, no loggers: do not import logging for a store that has none
+        return ()
     import logging
 
     held: list[str] = []

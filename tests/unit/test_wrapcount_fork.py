@@ -7,7 +7,6 @@ import select
 from typing import TYPE_CHECKING
 
 from strongroom.keys import WRAP_BLOCK
-from strongroom_local import wrapcount
 from strongroom_local.wrapcount import FileWrapCounter
 
 if TYPE_CHECKING:
@@ -27,14 +26,14 @@ def test_a_child_forked_under_the_lock_reserves_after_its_parent(
     synced = os.fsync
 
     def fork_under_the_lock(descriptor: int) -> None:
-        monkeypatch.setattr(wrapcount.os, "fsync", synced)
+        monkeypatch.setattr(os, "fsync", synced)
         synced(descriptor)
         children.append(os.fork())
         if not children[0]:
             os.write(writer, str(counter.reserve(1)).encode())
             os._exit(0)
 
-    monkeypatch.setattr(wrapcount.os, "fsync", fork_under_the_lock)
+    monkeypatch.setattr(os, "fsync", fork_under_the_lock)
     assert counter.reserve(1) == 0
     answered, _, _ = select.select([reader], [], [], 30)
     if not answered:

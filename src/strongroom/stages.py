@@ -268,9 +268,9 @@ def check_size(backend: Backend, name: Name, value: SecretValue, operation: str)
     """
     limit = backend.limit(name)
     if limit is not None and (size := backend.size(value)) > limit:
-        raise InvalidRequestError(
-            f"the value takes {size} bytes, over the limit of {limit}", operation=operation, name=str(name)
-        )
+        problem = f"the value takes {size} bytes, over the limit of {limit}"
+        hint = "keep the large part elsewhere, and its key or place here"
+        raise InvalidRequestError(problem, operation=operation, name=str(name), hint=hint)
 
 
 def delete(backend: Backend, name: Name) -> None:

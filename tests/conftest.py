@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
 from tests.scale import NIGHTLY
+
+# Before any test module imports it: a failing assertion of the suite shows what it compared.
+pytest.register_assert_rewrite("strongroom.testing")
 
 pytest_plugins = ["pytester", "tests.guard", "tests.servers.fixtures"]
 

@@ -210,7 +210,9 @@ class PendingMachine(RuleBasedStateMachine):
             expected = side.model.hold(self.rotation, value, length)
             return side.told(lambda: pending.put(value, base_version=version), expected)
 
-        if fresh or not held:
+        # Stale must mean the same on both sides, or one would hold a value and the other not.
+        both_have_older = min(len(self.native.model.history), len(self.companion.model.history)) > 1
+        if fresh or (not held and both_have_older):
             self._alike("fresh" if fresh else "stale", act)
 
     @rule()

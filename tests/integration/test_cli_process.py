@@ -185,7 +185,8 @@ def _terminal(home: Path, *args: str) -> Iterator[Terminal]:
 
 # The terminal must be the one that controls the session, or Ctrl-C there would interrupt nobody.
 _ON_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background has it ignored
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """

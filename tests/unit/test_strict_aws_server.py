@@ -123,9 +123,14 @@ def test_an_unknown_operation_is_refused(db: Any) -> None:
 
 def test_a_person_can_start_one() -> None:
     """The command prints its endpoint and ends on Ctrl-C."""
-    argv = [sys.executable, "-m", "strongroom.testing.aws"]
+    # A run in the background has SIGINT ignored, which a child would inherit; a terminal's child does not.
+    heeds = "import os, signal, sys; signal.signal(2, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    argv = [sys.executable, "-c", heeds, sys.executable, "-m", "strongroom.testing.aws"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        assert "http://127.0.0.1:" in process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-    assert process.returncode == 0
+        try:
+            assert process.stdout
+            assert "http://127.0.0.1:" in process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()

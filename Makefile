@@ -3,8 +3,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-# The extras that code exists for; `pip install 'strongroom[all]'` takes every provider's SDK.
-EXTRAS := cli,aws,vault,keyring,dev
+# What `pip install 'strongroom[all]'` takes, and what the tests need.
+EXTRAS := cli,aws,vault,gcp,azure,pkcs11,keyring,dev
 BIN := .venv/bin
 STAMP := .venv/.installed
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \

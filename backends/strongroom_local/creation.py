@@ -18,7 +18,7 @@ from .kek import VARIANTS, Kek, keyset_file, keyset_option, passphrase, record
 
 if TYPE_CHECKING:
     from strongroom.backend import Settings
-    from strongroom.keys import LocalKey
+    from strongroom.localkey import LocalKey
 
 _Undo = Callable[[], None]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 from strongroom.errors import IntegrityError, InvalidRequestError
-from strongroom.keys import MAX_WRAPS, LocalKey
+from strongroom.localkey import MAX_WRAPS, LocalKey
 from strongroom.value import SecretValue
 
 from .faults import sqlite_error

@@ -25,7 +25,8 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
-from strongroom.keys import DATA_KEY_LENGTH, LocalKey, WrapCounter
+from strongroom.keys import DATA_KEY_LENGTH
+from strongroom.localkey import LocalKey, WrapCounter
 
 from .wrapcount import FileWrapCounter
 

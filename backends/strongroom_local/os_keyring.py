@@ -15,7 +15,7 @@ from strongroom.errors import (
 from .keyset import Keyset
 
 if TYPE_CHECKING:
-    from strongroom.keys import LocalKey, WrapCounter
+    from strongroom.localkey import LocalKey, WrapCounter
 
 _SERVICE: Final = "strongroom"
 

@@ -11,7 +11,7 @@ import os
 from typing import Any, Final, NamedTuple
 
 from strongroom.errors import IntegrityError, InvalidRequestError, PermissionDeniedError
-from strongroom.keys import aes_gcm
+from strongroom.localkey import aes_gcm
 
 from .keyset import MAX_KEYSET_LENGTH, Keyset, corrupt
 

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Final, final
 
 from strongroom.errors import IntegrityError, PermissionDeniedError, SecretStoreError, UnavailableError
-from strongroom.keys import MAX_WRAPS, WRAP_BLOCK
+from strongroom.localkey import MAX_WRAPS, WRAP_BLOCK
 
 if TYPE_CHECKING:
     from pathlib import Path

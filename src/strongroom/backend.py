@@ -24,6 +24,7 @@ from .value import SecretValue
 
 if TYPE_CHECKING:
     from .keys import KeyWrapper
+    from .lease import Coordinator
 
 
 class Stage(enum.Enum):
@@ -179,6 +180,7 @@ class Settings:
         auth: credentials, each secret a SecretValue; empty means the SDK's own chain.
         options: the backend's own settings from strongroom.toml.
         clock: injected in tests.
+        coordinator: guards conditional writes where the provider has none; its owner closes it.
     """
 
     names: NameMode = "portable"
@@ -189,6 +191,7 @@ class Settings:
     auth: Mapping[str, str | SecretValue] = field(default_factory=dict, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
+    coordinator: Coordinator | None = None
 
 
 class Backend(ABC):

@@ -60,6 +60,7 @@ class SecretStoreError(Exception):
         performed: for writes: True if the effect happened, False if it did not, None if that is unknown.
         hint: what a person can do about it.
         request_id: the provider's id for the request, for its support desk.
+        retry_after: seconds the provider asked to wait before another attempt, if it did.
     """
 
     default_retryable: ClassVar[bool] = False
@@ -75,6 +76,7 @@ class SecretStoreError(Exception):
         performed: bool | None = False,
         hint: str | None = None,
         request_id: str | None = None,
+        retry_after: float | None = None,
     ):
         super().__init__(message)
         self.message = message
@@ -85,6 +87,7 @@ class SecretStoreError(Exception):
         self.performed = performed
         self.hint = hint
         self.request_id = request_id
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         """One line: where, what, and what to do."""

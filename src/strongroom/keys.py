@@ -1,4 +1,4 @@
-"""Key encryption keys (KEKs): what a key author implements, and the one KEK that needs no provider.
+"""Key encryption keys (KEKs) and signing keys: what a key author implements.
 
 A message is encrypted under a fresh data key; the data key stands in the message's header, wrapped under one
 or several KEKs. To bring another KEK (a KMS, an HSM), subclass `KeyWrapper`: three attributes, `wrap` and
@@ -10,22 +10,25 @@ or several KEKs. To bring another KEK (a KMS, an HSM), subclass `KeyWrapper`: th
         def __init__(self, client, key_id): ...
         def wrap(self, data_key, context): ...      # -> self.wrapped(ciphertext)
         def unwrap(self, wrapped, context): ...     # -> the data key
+
+A `Signer` signs with a private key that never leaves its provider.
 """
 
 from __future__ import annotations
 
-import functools
+import hashlib
+import hmac
 import os
-import struct
-import threading
-import weakref
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol, final
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Self
 
-from .errors import IntegrityError, InvalidRequestError, PermissionDeniedError
+from .errors import IntegrityError, InvalidRequestError, SecretStoreError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from .backend import Settings
+    from .names import StoreURL
 
 DATA_KEY_LENGTH: Final = 32
 """Bytes in a data key: AES-256, and the HKDF input of both committing suites of the AWS Encryption SDK."""
@@ -33,12 +36,8 @@ DATA_KEY_LENGTH: Final = 32
 MAX_CONTEXT_LENGTH: Final = 65_535
 """Bytes of an encoded context: its length is two bytes in the message header."""
 
-MAX_WRAPS: Final = 2**31
-"""Wraps under one local key. NIST SP 800-38D section 8.3 allows 2^32 GCM calls with random IVs under one key;
-half of it leaves room for a restored backup that counts a stretch twice."""
-
-WRAP_BLOCK: Final = 65_536
-"""Wraps reserved durably at a time: a crash loses at most this many, and uses none twice."""
+DIGEST_LENGTH: Final = 32
+"""Bytes of the SHA-256 digest that `bind` puts behind a data key."""
 
 
 class WrappedKey(NamedTuple):
@@ -62,7 +61,33 @@ class DataKey(NamedTuple):
         return f"DataKey(wrapped under {self.wrapped.provider_id!r})"
 
 
-class KeyWrapper(ABC):
+class ProviderKey(ABC):  # noqa: B024  (its two kinds have the abstract methods)
+    """What wrappers and signers that open by URL have in common."""
+
+    loggers: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def from_url(cls, url: StoreURL, settings: Settings) -> Self:
+        """Open the key a URL names, without I/O where that is possible.
+
+        Raises:
+            InvalidRequestError: the URL or a setting is wrong.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def error_for(exc: Exception, operation: str) -> SecretStoreError | None:
+        """Translate the SDK's exception by table, as `Backend.error_for` does; None for one not known."""
+        return None
+
+    def after_fork(self) -> None:
+        """In a forked child: drop sessions and sockets without closing them, the parent still uses them."""
+
+    def close(self) -> None:
+        """Release what is held. Safe to repeat."""
+
+
+class KeyWrapper(ProviderKey):
     """A key encryption key.
 
     Attributes:
@@ -72,11 +97,13 @@ class KeyWrapper(ABC):
             ``aws-kms`` or ``strongroom-``.
         symmetric: False if whoever holds only the public half can wrap. Encrypted stores refuse such a key,
             since anybody with the public key could forge their messages.
+        algorithm: how data keys are wrapped, for the table of key services.
+        context: ``"authenticated"`` by the provider itself, or ``"bound by digest"``, see `bind`.
+        largest: the most bytes the service wraps in one call, where it says.
 
     The context is a mapping of str to str and must be authenticated with the data key: natively where the
     provider takes additional data (give it `encode_context(context)`, or the pairs where it takes pairs, as
-    AWS KMS does). Where it does not, wrap ``data_key + SHA-256(encode_context(context))``, exactly 64 bytes,
-    and compare the digest in constant time when unwrapping.
+    AWS KMS does). Where it does not, wrap what `bind` returns, exactly 64 bytes, and `unbind` that again.
 
     Every method is safe across threads. Errors are Strongroom's, raised outside the ``except`` that caught
     the provider's, so that no provider exception, which may hold key material, travels with them:
@@ -90,6 +117,9 @@ class KeyWrapper(ABC):
     key_id: str
     provider_id: str
     symmetric: bool = True
+    algorithm: ClassVar[str] = "AES-256-GCM"
+    context: ClassVar[str] = "authenticated"
+    largest: ClassVar[int | None] = None
 
     @abstractmethod
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> WrappedKey:
@@ -118,6 +148,91 @@ class KeyWrapper(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.provider_id} {self.key_id}>"
+
+
+class Signer(ProviderKey):
+    """A private key that signs and never leaves its provider; or a shared one, for HS256.
+
+    Attributes:
+        key_id: what the provider calls the key, one version of it.
+        provider_id: the name space of `key_id`, as for `KeyWrapper`.
+        algorithm: one of `ALGORITHMS`; the names are those of RFC 7518, RFC 8812 (ES256K) and Ed25519.
+
+    Signatures: ASN.1 DER for the ECDSA ones, as X.509 and `cryptography` have them (`raw_signature` gives
+    r || s); of ES256K always the one with the low s, since Bitcoin (BIP 62) and Ethereum (EIP-2) refuse the
+    other; the bytes of RFC 8032 for Ed25519; 32 bytes for HS256, to be compared in constant time.
+
+    Every method is safe across threads; errors are as for `KeyWrapper`.
+    """
+
+    ALGORITHMS: ClassVar[tuple[str, ...]] = (
+        "ES256", "ES384", "ES256K", "Ed25519", "PS256", "RS256", "HS256",
+    )  # fmt: skip
+    key_id: str
+    provider_id: str
+    algorithm: str
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign a message of any length, hashed as `algorithm` says.
+
+        Ed25519 and HS256 override this: they take the message itself.
+        """
+        return self.sign_digest(hashlib.new(self._hash(), message).digest())
+
+    @abstractmethod
+    def sign_digest(self, digest: bytes) -> bytes:
+        """Sign a digest made elsewhere, such as the Keccak-256 of a transaction, as it is.
+
+        Raises:
+            InvalidRequestError: not as long as the algorithm's digest, see `check_digest`.
+            UnsupportedOperationError: Ed25519 and HS256 sign no digests.
+        """
+
+    @abstractmethod
+    def public_key(self) -> bytes | None:
+        """The public key as SubjectPublicKeyInfo in DER (RFC 5280), or None for HS256."""
+
+    def check_digest(self, digest: bytes) -> bytes:
+        """`digest`, if `algorithm` can sign it; what `sign_digest` does first, before any I/O."""
+        length = hashlib.new(self._hash()).digest_size
+        if len(digest) != length:
+            problem = f"a digest for {self.algorithm} is {length} bytes long"
+            raise InvalidRequestError(problem, operation="sign")
+        return digest
+
+    def _hash(self) -> str:
+        if self.algorithm in ("Ed25519", "HS256"):
+            raise UnsupportedOperationError(f"{self.algorithm} signs messages, not digests", operation="sign")
+        return "sha384" if self.algorithm == "ES384" else "sha256"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.provider_id} {self.key_id}>"
+
+
+_SECP256K1_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+def der_signature(raw: bytes) -> bytes:
+    """The ASN.1 DER form of an ECDSA signature given as r || s, both of the same length."""
+    from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+    half = len(raw) // 2
+    return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
+
+
+def raw_signature(der: bytes, size: int = 32) -> bytes:
+    """The r || s form of an ECDSA signature in ASN.1 DER, `size` bytes each: as long as the curve's order."""
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+    return b"".join(part.to_bytes(size, "big") for part in decode_dss_signature(der))
+
+
+def low_s(der: bytes) -> bytes:
+    """The secp256k1 signature with the smaller of the two s that both verify (BIP 62, EIP-2)."""
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
+    r, s = decode_dss_signature(der)
+    return encode_dss_signature(r, min(s, _SECP256K1_ORDER - s))
 
 
 class Context(dict[str, str]):
@@ -178,155 +293,21 @@ def _encode_pairs(context: Mapping[str, str]) -> list[bytes] | None:
     return parts
 
 
-class WrapCounter(Protocol):
-    """Counts the wraps of one local key, for all processes and for ever."""
-
-    def reserve(self, count: int) -> int:
-        """Take the next `count` numbers and return the first; it is durable (fsync) before this returns.
-
-        No number is ever given twice, whatever crashes. A counter may stop counting once it has passed
-        `MAX_WRAPS`.
-
-        Raises:
-            UnavailableError: it could not be made durable.
-            PermissionDeniedError: the counter cannot be written, so the key can only unwrap.
-        """
-        ...
+def bind(data_key: bytes, context: Mapping[str, str]) -> bytes:
+    """What a KEK without additional data wraps: the data key and the SHA-256 of its context, 64 bytes."""
+    return data_key + hashlib.sha256(encode_context(context)).digest()
 
 
-@functools.cache
-def aes_gcm() -> tuple[Any, type[Exception]]:
-    """``AESGCM`` and ``InvalidTag``, imported on first use: importing strongroom must stay quick."""
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+def unbind(bound: bytes, context: Mapping[str, str]) -> bytes:
+    """The data key in what `bind` made, compared in constant time.
 
-    return AESGCM, InvalidTag
-
-
-_IV_LENGTH: Final = 12
-_TAG_LENGTH: Final = 16
-_WRAPPED_LENGTH: Final = DATA_KEY_LENGTH + _TAG_LENGTH
-_RAW_AES_LENGTHS: Final = struct.pack(">II", _TAG_LENGTH * 8, _IV_LENGTH)
-
-
-@final
-class LocalKey(KeyWrapper):
-    """A 256-bit AES key in this process's memory, compatible with the AWS Encryption SDK's raw AES keyring.
-
-    AES-256-GCM with a random 96-bit IV and the encoded context as additional data. The SDK opens what it
-    wrapped with `namespace` as key namespace (provider id), `name` as key name and the same 32 bytes, and
-    the reverse.
-
-    Args:
-        key: the 32 bytes; this object keeps no readable copy.
-        name: the key's name within `namespace`.
-        counter: where wraps are counted; without it the key only unwraps.
-
-    A fork drops the numbers the parent reserved; the child reserves its own.
+    Raises:
+        IntegrityError: another context, or not 64 bytes.
     """
-
-    def __init__(
-        self,
-        key: bytes,
-        *,
-        name: str,
-        namespace: str = "strongroom-local",
-        counter: WrapCounter | None = None,
-    ):
-        if len(key) != DATA_KEY_LENGTH:
-            raise InvalidRequestError(f"a local key is {DATA_KEY_LENGTH} bytes long")
-        if namespace.startswith("aws-kms"):  # reserved by the AWS Encryption SDK
-            raise InvalidRequestError("the name space of a local key may not begin with 'aws-kms'")
-        self.key_id, self.provider_id = name, namespace
-        aead, self._invalid_tag = aes_gcm()
-        self._aead = aead(key)
-        self._info = name.encode() + _RAW_AES_LENGTHS
-        self._counter = counter
-        self.after_fork()
-        _local_keys.add(self)
-
-    def wrap(self, data_key: bytes, context: Mapping[str, str]) -> WrappedKey:
-        """Wrap under a random IV.
-
-        Raises:
-            InvalidRequestError: the key has wrapped `MAX_WRAPS` data keys; make a new one.
-            PermissionDeniedError: the key has no counter it can write, so it only unwraps.
-            UnavailableError: the counter could not be made durable.
-        """
-        aad = encode_context(context)
-        self._count()
-        iv = os.urandom(_IV_LENGTH)
-        return WrappedKey(self.provider_id, self._info + iv, self._aead.encrypt(iv, data_key, aad))
-
-    def unwrap(self, wrapped: WrappedKey, context: Mapping[str, str]) -> bytes:
-        """The data key.
-
-        Raises:
-            IntegrityError: the wrapped key, its IV or the context was changed, or another key has this key's
-            name.
-        """
-        data_key = self._open(wrapped, encode_context(context))
-        if data_key is None:
-            raise IntegrityError(
-                f"the wrapped data key does not verify under local key {self.key_id}",
-                hint="the message or its context was changed, or a different key bears this name",
-            )
-        return data_key
-
-    def matches(self, wrapped: WrappedKey) -> bool:
-        """By name space and name; `key_info` also holds the tag's and IV's lengths and the IV itself."""
-        return (
-            wrapped.provider_id == self.provider_id
-            and len(wrapped.key_info) == len(self._info) + _IV_LENGTH
-            and wrapped.key_info.startswith(self._info)
+    data_key, digest = bound[:DATA_KEY_LENGTH], bound[DATA_KEY_LENGTH:]
+    if not hmac.compare_digest(digest, hashlib.sha256(encode_context(context)).digest()):
+        raise IntegrityError(
+            "the wrapped data key does not belong to this context",
+            hint="the message or its context was changed",
         )
-
-    def _open(self, wrapped: WrappedKey, aad: bytes) -> bytes | None:
-        if len(wrapped.ciphertext) != _WRAPPED_LENGTH:
-            return None
-        try:
-            data_key: bytes = self._aead.decrypt(wrapped.key_info[-_IV_LENGTH:], wrapped.ciphertext, aad)
-        except self._invalid_tag:
-            return None
-        return data_key
-
-    def _count(self) -> None:
-        with self._lock:
-            if self._next == self._end:
-                self._reserve()
-            self._next += 1
-
-    def _reserve(self) -> None:
-        if self._counter is None:
-            raise PermissionDeniedError(
-                f"local key {self.key_id} is read-only: it opens messages but cannot make new ones",
-                hint="its wrap counter must be writable",
-            )
-        start = self._counter.reserve(WRAP_BLOCK)
-        if start + WRAP_BLOCK > MAX_WRAPS:
-            raise InvalidRequestError(
-                f"local key {self.key_id} has wrapped its {MAX_WRAPS} data keys, the bound for random IVs",
-                hint="create a new key and encrypt under it; this one still opens what it wrapped",
-            )
-        self._next, self._end = start, start + WRAP_BLOCK
-
-    def after_fork(self) -> None:
-        """Forget the numbers reserved by the parent, and its lock; called in every forked child."""
-        self._lock = threading.Lock()
-        self._next = self._end = 0
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a LocalKey cannot be pickled: it would carry the key")
-
-
-_local_keys: weakref.WeakSet[LocalKey] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    # Parent and child would both spend the block the parent reserved, and the lock may be held by a thread
-    # that does not exist in the child.
-    for key in list(_local_keys):
-        key.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+    return data_key

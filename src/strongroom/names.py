@@ -28,6 +28,11 @@ _PORTABLE = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
 _KIND = re.compile(r"[a-z]+(?:-[a-z]+)*")
 _PENDING = "pending"
 _UNITS = {"/": 2, ".": 3, "_": 4}
+_RUNS = {
+    "-": {"-": "-", "/": "--", ".": "---", "_": "----"},
+    "_": {"_": "_", "/": "__", ".": "___"},
+}
+_MARK = 5
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NATIVE_LIMIT = 1024
 _AMBIGUOUS = re.compile(r"[\\@#?%\s\x00-\x1f]|[^\x00-\x7f]")
@@ -115,6 +120,46 @@ def path_key(path: str, prefix: str = "", mode: NameMode = "portable") -> Key | 
         return None
     name = Name(text)
     return name if kind is None else Companion(name) if kind == _PENDING else Reserved(kind, name)
+
+
+def flat_name(key: Key, prefix: str = "", mark: str = "-", mode: NameMode = "portable") -> str:
+    """Where a key lives on a provider whose names hold no ``/``; `mark` is what runs are made of.
+
+    With ``-`` (Azure), runs of one to four stand for ``- / . _``. With ``_`` (Google), ``-`` and ``_`` stand
+    for themselves, two for ``/`` and three for ``.``. A run of five sets a reserved key's kind apart from the
+    prefix and name; no name encodes to it. Native names stand as they are.
+
+    Raises:
+        InvalidRequestError: a native name that would read as a reserved key.
+    """
+    inside = f"{prefix}/{key_name(key)}" if prefix else str(key_name(key))
+    text = inside if mode == "native" else "".join(_RUNS[mark].get(char, char) for char in inside)
+    if _MARK * mark in text:
+        raise InvalidRequestError(f"a name may not hold {_MARK * mark!r}, which marks Strongroom's own keys")
+    if isinstance(key, Name):
+        return text
+    return f"{_PENDING if isinstance(key, Companion) else key.kind}{_MARK * mark}{text}"
+
+
+def flat_key(text: str, prefix: str = "", mark: str = "-", mode: NameMode = "portable") -> Key | None:
+    """The key that ``flat_name`` put at `text`, or None for what is not ours to show."""
+    kind, found, name = text.rpartition(_MARK * mark)
+    if found and not _KIND.fullmatch(kind):
+        return None
+    path = name if mode == "native" else _unrun(name, mark)
+    if path is None:
+        return None
+    root = f"{RESERVED_ROOT}/{kind}/" if found else ""
+    return path_key(root + path, prefix, mode)
+
+
+def _unrun(text: str, mark: str) -> str | None:
+    """Each run of marks as the character it stands for; a run that stands for none is not ours."""
+    meaning = {run: char for char, run in _RUNS[mark].items()}
+    parts = re.split(f"({mark}+)", text)
+    if any(run not in meaning for run in parts[1::2]):
+        return None
+    return "".join(meaning[part] if at % 2 else part for at, part in enumerate(parts))
 
 
 def key_name(key: Key) -> Name:

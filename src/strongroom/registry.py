@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from .backend import Backend, Settings
 from .errors import BackendNotInstalledError, InvalidRequestError
+from .keys import ProviderKey
 from .layers.edge import edge, translated
 from .names import StoreURL
 
 if TYPE_CHECKING:
-    from .keys import KeyWrapper
+    from collections.abc import Mapping
+
+    from .keys import KeyWrapper, Signer
     from .layers.edge import Edge
 
 ENTRY_POINTS = "strongroom.backends"
@@ -24,13 +27,31 @@ ENTRY_POINTS = "strongroom.backends"
 # scheme: (home of the class, the extra that installs its SDK)
 _BUILT_IN = {
     "aws-sm": ("strongroom_aws.secrets_manager:SecretsManager", "aws"),
+    "aws-ssm": ("strongroom_aws.parameter_store:ParameterStore", "aws"),
+    "azure-kv": ("strongroom_azure.key_vault:KeyVault", "azure"),
     "env": ("strongroom_local.env:EnvBackend", ""),
     "file": ("strongroom_local.files:FileBackend", ""),
+    "gcp-sm": ("strongroom_gcp.secret_manager:SecretManager", "gcp"),
     "local": ("strongroom_local.backend:LocalBackend", ""),
     "memory": ("strongroom.memory:MemoryBackend", ""),
+    "pkcs11": ("strongroom_pkcs11.objects:TokenStore", "pkcs11"),
     "vault": ("strongroom_vault.kv:VaultKV", "vault"),
 }
-_KEYS = {"local-key": ("strongroom_local.keyset:open_key", "")}
+_KEYS = {
+    "aws-kms": ("strongroom_aws.kms:KMSKey", "aws"),
+    "azure-key": ("strongroom_azure.keys:VaultKey", "azure"),
+    "gcp-kms": ("strongroom_gcp.kms:CloudKMSKey", "gcp"),
+    "local-key": ("strongroom_local.keyset:open_key", ""),
+    "pkcs11": ("strongroom_pkcs11.keys:TokenKey", "pkcs11"),
+    "vault-transit": ("strongroom_vault.transit_key:TransitKey", "vault"),
+}
+_SIGNERS = {
+    "aws-kms": ("strongroom_aws.kms_signer:KMSSigner", "aws"),
+    "azure-key": ("strongroom_azure.signer:VaultSigner", "azure"),
+    "gcp-kms": ("strongroom_gcp.kms_signer:CloudKMSSigner", "gcp"),
+    "pkcs11": ("strongroom_pkcs11.signer:TokenSigner", "pkcs11"),
+    "vault-transit": ("strongroom_vault.transit_signer:TransitSigner", "vault"),
+}
 
 
 def open_backend(url: str | StoreURL, settings: Settings | None = None) -> Edge:
@@ -58,13 +79,41 @@ def open_key(url: str | StoreURL, settings: Settings | None = None) -> KeyWrappe
         InvalidRequestError: the URL or its scheme is wrong, or the key's file is missing or too open.
         IntegrityError: the keyset is damaged.
         BackendNotInstalledError: the scheme's SDK is missing; the hint installs it.
+        SecretStoreError: as the provider says.
     """
+    from .layers.key_edge import KeyEdge
+
+    key: KeyWrapper = _open_key(url, settings, _KEYS)
+    return KeyEdge(key) if _may_raise_foreign(key) else key
+
+
+def open_signer(url: str | StoreURL, settings: Settings | None = None) -> Signer:
+    """Open the signing key a URL names, such as ``aws-kms://eu-west-1/alias/audit``; raises as `open_key`."""
+    from .layers.key_edge import SignerEdge
+
+    signer: Signer = _open_key(url, settings, _SIGNERS)
+    return SignerEdge(signer)
+
+
+def _open_key(url: str | StoreURL, settings: Settings | None, table: Mapping[str, tuple[str, str]]) -> Any:
     parsed = StoreURL.parse(url) if isinstance(url, str) else url
-    if parsed.scheme not in _KEYS:
-        raise InvalidRequestError(f"unknown key scheme {parsed.scheme!r}", hint=f"known: {', '.join(_KEYS)}")
-    home, extra = _KEYS[parsed.scheme]
-    opened: KeyWrapper = _load(home, extra)(parsed, settings or Settings())
-    return opened
+    if parsed.scheme not in table:
+        what = "key" if table is _KEYS else "signing key"
+        raise InvalidRequestError(
+            f"unknown {what} scheme {parsed.scheme!r}", hint=f"known: {', '.join(sorted(table))}"
+        )
+    home, extra = table[parsed.scheme]
+    found = _load(home, extra)
+    try:
+        return getattr(found, "from_url", found)(parsed, settings or Settings())
+    except Exception as exc:  # noqa: BLE001  (whatever an SDK raises)
+        error = translated(exc, "open", getattr(found, "error_for", ProviderKey.error_for))
+    error.backend = error.backend or parsed.scheme
+    raise error
+
+
+def _may_raise_foreign(key: KeyWrapper) -> bool:
+    return type(key).error_for is not ProviderKey.error_for
 
 
 def backend_class(scheme: str) -> type[Backend]:
@@ -96,6 +145,16 @@ def is_scheme(scheme: str) -> bool:
 def key_schemes() -> tuple[str, ...]:
     """Every scheme that a key's URL can have."""
     return tuple(_KEYS)
+
+
+def key_class(scheme: str) -> Any:
+    """What opens the keys of a scheme; its class attributes say what they can do. Raises as `open_key`."""
+    return _load(*_KEYS[scheme])
+
+
+def signer_class(scheme: str) -> type[Signer] | None:
+    """The class of a scheme's signers, or None where it has none. Raises as `open_signer`."""
+    return _load(*_SIGNERS[scheme]) if scheme in _SIGNERS else None
 
 
 def _load(home: str, extra: str) -> Any:

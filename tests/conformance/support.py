@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 
 from strongroom.backend import Backend
-from strongroom.keys import LocalKey
 from strongroom.layers.encrypted import Encrypted
+from strongroom.localkey import LocalKey
 from strongroom.testing.conformance import BackendConformance
 from strongroom.testing.conformance_base import Harness
 from tests.canary import CANARY

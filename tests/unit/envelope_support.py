@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strongroom.envelope.message import frame_data
 from strongroom.errors import SecretStoreError
-from strongroom.keys import KeyWrapper, LocalKey, WrappedKey, encode_context
+from strongroom.keys import KeyWrapper, WrappedKey, encode_context
+from strongroom.localkey import LocalKey
 
 KEK = bytes(range(32))
 

@@ -23,7 +23,8 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
-from strongroom.keys import MAX_WRAPS, WRAP_BLOCK, DataKey, LocalKey, WrappedKey, aes_gcm
+from strongroom.keys import DataKey, WrappedKey
+from strongroom.localkey import MAX_WRAPS, WRAP_BLOCK, LocalKey, aes_gcm
 from tests.canary import CANARY, CANARY_BYTES, assert_no_canary, assert_no_canary_in
 from tests.unit.envelope_support import KEK, MemoryCounter, SpyKey, local_key
 

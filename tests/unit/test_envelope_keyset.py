@@ -29,7 +29,7 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
-from strongroom.keys import MAX_WRAPS, WRAP_BLOCK, LocalKey
+from strongroom.localkey import MAX_WRAPS, WRAP_BLOCK, LocalKey
 from strongroom_local import passphrase as passphrase_module
 from strongroom_local.keyset import Keyset, KeysetFile
 from strongroom_local.os_keyring import OsKeyring
@@ -412,7 +412,7 @@ def _python(code: str, *arguments: str) -> subprocess.Popen[bytes]:
 _RESERVE = """
 import os, sys
 from pathlib import Path
-from strongroom.keys import MAX_WRAPS, WRAP_BLOCK
+from strongroom.localkey import MAX_WRAPS, WRAP_BLOCK
 from strongroom_local.wrapcount import FileWrapCounter
 counter = FileWrapCounter(Path(sys.argv[1]))
 while (start := counter.reserve(WRAP_BLOCK)) < MAX_WRAPS:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from strongroom.envelope import cipher
 from strongroom.envelope.cipher import decrypt
 from strongroom.errors import IntegrityError
-from strongroom.keys import aes_gcm
+from strongroom.localkey import aes_gcm
 from tests.unit.envelope_support import local_key
 
 _ROOT = Path(__file__).parents[2]

@@ -26,7 +26,7 @@ from strongroom.errors import (
     PermissionDeniedError,
     SecretStoreError,
 )
-from strongroom.keys import WRAP_BLOCK
+from strongroom.localkey import WRAP_BLOCK
 from strongroom.names import Name
 from strongroom.registry import open_backend
 from strongroom.value import SecretValue

@@ -6,7 +6,7 @@ import os
 import select
 from typing import TYPE_CHECKING
 
-from strongroom.keys import WRAP_BLOCK
+from strongroom.localkey import WRAP_BLOCK
 from strongroom_local.wrapcount import FileWrapCounter
 
 if TYPE_CHECKING:

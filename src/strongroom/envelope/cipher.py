@@ -17,7 +17,8 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
-from strongroom.keys import DATA_KEY_LENGTH, Context, aes_gcm
+from strongroom.keys import DATA_KEY_LENGTH, Context
+from strongroom.localkey import aes_gcm
 
 from .message import (
     FINAL_FRAME,

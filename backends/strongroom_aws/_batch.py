@@ -9,6 +9,7 @@ from strongroom.errors import PermissionDeniedError, SecretStoreError
 from ._client import Answer, Client
 from ._errors import item_error
 from ._labels import CURRENT
+from ._secrets import SERVICE
 
 _SIZE = 20  # the API model, BatchGetSecretValue: "up to 20 secrets"
 
@@ -30,7 +31,7 @@ def _read(client: Client, names: Sequence[str]) -> dict[str, Answer | SecretStor
     while True:
         page = client.read("BatchGetSecretValue", SecretIdList=list(names), **more)
         for item in page.get("Errors", ()):
-            error = item_error(item.get("ErrorCode", ""), item.get("Message", ""))
+            error = item_error(item.get("ErrorCode", ""), item.get("Message", ""), SERVICE)
             found[item.get("SecretId", "")] = error
         for entry in page["SecretValues"]:
             # An entry that does not bear AWSCURRENT lags behind a label move: it is to be asked for by stage.

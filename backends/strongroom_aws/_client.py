@@ -1,51 +1,29 @@
-"""One boto client for one region: what it may talk to, with whose credentials, how often it asks again."""
+"""One boto client for one service in one region: how often it asks, and what comes back."""
 
 from __future__ import annotations
 
-import functools
-import random
-import re
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
-import botocore.session
-from botocore.config import Config
+from botocore import xform_name
 
+from strongroom import retry
 from strongroom.backend import Settings
-from strongroom.errors import InvalidRequestError, ProviderFault, SecretStoreError, UnavailableError
-from strongroom.names import StoreURL, is_loopback
+from strongroom.errors import ProviderFault, SecretStoreError, UnavailableError
+from strongroom.names import StoreURL
 from strongroom.value import SecretValue
 
+from ._access import Access
 from ._errors import READS, code_in, translate
+from ._service import Answer, Service
 
-Answer = dict[str, Any]
-_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d{1,2}")
-_AWS_HOST = re.compile(r"[a-z0-9.-]+\.(amazonaws\.com(\.cn)?|api\.aws|amazonaws\.eu)")
-_AUTH = frozenset({"profile", "access_key_id", "secret_access_key", "session_token"})
-_EXPECTED = {
-    "BatchGetSecretValue": "SecretValues",
-    "CreateSecret": "ARN",
-    "DeleteSecret": "ARN",
-    "DescribeSecret": "ARN",
-    "GetSecretValue": "VersionId",
-    "ListSecretVersionIds": "Versions",
-    "ListSecrets": "SecretList",
-    "PutSecretValue": "VersionId",
-    "RestoreSecret": "ARN",
-    "UpdateSecretVersionStage": "ARN",
-}
-_METHODS = {
-    action: re.sub(r"(?<!^)([A-Z])", r"_\1", action).lower()
-    for action in (*_EXPECTED, "TagResource", "UntagResource")
-}
-_BACKOFF = 0.05
-_CONNECTIONS = 50
+__all__ = ["Answer", "Client", "pause"]
 
 
 class Client:
-    """Secrets Manager in one region.
+    """One service in one region.
 
     Reads, and writes that carry an idempotency token (CreateSecret, PutSecretValue), are tried ``attempts``
     times. Every other write is tried again only if it certainly was not performed: a label move that is
@@ -53,17 +31,17 @@ class Client:
     that these rules and the injected clock hold.
     """
 
-    def __init__(self, url: StoreURL, settings: Settings):
-        self._region = _region(url.host)
-        self._endpoint = _endpoint(url, settings)
+    def __init__(self, service: Service, url: StoreURL, settings: Settings):
+        self._service = service
+        self._access = Access(url, settings, service.example)
         self._settings = settings
-        self._auth = _auth(settings, self._endpoint)
-        self._lock = threading.Lock()
         self._sdk: Any = None
+        self._lock = threading.Lock()
 
-    def read(self, action: str, **params: Any) -> Answer:
-        """Do a read, again where it fails for the moment."""
-        return self._repeat(action, None, params, again=True, operation="get")
+    def read(self, action: str, value: SecretValue | None = None, /, **params: Any) -> Answer:
+        """Do what changes nothing, again where it fails for the moment."""
+        attempt = partial(self._attempt, action, value, params, "get")
+        return retry.attempts(self._settings, attempt, again=True)
 
     def write(
         self, action: str, value: SecretValue | None = None, *, token: bool = False, **params: Any
@@ -73,88 +51,42 @@ class Client:
         Raises:
             UnavailableError: ``performed`` is None if any attempt's answer was lost.
         """
-        return self._repeat(action, value, params, again=token, operation="put")
-
-    def _repeat(
-        self,
-        action: str,
-        value: SecretValue | None,
-        params: Mapping[str, Any],
-        *,
-        again: bool,
-        operation: str,
-    ) -> Answer:
-        unknown, attempts = False, max(1, self._settings.attempts)
-        error = SecretStoreError("not tried")
-        for attempt in range(1, attempts + 1):
-            outcome = self._attempt(action, value, params, operation)
-            if not isinstance(outcome, SecretStoreError):
-                return outcome
-            error, unknown = outcome, unknown or outcome.performed is None
-            passing = isinstance(error, UnavailableError) and error.retryable
-            if attempt == attempts or not passing or not (again or error.performed is False):
-                break
-            pause(self._settings, attempt)
-        if unknown and not isinstance(error, UnavailableError):
-            # The repeat was refused; whether the attempt before it arrived is the caller's to find out.
-            error = UnavailableError("AWS did not answer")
-        error.performed = None if unknown else error.performed
-        raise error
+        attempt = partial(self._attempt, action, value, params, "put")
+        return retry.attempts(self._settings, attempt, again=token)
 
     def _attempt(
         self, action: str, value: SecretValue | None, params: Mapping[str, Any], operation: str
     ) -> Answer | SecretStoreError:
-        """The answer with its value sealed, or the error; the SDK's exception and its frames end here."""
-        error: SecretStoreError | None
+        """The answer with its values sealed, or the error; the SDK's exception and its frames end here."""
         try:
-            answer = _sealed(getattr(self._connected(), _METHODS[action])(**params, **_field(value)))
-            if _EXPECTED.get(action, "ResponseMetadata") in answer:
-                return answer
-            # With status 200 the SDK takes any bytes, such as a proxy's page, for an answer without fields.
-            error, fault = (
-                UnavailableError("AWS's answer makes no sense"),
-                ProviderFault("NoFields", where=action),
-            )
-            error.performed = _unknown(operation)
+            return self._checked(self._call(action, value, params), action, operation)
         except Exception as exc:  # noqa: BLE001  (whatever the SDK raises)
-            error, fault = translate(exc, operation), ProviderFault(type(exc).__name__, code=code_in(exc))
+            error = translate(exc, operation, self._service)
+            fault = ProviderFault(type(exc).__name__, code=code_in(exc, self._service))
         if error is None:
             error = SecretStoreError("the AWS SDK failed unexpectedly", performed=_unknown(operation))
         error.__cause__ = fault
+        return error
+
+    def _call(self, action: str, value: SecretValue | None, params: Mapping[str, Any]) -> Answer:
+        method = getattr(self._connected(), xform_name(action))
+        if value is None:
+            return self._service.seal(method(**params))
+        return self._service.seal(method(**params, **self._service.value_field(value)))
+
+    def _checked(self, answer: Answer, action: str, operation: str) -> Answer | SecretStoreError:
+        if self._service.answers.get(action, "ResponseMetadata") in answer:
+            return answer
+        error = UnavailableError("AWS's answer makes no sense", performed=_unknown(operation))
+        error.__cause__ = ProviderFault("NoFields", where=action)
         return error
 
     def _connected(self) -> Any:
         if self._sdk is None:
             with self._lock:
                 if self._sdk is None:
-                    self._sdk = self._make()
+                    self._sdk = self._access.connect(self._service.name)
         return self._sdk
-
-    def _make(self) -> Any:
-        settings, local = self._settings, self._endpoint is not None and is_loopback(self._endpoint)
-        session = botocore.session.Session(profile=self._auth.get("profile"))
-        session.register_component("data_loader", _models(session))
-        options: dict[str, Any] = {
-            "connect_timeout": settings.timeout,
-            "read_timeout": settings.timeout,
-            "retries": {"total_max_attempts": 1, "mode": "standard"},
-            "max_pool_connections": _CONNECTIONS,
-            # Whoever can set AWS_ENDPOINT_URL could otherwise have every value sent to his own host.
-            "ignore_configured_endpoint_urls": True,
-            "user_agent_extra": "strongroom",
-        }
-        if local:
-            options["proxies"] = {}
-        return session.create_client(
-            "secretsmanager",
-            region_name=self._region,
-            endpoint_url=self._endpoint,
-            aws_access_key_id=_shown(self._auth.get("access_key_id")),
-            aws_secret_access_key=_shown(self._auth.get("secret_access_key")),
-            aws_session_token=_shown(self._auth.get("session_token")),
-            verify=settings.ca,
-            config=Config(**options),
-        )
 
     def after_fork(self) -> None:
         """Forget the parent's connections without closing them."""
@@ -169,77 +101,9 @@ class Client:
 
 
 def pause(settings: Settings, attempt: int) -> None:
-    """Wait before the next attempt: exponential, with full jitter, at most two seconds."""
-    longest = min(2.0, _BACKOFF * 2**attempt)
-    settings.clock.sleep(random.uniform(longest / 2, longest))  # noqa: S311  (spreads load, hides nothing)
-
-
-@functools.cache
-def _shared_models() -> list[Any]:
-    return []
-
-
-def _models(session: Any) -> Any:
-    """One loader of AWS's API models for the process: parsing them takes most of a client's making."""
-    shared = _shared_models()
-    if not shared:
-        shared.append(session.get_component("data_loader"))
-    return shared[0]
+    """Wait before the next attempt of a loop over calls: exponential, with jitter, at most two seconds."""
+    settings.clock.sleep(retry.pause(attempt))
 
 
 def _unknown(operation: str) -> bool | None:
     return False if operation in READS else None
-
-
-def _field(value: SecretValue | None) -> dict[str, Any]:
-    if value is None:
-        return {}
-    return {"SecretString": value.reveal_text()} if value.kind == "text" else {"SecretBinary": value.reveal()}
-
-
-def _sealed(answer: Answer) -> Answer:
-    """Put every value in a SecretValue before the answer is a local of anything that may fail."""
-    for entry in (answer, *answer.get("SecretValues", ())):
-        text, blob = entry.pop("SecretString", None), entry.pop("SecretBinary", None)
-        if text is not None or blob is not None:
-            entry["Value"] = SecretValue(text if blob is None else blob)
-    return answer
-
-
-def _region(host: str) -> str:
-    if not _REGION.fullmatch(host):  # it becomes part of a host name
-        raise InvalidRequestError(
-            f"not an AWS region: {host[:60]!r}",
-            hint="write aws-sm://REGION/PREFIX, as in aws-sm://eu-west-1/prod",
-        )
-    return host
-
-
-def _endpoint(url: StoreURL, settings: Settings) -> str | None:
-    endpoint = url.endpoint or settings.endpoint
-    if endpoint is None or is_loopback(endpoint):
-        return endpoint
-    if urlsplit(endpoint).scheme != "https":
-        raise InvalidRequestError("plain HTTP is for loopback only", hint="use an https:// endpoint")
-    return endpoint
-
-
-def _auth(settings: Settings, endpoint: str | None) -> Mapping[str, Any]:
-    unknown = sorted(settings.auth.keys() - _AUTH)
-    if unknown:
-        raise InvalidRequestError(
-            f"unknown AWS credential setting {unknown[0]!r}", hint=f"known: {', '.join(sorted(_AUTH))}"
-        )
-    if settings.auth or endpoint is None:
-        return settings.auth
-    if is_loopback(endpoint):  # real credentials are not for whatever listens on this machine
-        return {"access_key_id": "test", "secret_access_key": "test"}
-    if not _AWS_HOST.fullmatch(urlsplit(endpoint).hostname or ""):
-        raise InvalidRequestError(
-            "ambient AWS credentials go only to AWS's own hosts", hint="give this store an auth table"
-        )
-    return {}
-
-
-def _shown(secret: str | SecretValue | None) -> str | None:
-    return secret.reveal_text() if isinstance(secret, SecretValue) else secret

@@ -16,6 +16,8 @@ from strongroom.errors import (
     UnavailableError,
 )
 
+from ._service import Refusal, Service
+
 READS = frozenset(
     {"get", "get_many", "list", "versions", "versions_after", "describe", "get_pending", "open"}
 )
@@ -52,7 +54,7 @@ CODES: dict[str, str] = {
     "ResourceExistsException": "exists",
     "ResourceNotFoundException": "missing",
 }
-"""What each error code of the service, and of AWS's front end, means."""
+"""What each error code of Secrets Manager, and of AWS's front end, means; a service may say otherwise."""
 
 _NO_CREDENTIALS = """
     NoCredentialsError PartialCredentialsError CredentialRetrievalError UnknownCredentialError
@@ -101,12 +103,12 @@ def meaning(kind: type[BaseException]) -> str | None:
     return next((CLASSES[base.__name__] for base in kind.__mro__ if base.__name__ in CLASSES), None)
 
 
-def translate(exc: BaseException, operation: str) -> SecretStoreError | None:
+def translate(exc: BaseException, operation: str, service: Service) -> SecretStoreError | None:
     """The error for what boto raised during an operation of the interface; None for what is not boto's."""
     found = meaning(type(exc))
     writes = operation not in READS
     if found == "answer" and isinstance(exc, ClientError):
-        return _answered(exc.response, exc.operation_name, writes=writes)
+        return _answered(exc.response, exc.operation_name, service, writes=writes)
     if found == "no credentials":
         return PermissionDeniedError(
             "no usable AWS credentials", hint="log in, set a profile, or name credentials in strongroom.toml"
@@ -121,11 +123,11 @@ def translate(exc: BaseException, operation: str) -> SecretStoreError | None:
     return None
 
 
-def code_in(exc: BaseException) -> str | None:
+def code_in(exc: BaseException, service: Service) -> str | None:
     """AWS's code in an exception of the SDK, if it is one of the known ones; it is safe to show."""
     response = getattr(exc, "response", None) or {}
     found = str(response.get("Error", {}).get("Code", ""))
-    return found if found in CODES else None
+    return found if found in CODES or found in service.codes else None
 
 
 def code_of(error: SecretStoreError) -> str | None:
@@ -133,16 +135,18 @@ def code_of(error: SecretStoreError) -> str | None:
     return error.__cause__.code if isinstance(error.__cause__, ProviderFault) else None
 
 
-def item_error(code: str, message: str) -> SecretStoreError:
+def item_error(code: str, message: str, service: Service) -> SecretStoreError:
     """The error for one item of a batch."""
     answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 400}}
-    return _answered(answer, "GetSecretValue", writes=False)
+    return _answered(answer, "GetSecretValue", service, writes=False)
 
 
-def _answered(response: Any, action: str, *, writes: bool) -> SecretStoreError:
+def _answered(response: Any, action: str, service: Service, *, writes: bool) -> SecretStoreError:
     code = str(response.get("Error", {}).get("Code", ""))
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    error = _by_code(CODES.get(code) or _by_status(status), action, response, writes=writes)
+    meant = service.codes.get(code) or CODES.get(code) or _by_status(status)
+    refusal = Refusal(meant, action, str(response.get("Error", {}).get("Message", "")), writes)
+    error = service.explain(refusal) or _explained(refusal, service)
     error.request_id = response.get("ResponseMetadata", {}).get("RequestId")
     return error
 
@@ -157,28 +161,30 @@ def _by_status(status: int) -> str:
     return "redirected" if 300 <= status < 400 else "request"
 
 
-def _by_code(found: str, action: str, response: Any, *, writes: bool) -> SecretStoreError:
+def _explained(refusal: Refusal, service: Service) -> SecretStoreError:
+    found = refusal.meaning
     if found == "missing":
         return SecretNotFoundError("no such secret or version")
     if found == "denied":
-        return _denied(action, str(response.get("Error", {}).get("Message", "")))
+        return _denied(refusal, service)
     if found == "credentials":
         return PermissionDeniedError("AWS did not accept the credentials", hint="log in again")
     if found == "exists":
         return SecretConflictError("exists already")
     if found == "state":
-        return _in_the_bin(writes=writes)
+        return _in_the_bin(writes=refusal.writes)
     if found == "request":
         return InvalidRequestError("AWS refused the request's parameters")
-    return _not_served(found, writes=writes)
+    return _not_served(refusal, service)
 
 
-def _not_served(found: str, *, writes: bool) -> UnavailableError:
+def _not_served(refusal: Refusal, service: Service) -> UnavailableError:
+    found = refusal.meaning
     if found == "throttled":
         return UnavailableError("AWS throttles this account", hint="call less often")
     if found == "quota":
         return UnavailableError(
-            "a quota of Secrets Manager is reached", retryable=False, hint="write less often, or raise it"
+            f"a quota of {service.title} is reached", retryable=False, hint="write less often, or raise it"
         )
     if found == "kms":
         return UnavailableError(
@@ -188,15 +194,15 @@ def _not_served(found: str, *, writes: bool) -> UnavailableError:
         return UnavailableError(
             "AWS answered with a redirect, which is not followed", retryable=False, hint="check the endpoint"
         )
-    return UnavailableError("AWS has a fault", performed=None if writes else False)
+    return UnavailableError("AWS has a fault", performed=None if refusal.writes else False)
 
 
-def _denied(action: str, message: str) -> PermissionDeniedError:
-    if "KMS" in message or "kms:" in message:
+def _denied(refusal: Refusal, service: Service) -> PermissionDeniedError:
+    if service.name != "kms" and ("KMS" in refusal.message or "kms:" in refusal.message):
         needed = "kms:Decrypt, and kms:GenerateDataKey to write, on the secret's key"
     else:
-        needed = f"secretsmanager:{action}"
-    also = _NEEDS_ALSO.get(action)
+        needed = f"{service.name}:{refusal.action}"
+    also = _NEEDS_ALSO.get(refusal.action)
     hint = f"allow {needed}" + (f" and {also}" if also else "")
     return PermissionDeniedError("AWS denied the request", hint=hint)
 

@@ -21,11 +21,45 @@ from ._client import Answer, Client, pause
 from ._errors import code_of
 from ._labels import CURRENT, PREVIOUS, PUT, RECORD, Labels, was_current
 from ._recent import Recent
+from ._service import Service
 
 _NAME_FREE_TRIES = 20
 _CLOCK_SKEW = timedelta(minutes=5)
 _LOSERS_KEPT = 20
 _LOSER_AGE = timedelta(hours=1)
+
+
+def _sealed(answer: Answer) -> Answer:
+    for entry in (answer, *answer.get("SecretValues", ())):
+        text, blob = entry.pop("SecretString", None), entry.pop("SecretBinary", None)
+        if text is not None or blob is not None:
+            entry["Value"] = SecretValue(text if blob is None else blob)
+    return answer
+
+
+def _value_field(value: SecretValue) -> dict[str, Any]:
+    return {"SecretString": value.reveal_text()} if value.kind == "text" else {"SecretBinary": value.reveal()}
+
+
+SERVICE = Service(
+    name="secretsmanager",
+    title="Secrets Manager",
+    example="aws-sm://REGION/PREFIX, as in aws-sm://eu-west-1/prod",
+    answers={
+        "BatchGetSecretValue": "SecretValues",
+        "CreateSecret": "ARN",
+        "DeleteSecret": "ARN",
+        "DescribeSecret": "ARN",
+        "GetSecretValue": "VersionId",
+        "ListSecretVersionIds": "Versions",
+        "ListSecrets": "SecretList",
+        "PutSecretValue": "VersionId",
+        "RestoreSecret": "ARN",
+        "UpdateSecretVersionStage": "ARN",
+    },
+    value_field=_value_field,
+    seal=_sealed,
+)
 
 
 def new_token() -> str:

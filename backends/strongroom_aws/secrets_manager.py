@@ -38,7 +38,7 @@ from ._client import Answer, Client, pause
 from ._errors import translate
 from ._labels import CURRENT, PREVIOUS, Labels, record_of, stages_of, was_current
 from ._pending import Rotation
-from ._secrets import Secrets
+from ._secrets import SERVICE, Secrets
 from ._tags import set_tags, tags_of
 from ._writes import put_absent, put_any, put_if
 
@@ -66,7 +66,7 @@ class SecretsManager(Backend):
         self._settings = settings
         self._prefix = check_prefix(url.path.strip("/"), settings.names)
         self._region = url.host
-        self._client = Client(url, settings)
+        self._client = Client(SERVICE, url, settings)
         self._secrets = Secrets(self._client, settings, self._region)
         self._window = _window(settings.options)
         self.origin = f"aws-sm://{self._region}" + (f"/{self._prefix}" if self._prefix else "")
@@ -79,7 +79,7 @@ class SecretsManager(Backend):
     @staticmethod
     def error_for(exc: Exception, operation: str) -> SecretStoreError | None:
         """Translate what boto raises."""
-        return translate(exc, operation)
+        return translate(exc, operation, SERVICE)
 
     def get(self, key: Key, version: str | Stage) -> Secret:
         name = self._name(key)

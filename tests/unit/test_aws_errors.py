@@ -18,7 +18,7 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
-from strongroom_aws._errors import CODES, meaning, translate
+from strongroom_aws._errors import CODES, meaning
 from strongroom_aws.secrets_manager import SecretsManager
 from tests.canary import CANARY, assert_no_canary_in
 
@@ -85,15 +85,15 @@ def test_codes_become_the_errors_of_the_tree(
 )
 def test_an_unknown_code_goes_by_its_status(status: int, kind: type[SecretStoreError]) -> None:
     """A proxy's or a front end's answer has a status at least."""
-    assert type(translate(answer("Novel", status=status), "get")) is kind
+    assert type(SecretsManager.error_for(answer("Novel", status=status), "get")) is kind
 
 
 def test_a_denial_names_the_grant_that_lacks() -> None:
     """The IAM action, or the KMS one where KMS refused."""
-    denied = translate(answer("AccessDeniedException", "User is not authorized"), "get")
+    denied = SecretsManager.error_for(answer("AccessDeniedException", "User is not authorized"), "get")
     assert denied
     assert "secretsmanager:GetSecretValue" in str(denied)
-    kms = translate(answer("AccessDeniedException", "Access to KMS is not allowed"), "get")
+    kms = SecretsManager.error_for(answer("AccessDeniedException", "Access to KMS is not allowed"), "get")
     assert kms
     assert "kms:Decrypt" in str(kms)
 
@@ -105,11 +105,11 @@ def test_a_denial_names_the_grant_that_lacks() -> None:
 ])  # fmt: skip
 def test_no_text_of_the_provider_gets_through(exc: Exception) -> None:
     """botocore's ParamValidationError prints the value it refuses, and AWS quotes requests."""
-    error = translate(exc, "put")
+    error = SecretsManager.error_for(exc, "put")
     assert error
     assert_no_canary_in(error)
 
 
 def test_what_is_not_botos_is_left_alone() -> None:
     """The table claims nothing else."""
-    assert translate(KeyError("x"), "get") is None
+    assert SecretsManager.error_for(KeyError("x"), "get") is None

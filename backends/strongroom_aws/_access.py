@@ -1,0 +1,116 @@
+"""What a client of AWS may talk to, and with whose credentials."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import botocore.session
+from botocore.config import Config
+
+from strongroom.backend import Settings
+from strongroom.errors import InvalidRequestError
+from strongroom.names import StoreURL, is_loopback
+from strongroom.value import SecretValue
+
+_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d{1,2}")
+_AWS_HOST = re.compile(r"[a-z0-9.-]+\.(amazonaws\.com(\.cn)?|api\.aws|amazonaws\.eu)")
+_AUTH = frozenset({"profile", "access_key_id", "secret_access_key", "session_token"})
+_CONNECTIONS = 50
+
+
+class Access:
+    """Region, endpoint and credentials, checked before anything is sent.
+
+    Args:
+        url: its host is the region.
+        settings: endpoint, credentials, certificate authorities, timeout.
+        example: how such a URL is written, for the hint.
+    """
+
+    def __init__(self, url: StoreURL, settings: Settings, example: str):
+        self.region = _region(url.host, example)
+        self.endpoint = _endpoint(url, settings)
+        self._settings = settings
+        self._auth = _auth(settings, self.endpoint)
+
+    def connect(self, service: str) -> Any:
+        """A new boto client; it sends nothing yet."""
+        session = botocore.session.Session(profile=self._auth.get("profile"))
+        session.register_component("data_loader", _models(session))
+        return session.create_client(
+            service,
+            region_name=self.region,
+            endpoint_url=self.endpoint,
+            aws_access_key_id=_shown(self._auth.get("access_key_id")),
+            aws_secret_access_key=_shown(self._auth.get("secret_access_key")),
+            aws_session_token=_shown(self._auth.get("session_token")),
+            verify=self._settings.ca,
+            config=Config(**self._options()),
+        )
+
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "connect_timeout": self._settings.timeout,
+            "read_timeout": self._settings.timeout,
+            "retries": {"total_max_attempts": 1, "mode": "standard"},
+            "max_pool_connections": _CONNECTIONS,
+            # Whoever can set AWS_ENDPOINT_URL could otherwise have every value sent to his own host.
+            "ignore_configured_endpoint_urls": True,
+            "user_agent_extra": "strongroom",
+        }
+        if self.endpoint is not None and is_loopback(self.endpoint):
+            options["proxies"] = {}
+        return options
+
+
+@functools.cache
+def _shared_models() -> list[Any]:
+    return []
+
+
+def _models(session: Any) -> Any:
+    """One loader of AWS's API models for the process: parsing them takes most of a client's making."""
+    shared = _shared_models()
+    if not shared:
+        shared.append(session.get_component("data_loader"))
+    return shared[0]
+
+
+def _region(host: str, example: str) -> str:
+    if not _REGION.fullmatch(host):  # it becomes part of a host name
+        raise InvalidRequestError(f"not an AWS region: {host[:60]!r}", hint=f"write {example}")
+    return host
+
+
+def _endpoint(url: StoreURL, settings: Settings) -> str | None:
+    endpoint = url.endpoint or settings.endpoint
+    if endpoint is None or is_loopback(endpoint):
+        return endpoint
+    if urlsplit(endpoint).scheme != "https":
+        raise InvalidRequestError("plain HTTP is for loopback only", hint="use an https:// endpoint")
+    return endpoint
+
+
+def _auth(settings: Settings, endpoint: str | None) -> Mapping[str, Any]:
+    unknown = sorted(settings.auth.keys() - _AUTH)
+    if unknown:
+        raise InvalidRequestError(
+            f"unknown AWS credential setting {unknown[0]!r}", hint=f"known: {', '.join(sorted(_AUTH))}"
+        )
+    if settings.auth or endpoint is None:
+        return settings.auth
+    if is_loopback(endpoint):  # real credentials are not for whatever listens on this machine
+        return {"access_key_id": "test", "secret_access_key": "test"}
+    if not _AWS_HOST.fullmatch(urlsplit(endpoint).hostname or ""):
+        raise InvalidRequestError(
+            "ambient AWS credentials go only to AWS's own hosts", hint="give this store an auth table"
+        )
+    return {}
+
+
+def _shown(secret: str | SecretValue | None) -> str | None:
+    return secret.reveal_text() if isinstance(secret, SecretValue) else secret

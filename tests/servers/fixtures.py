@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import https, moto, openbao
+from tests.servers import azure, https, moto, openbao
 
 
 @pytest.fixture(scope="session")
@@ -90,3 +90,16 @@ def redirecting_server(
     """An HTTPS server that redirects every request to `redirect_target`, on another port."""
     with https.redirecting(authority, redirect_target.url) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def _azure(authority: https.Authority) -> Iterator[azure.Vault]:
+    with azure.server(authority) as vault:
+        yield vault
+
+
+@pytest.fixture
+def azure_server(_azure: azure.Vault) -> azure.Vault:
+    """An empty Azure Key Vault that behaves."""
+    _azure.reset()
+    return _azure

@@ -137,7 +137,8 @@ class Pending:
     def _get(self) -> Secret:
         if self._native:
             return self._backend.get_pending(self._name, self.rotation_id)
-        return self._held().as_secret(self._name)
+        held = self._held()
+        return replace(held.secret, name=str(self._name), value=held.value, stage=Stage.PENDING)
 
     def _promote(self) -> SecretVersion:
         if self._native:
@@ -300,7 +301,11 @@ def rollback(backend: Backend, name: Name, if_version: str) -> SecretVersion:
     """
     if backend.get(name, Stage.CURRENT).version != if_version:
         raise SecretConflictError("if_version is not the current version")
-    previous = backend.get(name, Stage.PREVIOUS)
+    previous = None
+    with contextlib.suppress(SecretNotFoundError):
+        previous = backend.get(name, Stage.PREVIOUS)
+    if previous is None:
+        raise SecretNotFoundError("there is no previous value to roll back to")
     return backend.put(name, previous.value, if_version, previous.record)
 
 
@@ -310,10 +315,8 @@ def check_rotation_id(rotation_id: str) -> str:
     Raises:
         InvalidRequestError: it is not; a guessable or reused id could meet another rotation's value.
     """
-    try:
+    with contextlib.suppress(ValueError, AttributeError, TypeError):
         return str(uuid.UUID(rotation_id))
-    except (ValueError, AttributeError, TypeError):
-        pass
     raise InvalidRequestError("a rotation id is a UUID", operation="pending", hint="use str(uuid.uuid4())")
 
 
@@ -364,9 +367,6 @@ class _Found:
     value: SecretValue
     version: str
     secret: Secret
-
-    def as_secret(self, name: Name) -> Secret:
-        return replace(self.secret, name=str(name), value=self.value, stage=Stage.PENDING)
 
 
 def _companion(backend: Backend, name: Name) -> _Found | None:

@@ -396,9 +396,9 @@ class TestBase:
             store.rollback(NAME, if_version=bad)
 
     def test_rollback_without_a_previous_value(self, store: SecretStore, backend: FaultyBackend) -> None:
-        """The first version has none; a destroyed (revoked) one does not come back."""
+        """The first version has none, as the error says; a destroyed (revoked) one does not come back."""
         first = store.get(NAME).version
-        with pytest.raises(SecretNotFoundError):
+        with pytest.raises(SecretNotFoundError, match="there is no previous value to roll back to"):
             store.rollback(NAME, if_version=first)
         second = store.put(NAME, text("second")).id
         backend.inner.retire(KEY, first)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.servers import azure, https, moto, openbao
+
+if TYPE_CHECKING:
+    from tests.servers import google
 
 
 @pytest.fixture(scope="session")
@@ -103,3 +107,31 @@ def azure_server(_azure: azure.Vault) -> azure.Vault:
     """An empty Azure Key Vault that behaves."""
     _azure.reset()
     return _azure
+
+
+@pytest.fixture(scope="class")
+def _google() -> Iterator[google.Google]:
+    from tests.servers.google import Google  # grpc is slow to import, and only these tests need it
+
+    with Google() as server:
+        yield server
+
+
+@pytest.fixture
+def google_server(_google: google.Google) -> google.Google:
+    """An empty Google Secret Manager and Cloud KMS, without faults.
+
+    It stops with its test class: grpc does not let a process fork while it serves. A test that forks takes
+    `google_process`.
+    """
+    _google.reset()
+    return _google
+
+
+@pytest.fixture(scope="session")
+def google_process() -> Iterator[google.Process]:
+    """A Google double in a process of its own, shared by all tests of this one: use a project of your own."""
+    from tests.servers.google import process
+
+    with process() as server:
+        yield server

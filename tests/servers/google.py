@@ -1,0 +1,168 @@
+"""Google Secret Manager and Cloud KMS on a loopback port, over gRPC, for the real SDK clients.
+
+A wire double: it states the rules that Google documents, each with its source beside it, and plays faults.
+What Google does beyond its documentation it cannot know.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import grpc
+from google.cloud import secretmanager_v1
+from google.cloud.secretmanager_v1.services.secret_manager_service.transports import (
+    SecretManagerServiceGrpcTransport,
+)
+from google.iam.v1 import iam_policy_pb2
+
+from strongroom.backend import Clock
+from tests.servers.google_faults import Faults
+from tests.servers.google_rpc import Call, Listener, Method, Wire, snake
+from tests.servers.google_versions import SecretManager
+from tests.servers.process import free_port, listens, running, wait_for_interrupt
+from tests.session import note
+
+PROJECT = "strongroom-tests"
+
+# Each method's permission: https://cloud.google.com/secret-manager/docs/access-control
+_SECRET_PERMISSIONS = {
+    "CreateSecret": "secretmanager.secrets.create",
+    "GetSecret": "secretmanager.secrets.get",
+    "UpdateSecret": "secretmanager.secrets.update",
+    "DeleteSecret": "secretmanager.secrets.delete",
+    "ListSecrets": "secretmanager.secrets.list",
+    "AddSecretVersion": "secretmanager.versions.add",
+    "AccessSecretVersion": "secretmanager.versions.access",
+    "GetSecretVersion": "secretmanager.versions.get",
+    "ListSecretVersions": "secretmanager.versions.list",
+    "EnableSecretVersion": "secretmanager.versions.enable",
+    "DisableSecretVersion": "secretmanager.versions.disable",
+    "DestroySecretVersion": "secretmanager.versions.destroy",
+    "SetIamPolicy": "secretmanager.secrets.setIamPolicy",
+    "GetIamPolicy": "secretmanager.secrets.getIamPolicy",
+    "TestIamPermissions": "",
+}
+
+
+class Google:
+    """A running double; use it as a context manager.
+
+    Attributes:
+        secrets: Secret Manager's rules and data; `quota`, `freeze` and `default_page` are there.
+        faults: what to do to coming calls, of both services.
+        calls: how often each method was called.
+        seen: the last calls with their requests and metadata.
+    """
+
+    def __init__(self, clock: Clock | None = None, port: int = 0):
+        self.secrets = SecretManager(clock or Clock())
+        self._wire = Wire(self.secrets.lock)
+        self.faults: Faults = self._wire.faults
+        self.calls: Counter[str] = self._wire.calls
+        self.seen: deque[Call] = self._wire.seen
+        self._channels: list[Any] = []
+        self._listener = Listener([self._secret_manager()], port)
+        note("servers", name="Google double (gRPC)")
+
+    @property
+    def address(self) -> str:
+        """Host and port, as gRPC wants them."""
+        return f"127.0.0.1:{self._listener.port}"
+
+    @property
+    def url(self) -> str:
+        """The endpoint to give to a store or key URL; it speaks gRPC without TLS."""
+        return f"http://{self.address}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.faults.clear()  # held calls would keep their threads
+        for channel in self._channels:
+            channel.close()
+        self._listener.close()
+
+    def reset(self, clock: Clock | None = None) -> None:
+        """Forget all data, faults and counts; from now on `clock` tells the time."""
+        self.faults.clear()
+        self.secrets.reset(clock or Clock())
+        self.calls.clear()
+        self.seen.clear()
+
+    def secret_client(self) -> secretmanager_v1.SecretManagerServiceClient:
+        """A plain SDK client, as another program would use; closed with the server."""
+        transport = SecretManagerServiceGrpcTransport(channel=self._channel())
+        return secretmanager_v1.SecretManagerServiceClient(transport=transport)
+
+    def _channel(self) -> Any:
+        channel = grpc.insecure_channel(self.address, options=[("grpc.enable_http_proxy", 0)])
+        self._channels.append(channel)
+        return channel
+
+    def _secret_manager(self) -> grpc.GenericRpcHandler:
+        methods = {
+            name: Method(self._do(name), _request(name), permission)
+            for name, permission in _SECRET_PERMISSIONS.items()
+        }
+        return self._wire.handler("google.cloud.secretmanager.v1.SecretManagerService", methods)
+
+    def _do(self, name: str) -> Any:
+        return self._permissions if name == "TestIamPermissions" else getattr(self.secrets, snake(name))
+
+    def _permissions(
+        self, request: iam_policy_pb2.TestIamPermissionsRequest
+    ) -> iam_policy_pb2.TestIamPermissionsResponse:
+        """TestIamPermissions: those asked for that are not denied; it needs no permission itself."""
+        granted = [name for name in request.permissions if not self.faults.denies(name)]
+        return iam_policy_pb2.TestIamPermissionsResponse(permissions=granted)
+
+
+def _request(name: str) -> Any:
+    borrowed = getattr(iam_policy_pb2, f"{name}Request", None)
+    return borrowed or getattr(secretmanager_v1, f"{name}Request")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A double in a process of its own: for tests that fork, and for benches. It plays no faults."""
+
+    address: str
+
+    @property
+    def url(self) -> str:
+        """The endpoint to give to a store or key URL."""
+        return f"http://{self.address}"
+
+
+@contextmanager
+def process() -> Iterator[Process]:
+    """A double in its own process, without any state."""
+    port = free_port()
+    argv = [sys.executable, "-m", "tests.servers.google", "--port", str(port)]
+    with running("Google double (gRPC)", argv, lambda: listens(port)):
+        yield Process(f"127.0.0.1:{port}")
+
+
+def main() -> None:
+    """Serve until Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m tests.servers.google", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="a free one by default")
+    with Google(port=parser.parse_args().port) as server:
+        store = f"gcp-sm://{PROJECT}?endpoint={server.url}"
+        wait_for_interrupt(
+            [
+                f"strongroom put db/password --store '{store}'",
+                f"strongroom list --store '{store}'",
+            ]
+        )
+
+
+if __name__ == "__main__":
+    main()

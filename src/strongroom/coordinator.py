@@ -6,16 +6,27 @@ processes of one machine, `StoreCoordinator` for all who reach a store that has 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sqlite3
 import threading
 import uuid
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .backend import Clock
-from .errors import SecretConflictError, UnavailableError
+from .backend import ABSENT, Backend, Capability, Clock, Stage
+from .errors import (
+    IntegrityError,
+    InvalidRequestError,
+    SecretConflictError,
+    SecretNotFoundError,
+    UnavailableError,
+)
 from .lease import Coordinator, Lease
+from .names import Name, Reserved
+from .value import SecretValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,3 +121,107 @@ class SQLiteCoordinator(Coordinator):
             opened.execute(_SCHEMA)
             self._connection, self._pid = opened, os.getpid()
         return self._connection
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What a store keeps of one resource, as JSON, under a key of the reserved name space."""
+
+    resource: str
+    fence: int = 0
+    expires: float = 0.0
+    holder: str = ""
+    recorded: str | None = None
+
+    def pack(self) -> SecretValue:
+        facts = {"fence": self.fence, "expires": self.expires, "holder": self.holder}
+        return SecretValue(json.dumps({"resource": self.resource, **facts, "recorded": self.recorded}))
+
+    @classmethod
+    def parse(cls, value: SecretValue, resource: str) -> _Entry:
+        try:
+            entry = cls(**json.loads(value.reveal()))
+        except (ValueError, TypeError):
+            entry = cls("")
+        if entry.resource != resource or type(entry.fence) is not int:
+            raise IntegrityError("a lease in the coordinator's store is damaged", hint="purge it there")
+        return entry
+
+
+class StoreCoordinator(Coordinator):
+    """Coordinates all processes that reach one store with compare-and-set, such as Vault's KV version 2.
+
+    Time is each process's own wall clock; ``guarded.SKEW`` says how far two may run apart, and the fence
+    makes a larger difference harmless. A guarded write costs three writes here.
+
+    Args:
+        backend: has Capability.CAS; this object closes it.
+        clock: injected in tests.
+
+    Raises:
+        InvalidRequestError: the store has no compare-and-set of its own.
+    """
+
+    def __init__(self, backend: Backend, clock: Clock | None = None):
+        if Capability.CAS not in backend.capabilities:
+            raise InvalidRequestError(
+                f"{backend.origin} cannot coordinate", hint="name a store with compare-and-set of its own"
+            )
+        self._backend = backend
+        self._clock = clock or Clock()
+
+    def acquire(self, resource: str, seconds: float) -> Lease | None:
+        entry, version = self._read(resource)
+        now = self._clock.now().timestamp()
+        if entry.expires > now:
+            return None
+        taken = replace(entry, fence=entry.fence + 1, expires=now + seconds, holder=uuid.uuid4().hex)
+        return _lease(taken) if self._write(taken, version) else None
+
+    def seconds_left(self, lease: Lease) -> float:
+        return lease.expires - self._clock.now().timestamp()
+
+    def release(self, lease: Lease) -> None:
+        entry, version = self._read(lease.resource)
+        if _lease(entry) == lease:
+            self._write(replace(entry, expires=0.0), version)
+
+    def recorded(self, resource: str) -> str | None:
+        return self._read(resource)[0].recorded
+
+    def record(self, lease: Lease, text: str) -> None:
+        entry, version = self._read(lease.resource)
+        if _lease(entry) != lease or not self._write(replace(entry, recorded=text), version):
+            raise SecretConflictError("the lease was overtaken", hint="stop; another holder writes now")
+
+    def close(self) -> None:
+        self._backend.close()
+
+    def _read(self, resource: str) -> tuple[_Entry, str | None]:
+        try:
+            found = self._backend.get(_reserved(resource), Stage.CURRENT)
+        except SecretNotFoundError:
+            return _Entry(resource), None
+        return _Entry.parse(found.value, resource), found.version
+
+    def _write(self, entry: _Entry, version: str | None) -> bool:
+        """Whether the entry is now as given. A lost answer is read back."""
+        if_version = ABSENT if version is None else version
+        try:
+            self._backend.put(_reserved(entry.resource), entry.pack(), if_version)
+            return True
+        except SecretConflictError:
+            return False
+        except UnavailableError as error:
+            if error.performed is False:
+                raise
+        return self._read(entry.resource)[0] == entry
+
+
+def _lease(entry: _Entry) -> Lease:
+    return Lease(entry.resource, entry.fence, entry.expires, entry.holder)
+
+
+def _reserved(resource: str) -> Reserved:
+    """A resource's name is longer than a portable name, and of other characters."""
+    return Reserved("lease", Name(hashlib.sha256(resource.encode()).hexdigest()[:32]))

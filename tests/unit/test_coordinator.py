@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from strongroom.backend import Clock
-from strongroom.coordinator import Lease, SQLiteCoordinator
+from strongroom.coordinator import SQLiteCoordinator
 from strongroom.errors import SecretConflictError, UnavailableError
+from strongroom.lease import Lease
 from tests.scale import scaled
 
 if TYPE_CHECKING:

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.backend import Clock
+from tests.servers.azure_collection import Collection
 from tests.servers.azure_faults import Faults
 from tests.servers.azure_identity import Identity
+from tests.servers.azure_keys import Keys
 from tests.servers.azure_secrets import Secrets
 from tests.servers.azure_wire import Call, RefusedError, answer
 from tests.servers.https import Authority, Request, Response, Server, serving
@@ -34,7 +36,7 @@ class Vault:
     Attributes:
         url, ca_file: where it is, and whom to trust for it.
         requests: every request as it came, tokens included.
-        secrets: the objects behind the API.
+        secrets, keys: what is behind the API; `keys.managed_hsm` makes it a Managed HSM.
         faults: what is to go wrong next.
         identity: tokens and challenges.
     """
@@ -43,7 +45,7 @@ class Vault:
         self.clock = clock or Clock()
         self.faults = Faults(self.clock)
         self.identity = Identity()
-        self.secrets = Secrets(self.clock)
+        self.secrets, self.keys = Secrets(self.clock), Keys(self.clock)
         self.server: Server | None = None
         self._lock = threading.RLock()
 
@@ -76,7 +78,7 @@ class Vault:
         with self._lock:
             self.faults.clear()
             self.identity = Identity()
-            self.secrets = Secrets(self.clock)
+            self.secrets, self.keys = Secrets(self.clock), Keys(self.clock)
             self.requests.clear()
 
     def client(self, **options: Any) -> Any:
@@ -84,6 +86,18 @@ class Vault:
         from azure.keyvault.secrets import SecretClient
 
         return SecretClient(self.url, Anybody(), **self._transport(), **options)
+
+    def key_client(self, **options: Any) -> Any:
+        """A plain KeyClient of the public SDK."""
+        from azure.keyvault.keys import KeyClient
+
+        return KeyClient(self.url, Anybody(), **self._transport(), **options)
+
+    def crypto_client(self, key_id: str, **options: Any) -> Any:
+        """A plain CryptographyClient of the public SDK for one key; it wraps and verifies on its own side."""
+        from azure.keyvault.keys.crypto import CryptographyClient
+
+        return CryptographyClient(key_id, Anybody(), **self._transport(), **options)
 
     def respond(self, request: Request) -> Response:
         """Answer one request."""
@@ -104,12 +118,15 @@ class Vault:
         self._authenticate(call)
         call.check_version()
         collection, action, arguments = _route(call)
-        instead, perform = self.faults.before(f"{collection}.{action.removesuffix('_deleted')}")
+        instead, perform = self.faults.before(f"{collection}.{_label(action)}")
         if instead is not None and not perform:
             return _redirected(instead, call)
         with self._lock:
-            body = getattr(self.secrets, action)(call, *arguments)
+            body = getattr(self._collection(collection), action)(call, *arguments)
         return instead or answer(body, 204 if body is None else 200)
+
+    def _collection(self, name: str) -> Collection:
+        return self.keys if name.endswith("keys") else self.secrets
 
     def _authenticate(self, call: Call) -> None:
         try:
@@ -129,6 +146,10 @@ class Anybody:
         return AccessToken("anybody", 2**31)
 
 
+def _label(action: str) -> str:
+    return action.removesuffix("_deleted").rstrip("_")
+
+
 def _redirected(response: Response, call: Call) -> Response:
     if response.status != 307:
         return response
@@ -136,20 +157,28 @@ def _redirected(response: Response, call: Call) -> Response:
     return Response(307, b"", {"Location": response.headers["Location"] + path})
 
 
-_NAME, _VERSION = r"/([^/]+)", r"(?:/([^/]+))?"
+_KIND, _NAME, _VERSION = "(secrets|keys)", r"/([^/]+)", r"(?:/([^/]+))?"
+_BIN = "(deletedsecrets|deletedkeys)"
 _ROUTES = tuple(
     (method, re.compile(path + r"\Z"), action)
     for method, path, action in (
-        ("GET", "(secrets)", "list"),
-        ("GET", f"(secrets){_NAME}/versions", "versions"),
-        ("GET", f"(secrets){_NAME}{_VERSION}", "get"),
+        ("GET", _KIND, "list"),
+        ("GET", f"{_KIND}{_NAME}/versions", "versions"),
+        ("GET", f"{_KIND}{_NAME}{_VERSION}", "get"),
+        ("PATCH", f"{_KIND}{_NAME}{_VERSION}", "update"),
+        ("DELETE", f"{_KIND}{_NAME}", "delete"),
+        ("GET", _BIN, "list_deleted"),
+        ("GET", f"{_BIN}{_NAME}", "get_deleted"),
+        ("DELETE", f"{_BIN}{_NAME}", "purge"),
+        ("POST", f"{_BIN}{_NAME}/recover", "recover"),
         ("PUT", f"(secrets){_NAME}", "set"),
-        ("PATCH", f"(secrets){_NAME}{_VERSION}", "update"),
-        ("DELETE", f"(secrets){_NAME}", "delete"),
-        ("GET", "(deletedsecrets)", "list_deleted"),
-        ("GET", f"(deletedsecrets){_NAME}", "get_deleted"),
-        ("DELETE", f"(deletedsecrets){_NAME}", "purge"),
-        ("POST", f"(deletedsecrets){_NAME}/recover", "recover"),
+        ("PUT", f"(keys){_NAME}", "import_"),
+        ("POST", f"(keys){_NAME}/create", "create"),
+        ("POST", f"(keys){_NAME}/rotate", "rotate"),
+        *(
+            ("POST", f"(keys){_NAME}{_VERSION}/{action}", action)
+            for action in ("wrapkey", "unwrapkey", "sign", "verify")
+        ),
     )
 )
 

@@ -33,6 +33,7 @@ store
 aio references
 replication
 rotation
+configreader
 configfile
 config
 integrations notify testing rotation.functions
@@ -55,7 +56,7 @@ THIRD_PARTY = {
     "strongroom.keys": {"cryptography"},
     "strongroom.envelope": {"cryptography"},
     "strongroom.cli": {"click*", "rich", "dotenv", "yaml"},
-    "strongroom.testing": {"pytest*"},
+    "strongroom.testing": {"cryptography", "pytest*"},
 }
 IMPORT_LOADS_AT_MOST = {"__future__", "strongroom", "importlib"}
 REVEALS = ROOT / "tests" / "reveals.txt"

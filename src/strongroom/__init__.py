@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .aio import AsyncSecretStore
     from .audit.event import AuditEvent, AuditHook
     from .backend import ABSENT, Capability, Secret, SecretInfo, SecretVersion, Stage
-    from .config import open  # noqa: A004  (the module's main verb, as in gzip.open)
+    from .config import key, open, signer  # noqa: A004  (the module's main verb, as in gzip.open)
     from .errors import (
         BackendNotInstalledError,
         IntegrityError,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         UnavailableError,
         UnsupportedOperationError,
     )
+    from .keys import KeyWrapper, Signer
     from .memory import MemoryBackend
     from .stages import Pending
     from .store import SecretStore
@@ -44,7 +45,7 @@ _HOMES = {
     "aio": ("AsyncSecretStore",),
     "audit.event": ("AuditEvent", "AuditHook"),
     "backend": ("ABSENT", "Capability", "Secret", "SecretInfo", "SecretVersion", "Stage"),
-    "config": ("open",),
+    "config": ("key", "open", "signer"),
     "errors": (
         "BackendNotInstalledError",
         "IntegrityError",
@@ -57,6 +58,7 @@ _HOMES = {
         "UnavailableError",
         "UnsupportedOperationError",
     ),
+    "keys": ("KeyWrapper", "Signer"),
     "memory": ("MemoryBackend",),
     "stages": ("Pending",),
     "store": ("SecretStore",),
@@ -73,6 +75,7 @@ __all__ = [
     "Capability",
     "IntegrityError",
     "InvalidRequestError",
+    "KeyWrapper",
     "MemoryBackend",
     "PartialFailureError",
     "Pending",
@@ -85,10 +88,13 @@ __all__ = [
     "SecretStoreError",
     "SecretValue",
     "SecretVersion",
+    "Signer",
     "Stage",
     "UnavailableError",
     "UnsupportedOperationError",
+    "key",
     "open",
+    "signer",
 ]
 
 

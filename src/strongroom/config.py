@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .backend import Backend, Capability, Clock
-from .configfile import Config, StoreEntry
+from .configfile import Config, KeyEntry, StoreEntry
 from .layers.encrypted import Encrypted
 from .layers.failover import Failover
-from .registry import open_backend, open_key
+from .layers.owner import Owner
+from .names import StoreURL
+from .registry import open_backend, open_key, open_signer
 from .store import NOTHING, SecretStore
 from .value import SecretValue
 
 if TYPE_CHECKING:
     from .audit.event import AuditHook
+    from .keys import KeyWrapper, Signer
+    from .lease import Coordinator
 
-__all__ = ["Config", "StoreEntry", "open"]
+Owned = TypeVar("Owned", "KeyWrapper", "Coordinator")
+__all__ = ["Config", "KeyEntry", "StoreEntry", "key", "open", "signer"]
 
 
 def open(  # noqa: A001  (the module's main verb, as in gzip.open)
@@ -48,9 +54,9 @@ def open(  # noqa: A001  (the module's main verb, as in gzip.open)
     loaded = config if isinstance(config, Config) else Config.load(config)
     entry = loaded.entry(target)
     settings = replace(entry.settings, auth={**entry.settings.auth, **(auth or {})}, clock=clock or Clock())
-    backend = _backend(loaded, replace(entry, settings=settings))
-    try:
-        return SecretStore(
+    with ExitStack() as opened:
+        backend = _Opening(loaded, settings.clock, opened).store(replace(entry, settings=settings))
+        store = SecretStore(
             backend,
             hooks=hooks,
             cache=entry.cache,
@@ -59,34 +65,67 @@ def open(  # noqa: A001  (the module's main verb, as in gzip.open)
             clock=settings.clock,
             require=require,
         )
-    except BaseException:
-        backend.close()
-        raise
+        opened.pop_all()  # the store closes them from here on
+        return store
 
 
-def _backend(config: Config, entry: StoreEntry) -> Backend:
-    if entry.failover:
-        return _members(config, entry)
-    keys = [open_key(config.keys[alias], entry.settings) for alias in entry.keys]
-    backend = open_backend(entry.url, entry.settings)
-    try:
+def key(
+    target: str, *, config: str | os.PathLike[str] | Config | None = None, clock: Clock | None = None
+) -> KeyWrapper:
+    """Open a key encryption key by its alias in strongroom.toml or by URL; the caller closes it.
+
+    Raises:
+        InvalidRequestError: the configuration or the URL is wrong.
+        BackendNotInstalledError: an SDK is missing.
+    """
+    entry = (config if isinstance(config, Config) else Config.load(config)).key(target)
+    return open_key(entry.url, replace(entry.settings, clock=clock or Clock()))
+
+
+def signer(
+    target: str, *, config: str | os.PathLike[str] | Config | None = None, clock: Clock | None = None
+) -> Signer:
+    """Open a signing key by its alias in strongroom.toml or by URL; the caller closes it. Raises as `key`."""
+    entry = (config if isinstance(config, Config) else Config.load(config)).key(target)
+    return open_signer(entry.url, replace(entry.settings, clock=clock or Clock()))
+
+
+class _Opening:
+    """Opens a store with all it stands on; what was opened is closed by `opened` if a later part fails."""
+
+    def __init__(self, config: Config, clock: Clock, opened: ExitStack):
+        self._config, self._clock, self._opened = config, clock, opened
+        self._owned: list[KeyWrapper | Coordinator] = []
+        self._coordinator: Coordinator | None = None
+
+    def store(self, entry: StoreEntry) -> Backend:
+        if self._config.coordinator:
+            self._coordinator = self._own(self._coordinates(StoreURL.parse(self._config.coordinator)))
+        backend = self._backend(entry)
+        return Owner(backend, self._owned) if self._owned else backend
+
+    def _own(self, one: Owned) -> Owned:
+        self._owned.append(one)
+        self._opened.callback(one.close)
+        return one
+
+    def _coordinates(self, url: StoreURL) -> Coordinator:
+        from .coordinator import SQLiteCoordinator, StoreCoordinator
+
+        if url.scheme == "sqlite":
+            return SQLiteCoordinator(url.path, self._clock)
+        return StoreCoordinator(self._backend(self._config.stores[url.host]), self._clock)
+
+    def _backend(self, entry: StoreEntry) -> Backend:
+        if entry.failover:
+            return Failover({alias: self._backend(self._config.stores[alias]) for alias in entry.failover})
+        settings = replace(entry.settings, clock=self._clock, coordinator=self._coordinator)
+        keys = [self._key(self._config.keys[alias]) for alias in entry.keys]
+        backend = open_backend(entry.url, settings)
+        self._opened.callback(backend.close)
         own = backend.own_key()
         stored: Backend = Encrypted(backend, [own], backend.domain) if own else backend
         return Encrypted(stored, keys, entry.domain, forgeable=entry.forgeable) if keys else stored
-    except BaseException:
-        backend.close()
-        raise
 
-
-def _members(config: Config, entry: StoreEntry) -> Failover:
-    opened: dict[str, Backend] = {}
-    try:
-        for alias in entry.failover:
-            member = config.stores[alias]
-            settings = replace(member.settings, clock=entry.settings.clock)
-            opened[alias] = _backend(config, replace(member, settings=settings))
-        return Failover(opened)
-    except BaseException:
-        for backend in opened.values():
-            backend.close()
-        raise
+    def _key(self, entry: KeyEntry) -> KeyWrapper:
+        return self._own(open_key(entry.url, replace(entry.settings, clock=self._clock)))

@@ -194,6 +194,9 @@ class StoreCoordinator(Coordinator):
         if _lease(entry) != lease or not self._write(replace(entry, recorded=text), version):
             raise SecretConflictError("the lease was overtaken", hint="stop; another holder writes now")
 
+    def after_fork(self) -> None:
+        self._backend.after_fork()
+
     def close(self) -> None:
         self._backend.close()
 

@@ -57,5 +57,8 @@ class Coordinator(ABC):
             SecretConflictError: the lease was overtaken; its holder must stop.
         """
 
+    def after_fork(self) -> None:
+        """In a forked child: drop connections without closing them, the parent still uses them."""
+
     def close(self) -> None:
         """Release what is held. Safe to repeat."""

@@ -65,7 +65,7 @@ def test_a_good_file_says_what_it_says(tmp_path: Path) -> None:
     assert prod.cache
     assert (prod.cache.fresh, prod.cache.stale) == (60, 90)
     assert (eu.url, eu.settings.timeout, eu.settings.attempts) == ("memory://eu", 2, 2)
-    assert config.keys["main"].startswith("local-key:")
+    assert config.keys["main"].url.startswith("local-key:")
 
 
 # What is wrong -> the text, the line, the key as the error spells it, and a piece of problem or hint.

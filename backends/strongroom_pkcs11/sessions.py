@@ -97,7 +97,7 @@ class Token:
         """Whether initialising the module anew may bring the token back.
 
         SoftHSM loses tokens, or fails, if another process logs in while this one initialises; and some
-        modules show what was plugged in since only then. Working sessions are not given up to look for a token.
+        modules show what was plugged in since only then. Working sessions are not given up in search of one.
         """
         if isinstance(exc, pkcs11.NoSuchToken):
             return not self._module.pools

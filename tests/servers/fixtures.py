@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers import azure, https, moto, openbao
+from tests.servers import azure, https, moto, nss, openbao, softhsm
 
 if TYPE_CHECKING:
     from tests.servers import google
@@ -135,3 +135,23 @@ def google_process() -> Iterator[google.Process]:
 
     with process() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def softhsm_tokens() -> Iterator[list[softhsm.TestToken]]:
+    """Two SoftHSM tokens in a private folder; labels on them are the tests' own (`unique`)."""
+    with softhsm.tokens(softhsm.TOKEN, softhsm.OTHER_TOKEN) as tokens:
+        yield tokens
+
+
+@pytest.fixture(scope="session")
+def softhsm_token(softhsm_tokens: list[softhsm.TestToken]) -> softhsm.TestToken:
+    """A SoftHSM token."""
+    return softhsm_tokens[0]
+
+
+@pytest.fixture(scope="session")
+def nss_token() -> Iterator[softhsm.TestToken]:
+    """A token of NSS softokn, which is another program than SoftHSM in every way."""
+    with nss.token() as token:
+        yield token

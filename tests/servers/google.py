@@ -26,6 +26,7 @@ from tests.servers.google_faults import Faults
 from tests.servers.google_rpc import Call, Listener, Method, Wire, snake
 from tests.servers.google_versions import SecretManager
 from tests.servers.process import free_port, listens, running, wait_for_interrupt
+from tests.servers.relay import Relay
 from tests.session import note
 
 PROJECT = "strongroom-tests"
@@ -96,13 +97,18 @@ class Google:
         self.calls.clear()
         self.seen.clear()
 
-    def secret_client(self) -> secretmanager_v1.SecretManagerServiceClient:
-        """A plain SDK client, as another program would use; closed with the server."""
-        transport = SecretManagerServiceGrpcTransport(channel=self._channel())
+    def relay(self) -> Relay:
+        """A relay to this server, to be used as a context manager: `cut` breaks its connections."""
+        return Relay(self._listener.port)
+
+    def secret_client(self, port: int = 0) -> secretmanager_v1.SecretManagerServiceClient:
+        """A plain SDK client, as another program would use; closed with the server. `port` is a relay's."""
+        transport = SecretManagerServiceGrpcTransport(channel=self._channel(port))
         return secretmanager_v1.SecretManagerServiceClient(transport=transport)
 
-    def _channel(self) -> Any:
-        channel = grpc.insecure_channel(self.address, options=[("grpc.enable_http_proxy", 0)])
+    def _channel(self, port: int = 0) -> Any:
+        options = [("grpc.enable_http_proxy", 0)]
+        channel = grpc.insecure_channel(f"127.0.0.1:{port or self._listener.port}", options=options)
         self._channels.append(channel)
         return channel
 

@@ -42,7 +42,7 @@ class Gate:
         gone.wait(seconds)
 
 
-@dataclass
+@dataclass(eq=False)
 class Fault:
     """What happens to matching calls, after `skip` of them passed untouched, `times` times."""
 
@@ -142,21 +142,26 @@ class Faults:
         for gate in gates:
             gate.open()
 
-    def hits(self, method: str) -> list[Fault]:
-        """The faults that hit this call; counts it for all that match."""
+    def play(self, method: str, when: When, message: Any, context: grpc.ServicerContext) -> None:
+        """Play what is planned for this call, in order; those behind a refusal wait for the next call."""
         with self._lock:
-            hits = [fault for fault in self._waiting if fault.method in (method, ANY) and _due(fault)]
-            self._waiting = [fault for fault in self._waiting if fault.times > 0]
-        return hits
+            planned = [fault for fault in self._waiting if fault.method in (method, ANY)]
+        for fault in planned:
+            if fault.when == when and self._due(fault):
+                fault.play(message, context)
+
+    def _due(self, fault: Fault) -> bool:
+        with self._lock:
+            if fault not in self._waiting:
+                return False  # another call has just spent it
+            if fault.skip > 0:
+                fault.skip -= 1
+                return False
+            fault.times -= 1
+            if fault.times == 0:
+                self._waiting.remove(fault)
+            return True
 
     def _plan(self, fault: Fault) -> None:
         with self._lock:
             self._waiting.append(fault)
-
-
-def _due(fault: Fault) -> bool:
-    if fault.skip > 0:
-        fault.skip -= 1
-        return False
-    fault.times -= 1
-    return True

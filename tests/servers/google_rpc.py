@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from tests.servers.google_faults import Fault, Faults, When
+from tests.servers.google_faults import Faults
 from tests.servers.google_refusal import Refusal, denied
 
 _THREADS = 32
@@ -77,20 +77,13 @@ class Wire:
         with self.lock:
             self.calls[name] += 1
             self.seen.append(Call(name, _copy(request), metadata))
-        hits = self.faults.hits(name)
-        _play(hits, "before", request, context)
+        self.faults.play(name, "before", request, context)
         if self.faults.denies(method.permission):
             raise denied(method.permission, _resource(request))
         with self.lock:
             answer = _copy(method.do(request))
-        _play(hits, "after", answer, context)
+        self.faults.play(name, "after", answer, context)
         return answer
-
-
-def _play(hits: Iterable[Fault], when: When, message: Any, context: grpc.ServicerContext) -> None:
-    for hit in hits:
-        if hit.when == when:
-            hit.play(message, context)
 
 
 def _resource(request: Any) -> str:

@@ -98,8 +98,12 @@ class LocalKey(KeyWrapper):
             PermissionDeniedError: the key has no counter it can write, so it only unwraps.
             UnavailableError: the counter could not be made durable.
         """
-        aad = encode_context(context)
-        self._count()
+        try:
+            aad = encode_context(context)
+            self._count()
+        except BaseException:
+            data_key = b""  # this frame travels with the error
+            raise
         iv = os.urandom(_IV_LENGTH)
         return WrappedKey(self.provider_id, self._info + iv, self._aead.encrypt(iv, data_key, aad))
 

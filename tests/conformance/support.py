@@ -9,6 +9,7 @@ from strongroom.layers.encrypted import Encrypted
 from strongroom.localkey import LocalKey
 from strongroom.testing.conformance import BackendConformance
 from strongroom.testing.conformance_base import Harness
+from strongroom.testing.conformance_keys import KeyWrapperConformance, SignerConformance
 from tests.canary import CANARY
 from tests.scale import scaled
 
@@ -24,6 +25,22 @@ class Ours(Harness):
 
 class Suite(Ours, BackendConformance):
     """The public suite, as this repository runs it."""
+
+
+class WrapperSuite(KeyWrapperConformance):
+    """The public suite of KEKs, as this repository runs it."""
+
+    marker = CANARY
+
+    def count(self, nightly: int) -> int:
+        return scaled(nightly)
+
+
+class SignerSuite(SignerConformance):
+    """The public suite of signing keys, as this repository runs it."""
+
+    def count(self, nightly: int) -> int:
+        return scaled(nightly)
 
 
 class Counter:

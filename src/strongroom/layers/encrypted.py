@@ -110,6 +110,11 @@ class Encrypted(Layer):
     def own_key(self) -> None:
         """None: what had to be encrypted is."""
 
+    def after_fork(self) -> None:
+        super().after_fork()
+        for key in self._keys:
+            key.after_fork()
+
     def _message_held(self, key: Key, rotation_id: str, conflict: SecretConflictError) -> Secret:
         try:
             return self.inner.get_pending(key, rotation_id)

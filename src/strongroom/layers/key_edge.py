@@ -34,6 +34,7 @@ class _Edge(Generic[K]):
             return method(*args)
         except Exception as exc:  # noqa: BLE001  (whatever an SDK raises)
             error = translated(exc, operation, self.inner.error_for)
+        args = ()  # this frame travels with the error, and a data key may be among them
         error.operation = error.operation or operation
         error.backend = error.backend or getattr(self.inner, "provider_id", None)
         raise error
@@ -68,7 +69,11 @@ class KeyEdge(_Edge[KeyWrapper], KeyWrapper):
         return self._call("open", lambda: self.inner.symmetric)
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> WrappedKey:
-        return self._call("wrap", self.inner.wrap, data_key, context)
+        try:
+            return self._call("wrap", self.inner.wrap, data_key, context)
+        except BaseException:
+            data_key = b""  # this frame travels with the error
+            raise
 
     def unwrap(self, wrapped: WrappedKey, context: Mapping[str, str]) -> bytes:
         return self._call("unwrap", self.inner.unwrap, wrapped, context)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .clock import FakeClock
     from .conformance import BackendConformance
     from .conformance_async import AsyncConformance
+    from .conformance_keys import KeyWrapperConformance, SignerConformance
     from .faults import FaultyBackend
 
 _HOMES = {
@@ -15,9 +16,18 @@ _HOMES = {
     "BackendConformance": "conformance",
     "FakeClock": "clock",
     "FaultyBackend": "faults",
+    "KeyWrapperConformance": "conformance_keys",
+    "SignerConformance": "conformance_keys",
 }
 
-__all__ = ["AsyncConformance", "BackendConformance", "FakeClock", "FaultyBackend"]
+__all__ = [
+    "AsyncConformance",
+    "BackendConformance",
+    "FakeClock",
+    "FaultyBackend",
+    "KeyWrapperConformance",
+    "SignerConformance",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ backend does not declare what it is about. A case that a provider cannot pass is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -68,15 +69,16 @@ def _suite(item: pytest.Item) -> type | None:
     return getattr(item, "cls", None)
 
 
-def cases() -> dict[str, Any]:
+def cases(areas: Sequence[type] = AREAS) -> dict[str, Any]:
     """Every standard case by name."""
-    return {name: test for area in AREAS for name, test in vars(area).items() if name.startswith("test_")}
+    return {name: test for area in areas for name, test in vars(area).items() if name.startswith("test_")}
 
 
-def lost_cases(suite: type[BackendConformance]) -> list[str]:
+def lost_cases(suite: type, areas: Sequence[type] = AREAS) -> list[str]:
     """The standard cases that ``suite`` overrides, removes or skips without an xfail that says why."""
     skipped = _skips(getattr(suite, "pytestmark", []))
-    return [name for name, test in cases().items() if skipped or _lost(getattr(suite, name, None), test)]
+    standard = cases(areas).items()
+    return [name for name, test in standard if skipped or _lost(getattr(suite, name, None), test)]
 
 
 def _lost(found: Any, standard: Any) -> bool:

@@ -3,8 +3,8 @@
 https://cloud.google.com/secret-manager/docs/filtering and https://google.aip.dev/160: comparisons joined by
 AND, OR, NOT (also ``-``) and parentheses. AIP-160: OR binds more tightly than AND.
 
-Whether ``name:x`` searches the whole resource name is not said; here it does, as the field holds it, so that a
-caller who does not look at what comes back is found out.
+Whether ``name:x`` searches the whole resource name is not said; here it does, as the field holds it, so that
+a caller who does not look at what comes back is found out.
 """
 
 from __future__ import annotations

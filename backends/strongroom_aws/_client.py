@@ -54,6 +54,12 @@ class Client:
         attempt = partial(self._attempt, action, value, params, "put")
         return retry.attempts(self._settings, attempt, again=token)
 
+    def once(
+        self, action: str, value: SecretValue | None = None, /, **params: Any
+    ) -> Answer | SecretStoreError:
+        """One attempt of a write, for a caller that counts them himself: the answer, or its error."""
+        return self._attempt(action, value, params, "put")
+
     def _attempt(
         self, action: str, value: SecretValue | None, params: Mapping[str, Any], operation: str
     ) -> Answer | SecretStoreError:

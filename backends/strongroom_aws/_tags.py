@@ -30,7 +30,7 @@ def set_tags(secrets: Secrets, name: str, tags: Mapping[str, str | None]) -> Non
     wanted = {tag: text for tag, text in tags.items() if text is not None}
     gone = sorted(tags.keys() - wanted.keys())
     for tag, text in tags.items():
-        _check(tag, text or "")
+        check_tag(tag, text or "")
     if not tags:
         secrets.described(name)
     if wanted:
@@ -58,7 +58,8 @@ def _change(secrets: Secrets, name: str, tags: Mapping[str, str | None], action:
     raise error
 
 
-def _check(tag: str, text: str) -> None:
+def check_tag(tag: str, text: str) -> None:
+    """Refuse a tag that AWS would refuse, in whichever of its services."""
     fits = 1 <= len(tag) <= _KEY and len(text) <= _VALUE
     if (
         not fits

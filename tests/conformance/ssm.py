@@ -1,0 +1,35 @@
+"""What the Parameter Store runs share: opening the backend, and reading as a plain boto3 program does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from strongroom.backend import Backend, Settings
+from strongroom.registry import open_backend
+from strongroom.testing.conformance_base import NativeReader
+from strongroom.value import SecretValue
+from tests.canary import not_ours
+from tests.conformance.aws import PREFIX, REGION
+
+
+def ssm(endpoint: str, **settings: Any) -> Backend:
+    """Parameter Store at a loopback endpoint, below a prefix."""
+    return open_backend(f"aws-ssm://{REGION}/{PREFIX}?endpoint={endpoint}", Settings(**settings))
+
+
+def reader(endpoint: str) -> NativeReader:
+    """What ``boto3`` returns for a parameter's name alone, as everybody's code asks for it."""
+    import boto3
+
+    session: Any = boto3.Session("test", "test", region_name=REGION)
+    client = session.client("ssm", endpoint_url=endpoint)
+
+    def read(name: str) -> SecretValue | None:
+        with not_ours():
+            try:
+                answer = client.get_parameter(Name=f"/{PREFIX}/{name}", WithDecryption=True)
+            except client.exceptions.ParameterNotFound:
+                return None
+        return SecretValue(answer["Parameter"]["Value"])
+
+    return read

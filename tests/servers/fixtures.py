@@ -138,6 +138,15 @@ def google_process() -> Iterator[google.Process]:
 
 
 @pytest.fixture(scope="session")
+def google_denying() -> Iterator[google.Process]:
+    """A Google double in a process of its own that denies everything."""
+    from tests.servers.google import process
+
+    with process(denying=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def softhsm_tokens() -> Iterator[list[softhsm.TestToken]]:
     """Two SoftHSM tokens in a private folder; labels on them are the tests' own (`unique`)."""
     with softhsm.tokens(softhsm.TOKEN, softhsm.OTHER_TOKEN) as tokens:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import grpc
-from google.cloud import secretmanager_v1
+from google.cloud import kms_v1, secretmanager_v1
+from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
 from google.cloud.secretmanager_v1.services.secret_manager_service.transports import (
     SecretManagerServiceGrpcTransport,
 )
@@ -23,6 +24,7 @@ from google.iam.v1 import iam_policy_pb2
 
 from strongroom.backend import Clock
 from tests.servers.google_faults import Faults
+from tests.servers.google_kms import KeyManagement
 from tests.servers.google_rpc import Call, Listener, Method, Wire, snake
 from tests.servers.google_versions import SecretManager
 from tests.servers.process import free_port, listens, running, wait_for_interrupt
@@ -49,6 +51,23 @@ _SECRET_PERMISSIONS = {
     "GetIamPolicy": "secretmanager.secrets.getIamPolicy",
     "TestIamPermissions": "",
 }
+# Each method's permission: https://cloud.google.com/kms/docs/reference/permissions-and-roles
+_KEY_PERMISSIONS = {
+    "CreateKeyRing": "cloudkms.keyRings.create",
+    "CreateCryptoKey": "cloudkms.cryptoKeys.create",
+    "GetCryptoKey": "cloudkms.cryptoKeys.get",
+    "CreateCryptoKeyVersion": "cloudkms.cryptoKeyVersions.create",
+    "GetCryptoKeyVersion": "cloudkms.cryptoKeyVersions.get",
+    "UpdateCryptoKeyVersion": "cloudkms.cryptoKeyVersions.update",
+    "UpdateCryptoKeyPrimaryVersion": "cloudkms.cryptoKeys.update",
+    "DestroyCryptoKeyVersion": "cloudkms.cryptoKeyVersions.destroy",
+    "RestoreCryptoKeyVersion": "cloudkms.cryptoKeyVersions.restore",
+    "Encrypt": "cloudkms.cryptoKeyVersions.useToEncrypt",
+    "Decrypt": "cloudkms.cryptoKeyVersions.useToDecrypt",
+    "AsymmetricSign": "cloudkms.cryptoKeyVersions.useToSign",
+    "MacSign": "cloudkms.cryptoKeyVersions.useToSign",
+    "GetPublicKey": "cloudkms.cryptoKeyVersions.viewPublicKey",
+}
 
 
 class Google:
@@ -56,6 +75,7 @@ class Google:
 
     Attributes:
         secrets: Secret Manager's rules and data; `quota`, `freeze` and `default_page` are there.
+        keys: Cloud KMS's; `make` makes a key.
         faults: what to do to coming calls, of both services.
         calls: how often each method was called.
         seen: the last calls with their requests and metadata.
@@ -63,12 +83,13 @@ class Google:
 
     def __init__(self, clock: Clock | None = None, port: int = 0):
         self.secrets = SecretManager(clock or Clock())
+        self.keys = KeyManagement(self.secrets.clock)
         self._wire = Wire(self.secrets.lock)
         self.faults: Faults = self._wire.faults
         self.calls: Counter[str] = self._wire.calls
         self.seen: deque[Call] = self._wire.seen
         self._channels: list[Any] = []
-        self._listener = Listener([self._secret_manager()], port)
+        self._listener = Listener([self._secret_manager(), self._key_management()], port)
         note("servers", name="Google double (gRPC)")
 
     @property
@@ -94,6 +115,7 @@ class Google:
         """Forget all data, faults and counts; from now on `clock` tells the time."""
         self.faults.clear()
         self.secrets.reset(clock or Clock())
+        self.keys.reset(self.secrets.clock)
         self.calls.clear()
         self.seen.clear()
 
@@ -105,6 +127,11 @@ class Google:
         """A plain SDK client, as another program would use; closed with the server. `port` is a relay's."""
         transport = SecretManagerServiceGrpcTransport(channel=self._channel(port))
         return secretmanager_v1.SecretManagerServiceClient(transport=transport)
+
+    def key_client(self, port: int = 0) -> kms_v1.KeyManagementServiceClient:
+        """The same for Cloud KMS."""
+        transport = KeyManagementServiceGrpcTransport(channel=self._channel(port))
+        return kms_v1.KeyManagementServiceClient(transport=transport)
 
     def _channel(self, port: int = 0) -> Any:
         options = [("grpc.enable_http_proxy", 0)]
@@ -118,6 +145,13 @@ class Google:
             for name, permission in _SECRET_PERMISSIONS.items()
         }
         return self._wire.handler("google.cloud.secretmanager.v1.SecretManagerService", methods)
+
+    def _key_management(self) -> grpc.GenericRpcHandler:
+        methods = {
+            name: Method(getattr(self.keys, snake(name)), getattr(kms_v1, f"{name}Request"), permission)
+            for name, permission in _KEY_PERMISSIONS.items()
+        }
+        return self._wire.handler("google.cloud.kms.v1.KeyManagementService", methods)
 
     def _do(self, name: str) -> Any:
         return self._permissions if name == "TestIamPermissions" else getattr(self.secrets, snake(name))
@@ -137,7 +171,7 @@ def _request(name: str) -> Any:
 
 @dataclass(frozen=True)
 class Process:
-    """A double in a process of its own: for tests that fork, and for benches. It plays no faults."""
+    """A double in a process of its own, for tests that fork and for benches. It plays no faults."""
 
     address: str
 
@@ -148,10 +182,10 @@ class Process:
 
 
 @contextmanager
-def process() -> Iterator[Process]:
-    """A double in its own process, without any state."""
+def process(*, denying: bool = False) -> Iterator[Process]:
+    """A double in its own process, without any state; it may deny everything."""
     port = free_port()
-    argv = [sys.executable, "-m", "tests.servers.google", "--port", str(port)]
+    argv = [sys.executable, "-m", "tests.servers.google", "--port", str(port), *["--deny"] * denying]
     with running("Google double (gRPC)", argv, lambda: listens(port)):
         yield Process(f"127.0.0.1:{port}")
 
@@ -160,12 +194,18 @@ def main() -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m tests.servers.google", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="a free one by default")
-    with Google(port=parser.parse_args().port) as server:
+    parser.add_argument("--deny", action="store_true", help="deny every permission")
+    args = parser.parse_args()
+    with Google(port=args.port) as server:
+        if args.deny:
+            server.faults.deny("*")
+        key = server.keys.make(f"projects/{PROJECT}/locations/global/keyRings/ring/cryptoKeys/key")
         store = f"gcp-sm://{PROJECT}?endpoint={server.url}"
         wait_for_interrupt(
             [
                 f"strongroom put db/password --store '{store}'",
                 f"strongroom list --store '{store}'",
+                f"key: gcp-kms://{key.rpartition('/cryptoKeyVersions/')[0]}?endpoint={server.url}",
             ]
         )
 

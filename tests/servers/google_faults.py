@@ -122,7 +122,7 @@ class Faults:
         self._plan(Fault(method, when, lambda _, context: Gate().wait(context, seconds), skip, times))
 
     def deny(self, permission: str) -> None:
-        """Deny an IAM permission, such as ``"secretmanager.versions.access"``, until `clear`."""
+        """Deny an IAM permission, such as ``"secretmanager.versions.access"``, or ``"*"``, until `clear`."""
         self._denied.add(permission)
 
     def allow(self, permission: str) -> None:
@@ -131,7 +131,7 @@ class Faults:
 
     def denies(self, permission: str) -> bool:
         """Whether this permission is denied."""
-        return permission in self._denied
+        return permission in self._denied or ANY in self._denied
 
     def clear(self) -> None:
         """Forget what has not happened yet, grant everything, and let go what is held."""

@@ -90,7 +90,8 @@ def _resource(request: Any) -> str:
     for name in ("name", "parent", "resource"):
         if hasattr(request, name):
             return str(getattr(request, name))
-    return str(request.secret.name)
+    inner = request.secret if hasattr(request, "secret") else request.crypto_key_version
+    return str(inner.name)
 
 
 def _copy(message: Any) -> Any:

@@ -37,7 +37,15 @@ def code(call: Any, *args: Any, **kwargs: Any) -> str:
 
 def client_of(server: Google) -> Any:
     """A client that repeats nothing by itself."""
-    client: Any = server.secret_client()
+    return _without_retries(server.secret_client())
+
+
+def key_client_of(server: Google) -> Any:
+    """The same for Cloud KMS."""
+    return _without_retries(server.key_client())
+
+
+def _without_retries(client: Any) -> Any:
     for wrapped in client.transport._wrapped_methods.values():
         wrapped._retry = None
     return client

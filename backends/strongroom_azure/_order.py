@@ -1,0 +1,44 @@
+"""The order of a secret's versions, which Key Vault lists in none and dates to the second."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable
+
+from ._entry import Entry
+
+
+def newest_first(entries: Iterable[Entry], head: Entry | None) -> list[Entry]:
+    """By predecessor where the stamps tell, else by date; `head`, which Key Vault itself calls newest, first.
+
+    Within one second a version of ours is taken for older than a foreign one that nothing says more of.
+    """
+    by_id = {entry.version: entry for entry in entries}
+    if head is not None:
+        by_id.pop(head.version, None)
+    ordered = _oldest_first(by_id)
+    return [*([head] if head else []), *reversed(ordered)]
+
+
+def _oldest_first(by_id: dict[str, Entry]) -> list[Entry]:
+    after: defaultdict[str, list[Entry]] = defaultdict(list)
+    ready: list[tuple[float, bool, str]] = []
+    for entry in by_id.values():
+        before = entry.head.before
+        if before in by_id and before != entry.version:
+            after[before].append(entry)
+        else:
+            heapq.heappush(ready, _age(entry))
+    ordered: list[Entry] = []
+    while ready:
+        entry = by_id[heapq.heappop(ready)[-1]]
+        ordered.append(entry)
+        for follower in after[entry.version]:
+            heapq.heappush(ready, _age(follower))
+    return ordered
+
+
+def _age(entry: Entry) -> tuple[float, bool, str]:
+    created = entry.created.timestamp() if entry.created else 0.0
+    return created, entry.head.stamp is None, entry.version

@@ -64,6 +64,12 @@ def number_of(id_: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def is_older(one: str, other: str) -> bool:
+    """Whether a version came before another one in the same life of a name."""
+    numbers = number_of(one) or 0, number_of(other) or 0
+    return numbers[0] < numbers[1] and made_at(one) <= made_at(other)
+
+
 def made_at(id_: str) -> datetime:
     """When the version of this id was made."""
     return datetime.fromtimestamp(int(id_.partition(".")[2]) / 1000, UTC)

@@ -27,17 +27,23 @@ _ROOT = re.compile(rf"{RESERVED_ROOT}/[^/]+/")
 class Names:
     """A store's keys as parameter names, and back.
 
+    Args:
+        region: of the parameters.
+        prefix: of every name, or nothing.
+        mode: whether names are portable or the parameters' own.
+        account: for ARNs; empty where it is not known.
+
     Raises:
         InvalidRequestError: the prefix is no legal one, or begins with aws or ssm.
     """
 
-    def __init__(self, region: str, prefix: str, mode: NameMode):
+    def __init__(self, region: str, prefix: str, mode: NameMode, account: str = ""):
         self.prefix = check_prefix(prefix, mode)
         if _TAKEN.match(prefix):
             raise InvalidRequestError(
                 "no parameter's name may begin with aws or ssm", hint="choose another prefix"
             )
-        self._region, self._mode = region, mode
+        self._region, self._mode, self._account = region, mode, account
 
     def of(self, key: Key) -> str:
         """The parameter's name.
@@ -70,8 +76,11 @@ class Names:
         cut = _folded(inside) if self._mode == "portable" else inside
         return "/" + "/".join(cut.split("/")[: _INSIDE - 1])
 
-    def arn(self, name: str, account: str) -> str:
+    def arn(self, key: Key) -> str:
         """The parameter's ARN; without an account as far as it is known without a call."""
+        return self._arn(self.of(key), self._account)
+
+    def _arn(self, name: str, account: str) -> str:
         region = self._region
         partition = "aws-cn" if region.startswith("cn-") else "aws"
         partition = "aws-us-gov" if region.startswith("us-gov-") else partition
@@ -90,7 +99,7 @@ class Names:
             return "it may not begin with aws or ssm"
         if name.count("/") > LEVELS:
             return f"more than {LEVELS} levels"
-        too_long = len(self.arn(name, _ACCOUNT)) > _LENGTH
+        too_long = len(self._arn(name, _ACCOUNT)) > _LENGTH
         return f"longer than {_LENGTH} characters, its ARN's included" if too_long else ""
 
 

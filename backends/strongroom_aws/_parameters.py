@@ -25,7 +25,7 @@ from strongroom.names import Key
 from strongroom.value import SecretValue
 
 from ._client import Answer, Client, pause
-from ._parameter_history import Version, heads, in_order, made_at, number_of, version_id
+from ._parameter_history import Version, heads, in_order, is_older, made_at, number_of, version_id
 from ._parameter_mark import Mark, describe
 from ._parameter_names import Names
 from ._parameter_text import decode
@@ -86,8 +86,23 @@ class Parameters:
         return next(iter(self.heads(key)), None)
 
     def heads(self, key: Key) -> Sequence[Head]:
-        """As `Port.heads`."""
-        return heads(self.history(key))
+        """As `Port.heads`.
+
+        Raises:
+            UnavailableError: AWS does not show yet what the coordinator says was written.
+        """
+        for attempt in range(1, self._settings.attempts + 1):
+            versions = self.history(key)
+            if not self._lags(key, versions):
+                return heads(versions)
+            pause(self._settings, attempt)
+        raise UnavailableError("AWS does not show the last version written yet", hint="try again")
+
+    def _lags(self, key: Key, versions: Sequence[Version]) -> bool:
+        """Reads may be behind a write, and a guarded write upon an older version would undo it."""
+        coordinator = self._settings.coordinator
+        recorded = coordinator.recorded(self._names.arn(key)) if coordinator and versions else None
+        return bool(recorded) and is_older(versions[0].id, recorded or "")
 
     def get(self, key: Key, version: str) -> Secret:
         """One version's value and record.
@@ -145,8 +160,8 @@ class Parameters:
             raise self._refused(key, answer)
         number = int(answer["Version"])
         if stamp.before and number != (number_of(stamp.before) or 0) + 1:
-            # AWS numbers every version, so the answer shows that somebody was in between.
-            _log.warning("%s: another version was written between the check and version %d", name, number)
+            # AWS numbers every version, so the answer shows that somebody else's came in between.
+            _log.warning("%s: version %d does not follow right after %s", name, number, stamp.before)
         written = self._dated(name, number)
         return SecretVersion(written, made_at(written), frozenset({Stage.CURRENT}))
 

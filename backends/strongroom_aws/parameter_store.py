@@ -12,9 +12,9 @@ versions, descriptions and every write take ssm:GetParameterHistory too, listing
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from strongroom import retry
 from strongroom.backend import (
@@ -48,6 +48,7 @@ from ._parameter_names import Names
 from ._parameters import Parameters, Tier
 from ._ssm import EXISTS, SERVICE
 
+T = TypeVar("T")
 _KB = 1024
 # The API model, PutParameter: Tier. Bytes: AWS does not say what it counts; UTF-8 is the larger measure.
 _TIERS = {"standard": Tier("Standard", 4 * _KB), "advanced": Tier("Advanced", 8 * _KB),
@@ -75,6 +76,7 @@ class ParameterStore(Backend):
     scheme = "aws-ssm"
     loggers = ("boto3", "botocore", "urllib3")
     newest_is_current = True
+    eventual = True  # "it takes the record time to be created and propagated" (aws-sdk-js, issue 4349)
     capabilities = (
         Capability.LIST
         | Capability.VERSIONS
@@ -90,9 +92,9 @@ class ParameterStore(Backend):
     def __init__(self, url: StoreURL, settings: Settings):
         url.allow("endpoint")
         self._settings = settings
-        self._account, self._tier = _account(settings.options), _tier(settings.options)
+        account, self._tier = _account(settings.options), _tier(settings.options)
         self._client = Client(SERVICE, url, settings)
-        self._names = Names(url.host, url.path.strip("/"), settings.names)
+        self._names = Names(url.host, url.path.strip("/"), settings.names, account)
         self.origin = f"aws-ssm://{url.host}" + (f"/{self._names.prefix}" if self._names.prefix else "")
         self._parameters = Parameters(self._client, self._names, settings, self._tier, self.origin)
         self._listing = Listing(self._client, self._names, self._parameters)
@@ -129,25 +131,20 @@ class ParameterStore(Backend):
         self, key: Key, value: SecretValue, if_version: str | Absent | None, record: str | None = None
     ) -> SecretVersion:
         self._names.of(key)  # a name that does not fit is refused before the lease is taken
-        attempt = lambda: self._put(key, value, if_version, record)  # noqa: E731
-        return retry.attempts(self._settings, attempt, again=False)
 
-    def _put(
-        self, key: Key, value: SecretValue, if_version: str | Absent | None, record: str | None
-    ) -> SecretVersion | SecretStoreError:
-        """Returns what AWS said and may be tried again; a coordinator's answer is final."""
-        try:
-            return self._guard.put(key, value, if_version, record)
-        except (SecretConflictError, UnavailableError) as exc:
-            error: SecretStoreError = exc.with_traceback(None)
-        if isinstance(error, SecretConflictError) and if_version is None and code_of(error) == EXISTS:
-            error = UnavailableError("another writer made the secret meanwhile", hint="try again")
-        elif code_of(error) is None and error.retry_after is None:
-            raise error
-        return error
+        def attempt() -> SecretVersion | SecretStoreError:
+            outcome = _outcome(lambda: self._guard.put(key, value, if_version, record))
+            if if_version is None and isinstance(outcome, SecretConflictError) and code_of(outcome) == EXISTS:
+                return UnavailableError("another writer made the secret meanwhile", hint="try again")
+            return outcome
+
+        return retry.attempts(self._settings, attempt, again=False)
 
     def purge(self, key: Key) -> None:
         self._names.of(key)
+        retry.attempts(self._settings, lambda: _outcome(lambda: self._purge(key)), again=False)
+
+    def _purge(self, key: Key) -> None:
         with self._guard.holding(key, forget=True):
             self._parameters.remove(key)
 
@@ -189,7 +186,7 @@ class ParameterStore(Backend):
 
     def locate(self, key: Key) -> str:
         """The ARN, without an account unless the option names it: to learn it takes a call."""
-        return self._names.arn(self._names.of(key), self._account)
+        return self._names.arn(key)
 
     def limit(self, key: Key) -> int | None:
         return self._tier.size - (_FRAME if isinstance(key, Name) else 0)
@@ -203,6 +200,17 @@ class ParameterStore(Backend):
 
     def close(self) -> None:
         self._client.close()
+
+
+def _outcome(call: Callable[[], T]) -> T | SecretStoreError:
+    """What AWS answered, its errors returned, so that it may be asked again; a coordinator's are raised."""
+    try:
+        return call()
+    except (SecretConflictError, UnavailableError) as exc:
+        error = exc.with_traceback(None)
+    if code_of(error) is None and error.retry_after is None:
+        raise error
+    return error
 
 
 def _version(id_: str, stages: frozenset[Stage] = frozenset()) -> SecretVersion:

@@ -5,12 +5,16 @@
     strongroom/ROTATION/BASE    a pending value, and the version that was current when it was put
     strongroom/ROTATION/done    it became current
     strongroom/ROTATION/void    it was discarded
+    strongroom/ROTATION/lost    it cannot be promoted: its base was replaced, or another rotation is held
+    strongroom/turn/ROTATION    a version that holds no secret: it says which rotation follows a base
 
-A version of ours that never was current bears ``put``, a base or ``void``; one that bears none of them, was.
+A version of ours that never was current bears ``put``, a base, ``lost`` or ``void``; one that bears none of
+them, was.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -21,9 +25,11 @@ CURRENT, PREVIOUS, PENDING = "AWSCURRENT", "AWSPREVIOUS", "AWSPENDING"
 OURS = "strongroom/"
 PUT = f"{OURS}put/"
 RECORD = f"{OURS}record/"
+TURN = f"{OURS}turn/"
+_TURN_ID = "strongroom-turn-"
 _STAGES = {CURRENT: Stage.CURRENT, PREVIOUS: Stage.PREVIOUS, PENDING: Stage.PENDING}
 
-RotationState = Literal["none", "held", "promoted", "void"]
+RotationState = Literal["none", "held", "lost", "promoted", "void"]
 
 
 def was_current(labels: Iterable[str]) -> bool:
@@ -81,14 +87,36 @@ class Labels:
             return "promoted"
         if void(rotation_id) in labels:
             return "void"
+        if lost(rotation_id) in labels:
+            return "lost"
         return "held" if self.base(rotation_id) else "none"
 
-    def blocker(self, rotation_id: str) -> str | None:
-        """The version that holds AWSPENDING and is neither this rotation's nor finished."""
+    def follower(self, base: str) -> str | None:
+        """The rotation whose turn it is to follow a version, as far as labels tell."""
+        return turn_in(self.on(turn_of(base)))
+
+    def rival(self, rotation_id: str) -> str | None:
+        """Another rotation that has AWSPENDING or the turn, whatever its base, and is not over."""
         holder = self.holder(PENDING)
-        if holder in (None, rotation_id) or self.state(str(holder)) in ("promoted", "void"):
-            return None
-        return holder
+        if holder not in (None, rotation_id) and self.state(str(holder)) in ("none", "held"):
+            return holder
+        turns = [turn for labels in self.by_version.values() if (turn := turn_in(labels))]
+        return next((turn for turn in turns if turn != rotation_id and self.state(turn) == "held"), None)
+
+
+def turn_of(base: str) -> str:
+    """The id of the version that says which rotation follows ``base``."""
+    return _TURN_ID + hashlib.sha256(base.encode()).hexdigest()[:32]  # an id has 32 to 64 characters
+
+
+def is_turn(version: str) -> bool:
+    """Whether a version says whose turn it is, labels or none, and so holds no secret."""
+    return version.startswith(_TURN_ID)
+
+
+def turn_in(labels: Iterable[str]) -> str | None:
+    """The rotation that these labels of a version give the turn to."""
+    return next((label.removeprefix(TURN) for label in labels if label.startswith(TURN)), None)
 
 
 def done(rotation_id: str) -> str:
@@ -99,3 +127,8 @@ def done(rotation_id: str) -> str:
 def void(rotation_id: str) -> str:
     """The label that says that the value was discarded."""
     return f"{OURS}{rotation_id}/void"
+
+
+def lost(rotation_id: str) -> str:
+    """The label that says that the value cannot become current."""
+    return f"{OURS}{rotation_id}/lost"

@@ -112,6 +112,17 @@ class Secrets:
         except SecretNotFoundError:
             return Labels({})
 
+    def soon(self, name: str, version: str) -> Answer | None:
+        """GetSecretValue of a version that is known to exist, waited for if it is not there yet."""
+        for attempt in range(1, self.settings.attempts + 1):
+            try:
+                return self.client.read("GetSecretValue", SecretId=name, VersionId=version)
+            except SecretNotFoundError as exc:
+                if exc.hint or attempt == self.settings.attempts:  # in the bin
+                    break
+            pause(self.settings, attempt)
+        return None
+
     def create(self, name: str, token: str, value: SecretValue | None) -> bool:
         """CreateSecret; False if the name exists. Waits while AWS still deletes a purged secret of that name.
 

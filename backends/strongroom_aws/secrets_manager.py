@@ -34,9 +34,9 @@ from strongroom.names import Key, Name, StoreURL, check_prefix, key_path, path_k
 from strongroom.value import SecretValue
 
 from ._batch import read_batch
-from ._client import Answer, Client, pause
+from ._client import Answer, Client
 from ._errors import translate
-from ._labels import CURRENT, PREVIOUS, Labels, record_of, stages_of, was_current
+from ._labels import CURRENT, PREVIOUS, Labels, is_turn, record_of, stages_of, was_current
 from ._pending import Rotation
 from ._secrets import SERVICE, Secrets
 from ._tags import set_tags, tags_of
@@ -87,7 +87,7 @@ class SecretsManager(Backend):
             if version not in _LABELS:
                 raise SecretNotFoundError("a pending value is read by its rotation id")
             return self._secret(key, self._labelled(name, version), version)
-        if not 32 <= len(version) <= 64:  # the API model, SecretVersionIdType
+        if not 32 <= len(version) <= 64 or is_turn(version):  # the API model, SecretVersionIdType
             self._secrets.described(name)
             raise SecretNotFoundError("no such version")
         answer = self._client.read("GetSecretValue", SecretId=name, VersionId=version)
@@ -103,21 +103,10 @@ class SecretsManager(Backend):
         except SecretNotFoundError as exc:
             error = exc
         if stage is Stage.CURRENT:
-            answer = self._secrets.recent.later(name, answer, lambda version: self._soon(name, version))
+            answer = self._secrets.recent.later(name, answer, lambda v: self._secrets.soon(name, v))
         if answer is None:
             raise error or SecretNotFoundError("no such secret or version")
         return answer
-
-    def _soon(self, name: str, version: str) -> Answer | None:
-        """A version that this process wrote, waited for if it is not there yet."""
-        for attempt in range(1, self._settings.attempts + 1):
-            try:
-                return self._client.read("GetSecretValue", SecretId=name, VersionId=version)
-            except SecretNotFoundError as exc:
-                if exc.hint or attempt == self._settings.attempts:  # in the bin
-                    break
-            pause(self._settings, attempt)
-        return None
 
     def put(
         self, key: Key, value: SecretValue, if_version: str | Absent | None, record: str | None = None
@@ -228,8 +217,8 @@ class SecretsManager(Backend):
     def versions(self, key: Key) -> Sequence[SecretVersion]:
         name = self._name(key)
         self._secrets.described(name)  # a secret in the bin still lists its versions
-        shown = [v for v in self._secrets.listed_versions(name) if was_current(v.get("VersionStages", ()))]
-        shown.sort(key=_age)
+        listed = [v for v in self._secrets.listed_versions(name) if not is_turn(v["VersionId"])]
+        shown = sorted((v for v in listed if was_current(v.get("VersionStages", ()))), key=_age)
         return [_version(v["VersionId"], v.get("VersionStages", ()), v.get("CreatedDate")) for v in shown]
 
     def versions_after(self, key: Key, base: str) -> Sequence[SecretVersion]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from strongroom.backend import Backend
-from strongroom.store import SecretStore
 from strongroom.testing.conformance_base import NativeReader
 from tests.conformance.aws import aws, reader
 from tests.conformance.support import Suite
@@ -37,11 +36,3 @@ class TestAwsMoto(Suite):
     @classmethod
     def native_reader(cls, _mended: Moto) -> NativeReader:
         return reader(_mended.url)
-
-    @pytest.mark.xfail(
-        reason="moto moves a held label without RemoveFromVersionId, one of AWS's two documented answers:"
-        " no such move is atomic, so two racing rotations may both be told that they hold; one can promote",
-        strict=False,
-    )
-    def test_of_eight_racing_rotations_one_holds(self, store: SecretStore) -> None:
-        super().test_of_eight_racing_rotations_one_holds(store)

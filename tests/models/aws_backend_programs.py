@@ -18,7 +18,7 @@ from strongroom.stages import Pending
 from strongroom.value import SecretValue
 from strongroom_aws.secrets_manager import SecretsManager
 from tests.models.aws import CURRENT, World
-from tests.models.aws_protocol import DISCARDED, SUPERSEDED
+from tests.models.aws_protocol import DISCARDED, HELD, SUPERSEDED
 from tests.models.boto import PortClient
 from tests.models.ledger import NONE, Client, ConflictError, UnknownError
 from tests.models.replay import Port, Program
@@ -105,6 +105,18 @@ def promote(pending: Pending, text: str, base: str, otherwise: str) -> Hashable:
         return "promoted"
     except SecretConflictError:
         return otherwise
+
+
+def holder(name: str, rotation: str) -> Program:
+    """Holds a value, and goes no further."""
+
+    def program(port: Port) -> str:
+        store = backend(port)
+        base = store.get(NAME, Stage.CURRENT).version
+        Pending(store, NAME, rotation).put(SecretValue(f"{rotation[-2:]} by {name}"), base_version=base)
+        return HELD
+
+    return told(name, program)
 
 
 def discarder(rotation: str) -> Program:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 
 from tests.models.aws import CURRENT, PENDING, WRITES, World, apply, born
-from tests.models.aws_protocol import DISCARDED, MARK, OVERTAKEN, PROMOTED, SUPERSEDED
+from tests.models.aws_protocol import DISCARDED, HELD, MARK, OVERTAKEN, PROMOTED, SUPERSEDED
 from tests.models.replay import Budget, Program, State, System
 
 AGAIN = frozenset({"UnknownError", "ConflictError"})
@@ -83,6 +83,20 @@ def rotations(
     """A model in which all rotations named in `of` can always still end, their labels swept."""
     start = start or born()
     return System(f"aws/{name}", start, programs, apply, WRITES, RULES, swept(frozenset(of)), budget, AGAIN)
+
+
+def one_holds(state: State[World]) -> bool:
+    """What two rotations do at the target would meet."""
+    return [actor.result for actor in state.actors].count(HELD) <= 1
+
+
+def holders(
+    name: str, programs: Mapping[str, Program], *, budget: Budget, start: World | None = None
+) -> System[World]:
+    """Rotations race to hold a value, and none of them ends."""
+    rules: Mapping[str, Rule] = {**RULES, "one rotation is told that it holds": one_holds}
+    again = frozenset({"unknown"})
+    return System(f"aws/{name}", start or born(), programs, apply, WRITES, rules, None, budget, again)
 
 
 WRITERS = ("alice", "bob")

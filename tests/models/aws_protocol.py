@@ -17,8 +17,11 @@ PROMOTED = "promoted"
 SUPERSEDED = "superseded"
 DISCARDED = "discarded"
 OVERTAKEN = "superseded, current at most for a while"
+HELD = "held"
 
 MARK = "strongroom/"
+TURN = "turn/"
+"""Begins the id of the version that says whose turn it is to follow a base, and that rotation's label."""
 
 
 def was_current(labels: dict[str, str], version: str) -> bool:
@@ -87,16 +90,32 @@ class Rotation:
         ended = self.sm.ledger(self.rotation)
         if ended == NONE:
             base = self.base(labels) or self.start(text, labels)
-            self.announce()
-            ended = self.promote(base)
+            ended = self.go_on(base) if self.has_turn(base) else SUPERSEDED
             self.end(ended)
         self.sweep()
         return ended
 
+    def go_on(self, base: str) -> Hashable:
+        self.announce(base)
+        return self.promote(base)
+
+    def hold(self, text: str) -> None:
+        """What a rotation does until its caller is told that the value is held."""
+        labels = self.sm.describe()
+        if self.rival(labels):
+            raise ConflictError("another is held")
+        base = self.base(labels) or self.start(text, labels)
+        if not self.has_turn(base) or not self.announce(base):
+            raise ConflictError("another's turn, or the base is not current")
+
     def base(self, labels: dict[str, str]) -> str | None:
         """The base that was written into the private label: it must survive a crash."""
-        mine = [label for label in labels if label.startswith(f"{MARK}{self.rotation}/")]
-        return mine[0].rpartition("/")[2] if mine else None
+        return self.base_of(labels, self.rotation)
+
+    @staticmethod
+    def base_of(labels: dict[str, str], rotation: str) -> str | None:
+        marks = [label for label in labels if label.startswith(f"{MARK}{rotation}/")]
+        return marks[0].rpartition("/")[2] if marks else None
 
     def mark(self, base: str) -> str:
         return f"{MARK}{self.rotation}/{base}"
@@ -110,15 +129,33 @@ class Rotation:
             raise ConflictError("ended meanwhile")
         return base
 
-    def announce(self) -> None:
-        """AWSPENDING moves here, also from a version whose rotation is finished."""
+    def has_turn(self, base: str) -> bool:
+        """One rotation may follow a base: the first to put its id as the version that the base names. A
+        version's value never changes, so this decides what labels cannot."""
+        try:
+            self.sm.put(TURN + base, self.rotation, MARK + TURN + self.rotation)
+        except ConflictError:
+            return False
+        return True
+
+    def announce(self, base: str) -> bool:
+        """AWSPENDING moves here, also from a version whose rotation is finished; False if the base is no
+        longer current, so that the turn means nothing."""
         labels = self.sm.describe()
-        holder = labels.get(PENDING)
-        if holder == self.rotation or was_current(labels, self.rotation):
-            return
-        if holder is not None and not self.finished(labels, holder):
-            raise ConflictError("AWSPENDING is on another's version")
-        self.sm.move(PENDING, self.rotation, holder)
+        if labels.get(PENDING) == self.rotation or was_current(labels, self.rotation):
+            return True
+        if self.rival(labels):
+            raise ConflictError("another is held")
+        if labels.get(CURRENT) != base:
+            return False
+        self.sm.move(PENDING, self.rotation, labels.get(PENDING))
+        return True
+
+    def rival(self, labels: dict[str, str]) -> bool:
+        """Whether another's AWSPENDING or turn, whatever its base, belongs to a rotation that is not over."""
+        turns = {label.removeprefix(MARK + TURN) for label in labels if label.startswith(MARK + TURN)}
+        holders = {labels.get(PENDING)} | {turn for turn in turns if self.base_of(labels, turn)}
+        return any(not self.finished(labels, holder) for holder in holders - {None, self.rotation} if holder)
 
     def finished(self, labels: dict[str, str], holder: str) -> bool:
         """Is or was current, or its rotation ended otherwise: a late move can set AWSPENDING after the
@@ -150,13 +187,14 @@ class Rotation:
         base = self.base(self.sm.describe())
         if base is not None:
             self.sm.move(self.mark(base), None, self.rotation)
+            unmark(self.sm, MARK + TURN + self.rotation, TURN + base)
 
     def discard(self) -> Hashable:
         labels = self.sm.describe()
         base = self.base(labels)
         if base is None or was_current(labels, self.rotation):
             raise ConflictError("nothing pending")
-        if not self.fence(base):
+        if self.sm.read(TURN + base) in (None, self.rotation) and not self.fence(base):
             raise ConflictError("promoted already")
         self.end(DISCARDED)
         self.sweep()
@@ -233,6 +271,31 @@ def native_writer(name: str, times: int = 1) -> Program:
 
 def first_writer(name: str, put: Callable[[SecretsManager, str, str], str] = put_absent) -> Program:
     return lambda port: put(SecretsManager(port), name, name)
+
+
+def holder(name: str, rotation: str, kind: RotationClass = Rotation) -> Program:
+    """Holds a value, and goes no further."""
+
+    def program(port: Port) -> str:
+        try:
+            kind(SecretsManager(port), rotation).hold(f"{rotation} by {name}{port.run}")
+        except ConflictError:
+            return "conflict"
+        except UnknownError:
+            return "unknown"
+        return HELD
+
+    return program
+
+
+class TurnsByLabel(Rotation):
+    """As first written: AWSPENDING is the lock, and who reads it back on its own version holds."""
+
+    def has_turn(self, base: str) -> bool:
+        return True
+
+    def announce(self, base: str) -> bool:
+        return super().announce(base) and self.sm.describe().get(PENDING) == self.rotation
 
 
 class UnmarksFirst(Rotation):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.models import aws_protocol as a
 from tests.models.aws import World, born
-from tests.models.aws_model import rotations, writers
+from tests.models.aws_model import holders, rotations, writers
 from tests.models.checker import RESUMABLE, Report, check
 from tests.models.replay import NO_FAULTS, Budget, Program, State
 from tests.models.spaces import explored, faults, nightly
@@ -113,6 +113,35 @@ def test_the_checker_catches_a_broken_label_protocol(case: str) -> None:
     violation = explored(race.check(case)).violation
     assert violation is not None
     assert violation.rule == rule, violation
+
+
+HOLDERS = {"one": a.holder("a", "r1"), "two": a.holder("b", "r2")}
+
+
+@pytest.mark.parametrize("start", [born(), STEALS, COLLECTS], ids=["refuses", "steals", "collects"])
+def test_one_of_racing_rotations_is_told_that_it_holds(start: World) -> None:
+    """Crashes, lost answers and late calls included, and a put that changes the base meanwhile."""
+    actors = {**HOLDERS, "writer": a.native_writer("top")}
+    budget = faults(1, 1, 1, small=(1, 0, 0))
+    report = explored(check(holders("holding and a put", actors, budget=budget, start=start)))
+    assert report.violation is None, report
+
+
+def test_one_of_three_racing_rotations_is_told_that_it_holds() -> None:
+    """Where AWS moves a held label all the same, the labels alone would let all three believe it."""
+    actors = {**HOLDERS, "three": a.holder("c", "r3")}
+    budget = faults(1, 1, 1, small=(0, 0, 0))
+    report = explored(check(holders("three to hold", actors, budget=budget, start=STEALS)))
+    assert report.violation is None, report
+
+
+def test_the_checker_catches_a_lock_that_is_a_label() -> None:
+    """Where AWS moves a held label, two that race for it both read it back on their own version."""
+    actors = {name: a.holder(name, rotation, a.TurnsByLabel) for name, rotation in (("a", "r1"), ("b", "r2"))}
+    system = holders("a label as the lock", actors, budget=NO_FAULTS, start=STEALS)
+    violation = explored(check(system)).violation
+    assert violation is not None
+    assert violation.rule == "one rotation is told that it holds", violation
 
 
 @pytest.mark.parametrize("start", [born(), STEALS, COLLECTS], ids=["refuses", "steals", "collects"])

@@ -72,6 +72,38 @@ def test_the_backend_as_shipped_keeps_the_rules(case: str) -> None:
     assert report.violation is None, report
 
 
+HOLDERS = {"one": s.holder("a", s.R1), "two": s.holder("b", s.R2)}
+
+
+def holding(
+    name: str, programs: Mapping[str, Program], budget: Budget, *, steals: bool
+) -> Report[State[World]]:
+    rules = {**RULES, "one rotation is told that it holds": m.one_holds}
+    again = frozenset({"UnknownError", "not performed"})
+    start = s.START._replace(steals=steals)
+    return explored(
+        check(System(f"strongroom_aws/{name}", start, programs, apply, WRITES, rules, None, budget, again))
+    )
+
+
+@pytest.mark.parametrize("steals", [False, True], ids=["refuses", "moves"])
+def test_one_of_racing_rotations_is_told_that_it_holds(steals: bool) -> None:
+    """On either of AWS's two answers to the move of a held label, with a console's put between."""
+    actors = {**HOLDERS, "writer": s.native_writer("top", times=1)}
+    report = holding("to hold, and a put", actors, faults(1, 0, 0, small=(0, 0, 0)), steals=steals)
+    assert report.violation is None, report
+    report = holding("to hold", HOLDERS, faults(1, 1, 1, small=(1, 0, 0)), steals=steals)
+    assert report.violation is None, report
+
+
+def test_the_checker_catches_the_backend_without_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With labels alone both are told that they hold, where AWS moves a held label all the same."""
+    monkeypatch.setattr(Rotation, "_take_turn", lambda *_: None)
+    report = holding("to hold without turns", HOLDERS, NO_FAULTS, steals=True)
+    assert report.violation is not None
+    assert report.violation.rule == "one rotation is told that it holds", report
+
+
 def test_the_checker_catches_the_backend_without_its_fence(monkeypatch: pytest.MonkeyPatch) -> None:
     """The checker looks at the code that ships: a discard that leaves the base current lets a promote
     land."""

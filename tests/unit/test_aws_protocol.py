@@ -319,6 +319,74 @@ class TestPending:
         store.put_pending(KEY, id_, value("new"), base)
         assert labels(aws.client(), FULL)["AWSPENDING"] == id_
 
+    def test_the_turn_is_no_version_of_the_secret(self, aws: Aws) -> None:
+        """What says which rotation follows a base is neither listed nor read by its id, labelled or not."""
+        store, id_, following = backend(aws), rotation(), rotation()
+        base = put_first(store).id
+        store.put_pending(KEY, id_, value("new"), base)
+        turn = labels(aws.client(), FULL)[f"strongroom/turn/{id_}"]
+        for _ in range(2):
+            assert turn not in [version.id for version in store.versions(KEY)]
+            with pytest.raises(SecretNotFoundError):
+                store.get(KEY, turn)
+            store.promote_pending(KEY, id_)
+            store.put_pending(KEY, following, value("next"), id_)
+        assert f"strongroom/turn/{id_}" not in labels(aws.client(), FULL)
+
+    def test_a_base_made_current_again_by_hand_can_be_followed(self, aws: Aws) -> None:
+        """Its turn was taken long ago: the first to ask gets a conflict and a new base of the same value."""
+        store, id_ = backend(aws), rotation()
+        base = put_first(store).id
+        store.put_pending(KEY, id_, value("new"), base)
+        store.promote_pending(KEY, id_)
+        back = {"MoveToVersionId": base, "RemoveFromVersionId": id_}
+        aws.client().update_secret_version_stage(SecretId=FULL, VersionStage="AWSCURRENT", **back)
+        store = next_process(aws)
+        with pytest.raises(SecretConflictError, match="not the current"):
+            store.put_pending(KEY, rotation(), value("next"), base)
+        assert shown(store) == "old"
+        following = rotation()
+        store.put_pending(KEY, following, value("next"), store.get(KEY, Stage.CURRENT).version)
+        store.promote_pending(KEY, following)
+        assert shown(store) == "next"
+
+    def test_who_lost_the_turn_can_neither_read_nor_promote_nor_harm(self, aws: Aws) -> None:
+        """Two put at once: the loser's repeat is a conflict; its discard leaves the winner's base alone."""
+        store, winner, loser = backend(aws), rotation(), rotation()
+        base = put_first(store).id
+        first = next_process(aws)
+        aws.faults.run(
+            "PutSecretValue", lambda: first.put_pending(KEY, winner, value("new"), base), "after", skip=0
+        )
+        for _ in range(2):
+            with pytest.raises(SecretConflictError, match="another pending value is held"):
+                store.put_pending(KEY, loser, value("other"), base)
+        with pytest.raises(SecretNotFoundError):
+            store.get_pending(KEY, loser)
+        with pytest.raises(SecretConflictError):
+            store.promote_pending(KEY, loser)
+        store.discard_pending(KEY, loser)
+        store.promote_pending(KEY, winner)
+        assert shown(store) == "new"
+
+    def test_a_turn_taken_too_late_blocks_nobody(self, aws: Aws) -> None:
+        """The base is replaced while a rotation puts its value: it is told so, and the next one goes on."""
+        store, slow, following = backend(aws), rotation(), rotation()
+        base = put_first(store).id
+        other = next_process(aws)
+        aws.faults.run("PutSecretValue", lambda: other.put(KEY, value("top"), None), "after", skip=0)
+        for act in (
+            lambda: store.put_pending(KEY, slow, value("new"), base),
+            lambda: store.put_pending(KEY, slow, value("new"), base),
+            lambda: store.promote_pending(KEY, slow),
+        ):
+            with pytest.raises(SecretConflictError, match="superseded"):
+                act()
+        other.put_pending(KEY, following, value("next"), other.get(KEY, Stage.CURRENT).version)
+        store.discard_pending(KEY, slow)
+        other.promote_pending(KEY, following)
+        assert shown(other) == "next"
+
     def test_a_late_promote_after_a_discard_fails(self, aws: Aws) -> None:
         """Discard fences: current's value becomes a new version, so that nothing moves from the old base."""
         store, id_ = backend(aws), rotation()

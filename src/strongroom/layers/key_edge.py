@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from strongroom.errors import InvalidRequestError
 from strongroom.keys import DataKey, KeyWrapper, ProviderKey, Signer, WrappedKey
 from strongroom.quiet import hush, release
 
@@ -28,9 +29,12 @@ class _Edge(Generic[K]):
     def _enclose(self, inner: K) -> None:
         self.inner = inner
         self._hushed = hush(inner.loggers) if inner.loggers else ()
+        self._closed = False
 
     def _call(self, operation: str, method: Callable[..., T], *args: Any) -> T:
         try:
+            if self._closed and operation != "close":  # its SDK would connect again, and may log by now
+                raise InvalidRequestError("the key is closed")
             return method(*args)
         except Exception as exc:  # noqa: BLE001  (whatever an SDK raises)
             error = translated(exc, operation, self.inner.error_for)
@@ -43,6 +47,7 @@ class _Edge(Generic[K]):
         self.inner.after_fork()
 
     def close(self) -> None:
+        self._closed = True
         try:
             self._call("close", self.inner.close)
         finally:

@@ -98,6 +98,9 @@ _TABLE: Final = {
 CLASSES: Final = {name: meaning for meaning, names in _TABLE.items() for name in names.split()}
 """What each class of `pkcs11.exceptions` means, by name."""
 
+_FORGED: Final = ("DataInvalid", "DataLenRange")
+"""What NSS answers to a wrapped key that was changed, and other modules to their caller's mistakes."""
+
 ENDS_LOGIN: Final = (
     pkcs11.DeviceError, pkcs11.DeviceRemoved, pkcs11.TokenNotPresent, pkcs11.TokenNotRecognised,
     pkcs11.SlotIDInvalid, pkcs11.SessionHandleInvalid, pkcs11.SessionClosed, pkcs11.UserNotLoggedIn,
@@ -110,7 +113,8 @@ def error_for(exc: Exception, operation: str) -> SecretStoreError | None:
     if not isinstance(exc, pkcs11.PKCS11Error):
         return None
     kind = next(base for base in type(exc).__mro__ if base.__name__ in CLASSES)
-    meaning = CLASSES[kind.__name__]
+    forged = operation == "unwrap" and kind.__name__ in _FORGED
+    meaning = _CHANGED if forged else CLASSES[kind.__name__]
     error = meaning.error(
         meaning.message,
         retryable=meaning.retryable,

@@ -35,7 +35,7 @@ class Module:
     """One loaded library.
 
     Attributes:
-        path: where it is, symbolic links resolved: under two names it would be initialised twice.
+        path: where it is, as first written: python-pkcs11 shares it with whoever writes the same path.
         pools: the open tokens.
         refused: the PIN that each token did not accept. It is not tried again in this process: tokens lock
             themselves after a few wrong ones, and a retry loop would use them up.
@@ -141,8 +141,8 @@ def module_of(settings: Settings) -> Module:
         raise InvalidRequestError(
             "the option module is the absolute path of a library", hint="check that the file exists"
         )
-    real = str(found.resolve())
-    return _modules.setdefault(real, Module(real))
+    # One library under two names would be initialised twice, which it refuses.
+    return _modules.setdefault(str(found.resolve()), Module(str(found)))
 
 
 def _loaded(path: str) -> Any:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tests.servers import moto_mended_ssm
 from tests.servers.moto import Moto
 from tests.servers.process import free_port, listens, running
 
@@ -71,6 +72,7 @@ def mend() -> None:
         setattr(backend, name, _as_aws_does(getattr(backend, name)))
     secret.default_version_id = property(_current, lambda secret, value: None)
     secret.reset_default_version = _put_as_current
+    moto_mended_ssm.mend()
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from typing import Any
 
 _PUTTING = threading.Lock()  # moto looks whether there is one and then appends, in threads
 _SIZES = {"Standard": 4096, "Advanced": 8192, "Intelligent-Tiering": 8192}
-_ARGUMENTS = tuple(
-    "name description value parameter_type allowed_pattern keyid overwrite tags data_type".split()
-)
+_ARGUMENTS = (
+    "name", "description", "value", "parameter_type", "allowed_pattern", "keyid", "overwrite", "tags", "data_type",
+)  # fmt: skip
 _NAME = re.compile(r"[a-zA-Z0-9_./-]+")
 
 
@@ -36,7 +36,8 @@ def _refusal(found: dict[str, Any], request: dict[str, Any]) -> tuple[str, str] 
 
 
 def _newest(parameters: Any, name: str) -> dict[str, Any]:
-    return vars(parameters[name][-1]) if name in parameters and parameters[name] else {}
+    versions = parameters.get(parameters.normalize_name(name))
+    return vars(versions[-1]) if versions else {}
 
 
 def _changes(found: dict[str, Any], wanted: str | None) -> bool:

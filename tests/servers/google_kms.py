@@ -79,6 +79,8 @@ class KeyManagement(Keys):
     def mac_sign(self, request: api.MacSignRequest) -> api.MacSignResponse:
         """MacSign."""
         version = self.version(request.name)
+        if not request.data:  # MacSignRequest.data: "Required."
+            raise invalid("Field [data] is required.")
         verified = _verified(request, "data")
         _check_size(version, request.data)
         mac = _material(version, Mac).sign(request.data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,3 +50,26 @@ def _without_retries(client: Any) -> Any:
     for wrapped in client.transport._wrapped_methods.values():
         wrapped._retry = None
     return client
+
+
+def made_key(address: str, algorithm: str = "GOOGLE_SYMMETRIC_ENCRYPTION") -> str:
+    """A fresh key of the double that listens at `address`; the name of its first version."""
+    import grpc
+    from google.cloud import kms_v1
+    from google.cloud.kms_v1.services.key_management_service.transports import (
+        KeyManagementServiceGrpcTransport,
+    )
+
+    location, ring = "projects/p/locations/europe-west6", uuid.uuid4().hex
+    with grpc.insecure_channel(address) as channel:
+        transport = KeyManagementServiceGrpcTransport(channel=channel)
+        client: Any = kms_v1.KeyManagementServiceClient(transport=transport)
+        parent = client.create_key_ring(parent=location, key_ring_id=ring, key_ring={}).name
+        purpose = {"GOOGLE_SYMMETRIC_ENCRYPTION": "ENCRYPT_DECRYPT", "HMAC_SHA256": "MAC"}
+        level = "HSM" if algorithm == "EC_SIGN_SECP256K1_SHA256" else "SOFTWARE"
+        key = {
+            "purpose": purpose.get(algorithm, "ASYMMETRIC_SIGN"),
+            "version_template": {"algorithm": algorithm, "protection_level": level},
+        }
+        made = client.create_crypto_key(parent=parent, crypto_key_id="key", crypto_key=key)
+    return f"{made.name}/cryptoKeyVersions/1"

@@ -1,0 +1,380 @@
+"""Google Secret Manager behind ``gcp-sm://PROJECT/PREFIX``.
+
+Current is ``latest``, for every reader. How a version is written only over the one that was expected,
+although AddSecretVersion takes no condition, is in `_intent`. Pending values wait in a companion.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Self
+
+from strongroom.backend import (
+    Absent,
+    Backend,
+    Capability,
+    Secret,
+    SecretInfo,
+    SecretVersion,
+    Settings,
+    Stage,
+)
+from strongroom.errors import (
+    InvalidRequestError,
+    PermissionDeniedError,
+    SecretConflictError,
+    SecretNotFoundError,
+    SecretStoreError,
+    UnavailableError,
+)
+from strongroom.names import (
+    Companion,
+    Key,
+    Name,
+    StoreURL,
+    check_prefix,
+    flat_key,
+    flat_name,
+    key_name,
+)
+from strongroom.value import SecretValue
+
+from . import _layout
+from ._book import Book
+from ._calls import SecretCalls, life_of, number_in, seen_in
+from ._channel import Address
+from ._client import LATEST, Client, moment
+from ._creation import creation
+from ._digests import KEY, Digests
+from ._errors import translate
+from ._intent import put
+from ._judge import after, judge
+from ._known import Facts, Known
+from ._port import Seen, Write
+from ._tags import check_tags, tagged
+
+_FRAME_BYTES: Final = 1024
+"""Room for the facts around a pending value in its companion."""
+_PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9.:-]{1,62}")
+_LOCATION: Final = re.compile(r"[a-z]+(-[a-z]+)+\d{1,2}")
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")  # CreateSecretRequest.secret_id
+_ID: Final = re.compile(r"([1-9]\d{0,17})(?:\.(\d{10,20}))?")
+_RECORD: Final = re.compile(r"\S{1,200}")
+_ROUNDS: Final = 8
+
+
+class SecretManager(Backend):
+    """Secrets of one project, or of one location of it (``?location=europe-west6``), under a prefix.
+
+    A version's id is its number and when the secret was created, since numbers start again after a purge. An
+    identity that may access versions but not read their secret (``secretAccessor`` alone) gets the number
+    alone, which is no ``if_version``. The first read of a version costs two requests, each later read one.
+
+    Tags are annotations, which hold any text; labels and everything else stay as they are. Credentials come
+    from the SDK's own chain or from ``settings.auth``: ``credentials`` (a JSON key) or ``token``, and
+    ``quota_project``. Options for new secrets: ``locations`` (a list, or a table of KMS keys by location) or
+    automatic replication, and ``kms_key``.
+    """
+
+    scheme = "gcp-sm"
+    loggers = ("google", "grpc", "requests", "urllib3")
+    newest_is_current = True
+    eventual = True
+    capabilities = (
+        Capability.LIST
+        | Capability.VERSIONS
+        | Capability.DESCRIBE
+        | Capability.PUT
+        | Capability.CREATE_ONLY
+        | Capability.CAS_GUARDED
+        | Capability.PURGE
+        | Capability.TAGS
+    )
+
+    def __init__(self, url: StoreURL, settings: Settings):
+        url.allow("location", "endpoint")
+        self._settings = settings
+        self._prefix = _prefix(url, settings)
+        location = url.option("location")
+        self._parent = _parent(url.host, location)
+        host = f"secretmanager.{location}.rep.googleapis.com" if location else "secretmanager.googleapis.com"
+        address = Address.of(url, settings, host)
+        made_with = creation(settings.options, location)
+        self._client = Client(address, settings, made_with, regional=location is not None)
+        self._digests = Digests(self._client, self._resource(KEY))
+        self._known = Known(self._client)
+        self.origin = f"gcp-sm://{url.host}" + (f"/{self._prefix}" if self._prefix else "")
+        self.origin += f"?location={location}" if location else ""
+
+    @classmethod
+    def from_url(cls, url: StoreURL, settings: Settings) -> Self:
+        """Open ``gcp-sm://PROJECT[/PREFIX][?location=…][&endpoint=http://127.0.0.1:PORT]``, without I/O."""
+        return cls(url, settings)
+
+    @staticmethod
+    def error_for(exc: Exception, operation: str) -> SecretStoreError | None:
+        """Translate what Google's SDKs raise."""
+        return translate(exc, operation)
+
+    def get(self, key: Key, version: str | Stage) -> Secret:
+        name = self._resource(key)
+        if version is Stage.CURRENT:
+            number, payload = self._known.latest(name)
+            return self._secret(key, number, payload, self._known.facts(name, number, payload), version)
+        if version is Stage.PREVIOUS:
+            number, payload = self._client.access(name, self._previous(name))
+            return self._secret(key, number, payload, self._known.facts(name, number, payload), version)
+        if isinstance(version, Stage):
+            raise SecretNotFoundError("a pending value is read by its rotation id")
+        return self._by_id(key, name, version)
+
+    def _by_id(self, key: Key, name: str, version: str) -> Secret:
+        wanted = _number_and_life(version)
+        if wanted is None:
+            raise SecretNotFoundError("no such version")
+        number, payload = self._client.access(name, wanted[0])
+        facts = self._known.facts(name, number, payload)
+        if facts.life != wanted[1]:  # the same number and value, perhaps, of another life
+            self._known.forget(name)
+            facts = self._known.facts(name, number, payload)
+        if facts.life != wanted[1]:
+            raise SecretNotFoundError("no such version")
+        return self._secret(key, number, payload, facts, None)
+
+    def put(
+        self, key: Key, value: SecretValue, if_version: str | Absent | None, record: str | None = None
+    ) -> SecretVersion:
+        name, (payload, mark) = self._resource(key), _layout.encode(value)
+        condition, life = _condition(if_version)
+        calls = self._calls(name)
+        write = Write(payload, mark, calls.new_id(), condition, life, _checked(record))
+        try:
+            written = put(calls, write)
+        except SecretConflictError as exc:
+            self._known.forget(name)
+            error = exc
+        else:
+            facts = Facts(written.seen.life, mark, record)
+            self._known.wrote(name, written.number, payload, facts)
+            created = calls.added.get(written.number)
+            return SecretVersion(_id(written.number, facts.life), created, frozenset({Stage.CURRENT}))
+        raise error
+
+    def purge(self, key: Key) -> None:
+        name = self._resource(key)
+        first = self._client.secret(name)
+        if first is None:
+            raise SecretNotFoundError("no such secret")
+        self._known.forget(name)
+        found = first
+        for _ in range(_ROUNDS):
+            if self._deleted(name, found.etag):
+                return
+            found = self._client.secret(name)
+            if found is None or life_of(found) != life_of(first):
+                return
+        raise SecretConflictError("another writer is at work", retryable=True)
+
+    def _deleted(self, name: str, etag: str) -> bool:
+        """Delete it if nobody changed it; after a lost answer a look tells."""
+        try:
+            return self._client.delete(name, etag)
+        except UnavailableError as exc:
+            error = exc
+        if error.performed is None and self._client.secret(name) is None:
+            return True
+        raise error
+
+    def retire(self, key: Key, version: str) -> None:
+        """Destroy the version's payload for ever, unless it is the newest."""
+        name, wanted = self._resource(key), _number_and_life(version)
+        seen = self._calls(name).look()
+        if seen is None or wanted is None or wanted[1] != seen.life:
+            return
+        if wanted[0] >= seen.book.chain.last:
+            raise SecretConflictError("the version is current")
+        self._client.destroy(name, wanted[0])
+
+    def list_info(self, prefix: str, detail: bool = False) -> Iterator[SecretInfo]:
+        part = self._flat(Name(prefix)) if prefix or self._prefix else ""
+        for secret in self._client.secrets(self._parent, part):
+            key = flat_key(secret.name.rpartition("/")[2], self._prefix, "_", self._settings.names)
+            if not isinstance(key, Name | Companion) or not key_name(key).text.startswith(prefix):
+                continue
+            book = Book.of(secret.annotations)
+            if book.intent and not book.chain.ranges:  # created, and not written yet
+                continue
+            yield self._info(key, secret) if detail else SecretInfo(key)
+
+    def versions(self, key: Key) -> Sequence[SecretVersion]:
+        name = self._resource(key)
+        seen = self._seen(name)
+        listed = {number_in(version.name): version for version in self._client.versions(name)}
+        floor = self._known.floor(name)
+        if floor > max(listed, default=0):  # the list lags behind what was written here
+            listed[floor] = self._client.version(name, floor)
+        if not listed:
+            raise SecretNotFoundError("the secret has no version")
+        counted = self._counted(name, seen, sorted(listed, reverse=True))
+        holders = dict(zip(counted, (Stage.CURRENT, Stage.PREVIOUS), strict=False))
+        return [
+            _version(listed[number], seen.life, holders.get(number))
+            for number in counted
+            if _is_enabled(listed[number])
+        ]
+
+    def versions_after(self, key: Key, base: str) -> Sequence[SecretVersion]:
+        wanted = _number_and_life(base)
+        if wanted is None:
+            raise SecretNotFoundError("the base version is not known")
+        numbers = after(self._calls(self._resource(key)), *wanted)
+        return [SecretVersion(_id(number, wanted[1])) for number in numbers]
+
+    def describe(self, key: Key) -> SecretInfo:
+        name = self._resource(key)
+        secret = self._client.secret(name)
+        info = None if secret is None else self._info(key, secret)
+        if info is None or info.newest is None:
+            raise SecretNotFoundError("no such secret")
+        return info
+
+    def set_tags(self, key: Key, tags: Mapping[str, str | None]) -> None:
+        check_tags(tags)
+        calls = self._calls(self._resource(key))
+        for _ in range(_ROUNDS):
+            seen = calls.look()
+            if seen is None:
+                raise SecretNotFoundError("no such secret")
+            annotations = seen.book.over(tagged(dict(seen.others), tags))
+            if calls.annotate(seen, annotations) is not None:
+                return
+        raise SecretConflictError("another writer is at work", retryable=True)
+
+    def locate(self, key: Key) -> str:
+        """The full resource name (https://google.aip.dev/122)."""
+        return f"//secretmanager.googleapis.com/{self._resource(key)}"
+
+    def limit(self, key: Key) -> int | None:
+        return _layout.LIMIT - _FRAME_BYTES if isinstance(key, Name) else _layout.LIMIT
+
+    def after_fork(self) -> None:
+        self._client.after_fork()
+        self._digests.after_fork()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _flat(self, key: Key) -> str:
+        return flat_name(key, self._prefix, "_", self._settings.names)
+
+    def _resource(self, key: Key) -> str:
+        name = self._flat(key)
+        if not _NAME.fullmatch(name):
+            raise InvalidRequestError(
+                "the name does not fit Secret Manager", hint="use letters, digits, - and _, at most 255"
+            )
+        return f"{self._parent}/secrets/{name}"
+
+    def _calls(self, name: str) -> SecretCalls:
+        return SecretCalls(self._client, self._digests, self._settings, name)
+
+    def _seen(self, name: str) -> Seen:
+        seen = self._calls(name).look()
+        if seen is None:
+            raise SecretNotFoundError("no such secret")
+        return seen
+
+    def _previous(self, name: str) -> int:
+        seen = self._seen(name)
+        newest = max(self._calls(name).newest(), self._known.floor(name))
+        counted = self._counted(name, seen, range(newest, max(newest - _ROUNDS, 0), -1))
+        if len(counted) < 2:
+            raise SecretNotFoundError("there is no previous version")
+        return counted[1]
+
+    def _counted(self, name: str, seen: Seen, numbers: Sequence[int]) -> list[int]:
+        """Those that count, newest first. Who may not read the digest key cannot tell a late loser."""
+        last = seen.book.chain.last
+        if numbers and numbers[0] > last and (seen.book.late or seen.book.intent):
+            with contextlib.suppress(PermissionDeniedError):
+                chain = judge(self._calls(name), seen).book.chain
+                return [number for number in numbers if number in chain]
+        return [number for number in numbers if number in seen.book.chain or number > last]
+
+    def _secret(
+        self, key: Key, number: int, payload: SecretValue, facts: Facts, stage: Stage | None
+    ) -> Secret:
+        value, now = _layout.decode(payload, facts.mark), self._settings.clock.now()
+        id_ = _id(number, facts.life)
+        return Secret(str(key), value, id_, stage, self.origin, None, now, record=facts.record)
+
+    def _info(self, key: Key, secret: Any) -> SecretInfo:
+        seen, name = seen_in(secret), self._resource(key)
+        newest = self._newest(name, seen.life)
+        record = seen.book.records.get(int(newest.id.partition(".")[0])) if newest else None
+        return SecretInfo(key, dict(seen.others), newest, moment(secret.create_time), record)
+
+    def _newest(self, name: str, life: str) -> SecretVersion | None:
+        try:
+            found = self._client.version(name, LATEST)
+            floor = self._known.floor(name)
+            if number_in(found.name) < floor:
+                found = self._client.version(name, floor)
+        except SecretNotFoundError:
+            return None
+        return _version(found, life, Stage.CURRENT if _is_enabled(found) else None)
+
+
+def _version(version: Any, life: str, stage: Stage | None) -> SecretVersion:
+    stages = frozenset({stage}) if stage else frozenset[Stage]()
+    return SecretVersion(_id(number_in(version.name), life), moment(version.create_time), stages)
+
+
+def _is_enabled(version: Any) -> bool:
+    return bool(version.state == version.ENABLED)
+
+
+def _id(number: int, life: str) -> str:
+    return f"{number}.{life}" if life else str(number)
+
+
+def _number_and_life(id_: str) -> tuple[int, str] | None:
+    found = _ID.fullmatch(id_)
+    return (int(found[1]), found[2] or "") if found else None
+
+
+def _condition(if_version: str | Absent | None) -> tuple[int | Absent | None, str]:
+    """The number and life that must be current. What no answer can have held matches nothing: 0 is none."""
+    if not isinstance(if_version, str):
+        return if_version, ""
+    return _number_and_life(if_version) or (0, "")
+
+
+def _checked(record: str | None) -> str | None:
+    if record is not None and not _RECORD.fullmatch(record):
+        raise InvalidRequestError("a record is 1 to 200 characters without white space")
+    return record
+
+
+def _prefix(url: StoreURL, settings: Settings) -> str:
+    prefix = check_prefix(url.path.strip("/"), settings.names)
+    if prefix and settings.names == "native":
+        raise InvalidRequestError(
+            "Google's own names have no prefix", hint='leave it away, or use names = "portable"'
+        )
+    return prefix
+
+
+def _parent(project: str, location: str | None) -> str:
+    if not _PROJECT.fullmatch(project):
+        raise InvalidRequestError(
+            f"not a Google project: {project[:60]!r}",
+            hint="write gcp-sm://PROJECT/PREFIX, as in gcp-sm://acme-prod/app",
+        )
+    if location is None:
+        return f"projects/{project}"
+    if not _LOCATION.fullmatch(location):  # it becomes part of a host name
+        raise InvalidRequestError(f"not a Google location: {location[:60]!r}", hint="as in europe-west6")
+    return f"projects/{project}/locations/{location}"

@@ -120,12 +120,17 @@ class Client:
         return self._sdk
 
     def _make(self) -> SecretClient:
-        from azure.core.pipeline.policies import RedirectPolicy, RetryPolicy
         from azure.keyvault.secrets import SecretClient
+
+        return self._open(SecretClient)
+
+    def _open(self, kind: Callable[..., T]) -> T:
+        """A client of the SDK, of this kind, under our rules."""
+        from azure.core.pipeline.policies import RedirectPolicy, RetryPolicy
 
         transport = Transport(self._vault, self._settings)
         self._credential = credential(self._settings, self._vault)
-        return SecretClient(
+        return kind(
             self._vault.endpoint,
             self._credential,
             transport=transport,

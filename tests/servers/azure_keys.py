@@ -44,9 +44,10 @@ class Keys(Collection):
 
     def import_(self, call: Call, name: str) -> JsonMap:
         """A new version with a key made elsewhere. [rest: Import Key]"""
-        body = call.body
-        self._check_type(str(body["key"].get("kty", "")))
-        return self._add(call, name, imported(body["key"]), body | {"key_ops": body["key"].get("key_ops")})
+        body, jwk = call.body, call.body["key"]
+        self._check_type(str(jwk.get("kty", "")))
+        again = {fact: jwk.get(fact) for fact in ("kty", "crv", "key_ops")}
+        return self._add(call, name, imported(jwk), body | again)
 
     def rotate(self, call: Call, name: str) -> JsonMap:
         """A new version of the same kind. "available only on Key Vault resources". [rest: Rotate Key]"""

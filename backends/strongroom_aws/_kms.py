@@ -191,7 +191,7 @@ class Key:
 
 
 def _checked(url: StoreURL) -> str:
-    name = url.path.strip("/")
+    name = url.path
     arn = Arn.parse(name)
     if arn is None and not (_KEY_ID.fullmatch(name) or _ALIAS.fullmatch(name)):
         raise InvalidRequestError(f"not a KMS key: {name[:80]!r}", hint=f"write {SERVICE.example}")

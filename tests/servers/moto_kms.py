@@ -57,6 +57,8 @@ def _checked(action: str, usage: str | None, original: Callable[[Any], str]) -> 
         key = _key(self)
         if action != "describe_key":
             _check_state(key)
+        if action == "generate_data_key" and key.key_spec != "SYMMETRIC_DEFAULT":
+            _refuse("InvalidKeyUsageException")
         if usage not in (None, key.key_usage or "ENCRYPT_DECRYPT"):
             _refuse("InvalidKeyUsageException")
         return original(self)
@@ -152,7 +154,7 @@ def _arguments(algorithm: str, message_type: str | None) -> tuple[Any, ...]:
     from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 
     family, _, bits = algorithm.rpartition("_SHA_")
-    plain: Any = {"256": hashes.SHA256, "384": hashes.SHA384, "512": hashes.SHA512}[bits]()
+    plain: Any = getattr(hashes, f"SHA{bits}")()
     digest = utils.Prehashed(plain) if message_type == "DIGEST" else plain
     if family == "ECDSA":
         return (ec.ECDSA(digest),)

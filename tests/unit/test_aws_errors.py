@@ -18,10 +18,13 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
+from strongroom_aws import _kms, _secrets, _ssm
 from strongroom_aws._errors import CODES, meaning
+from strongroom_aws._service import Service
 from strongroom_aws.secrets_manager import SecretsManager
 from tests.canary import CANARY, assert_no_canary_in
 
+SERVICES = (_kms.SERVICE, _secrets.SERVICE, _ssm.SERVICE)
 EXCEPTIONS = [
     found
     for module in (botocore.exceptions, botocore.parsers)
@@ -29,7 +32,13 @@ EXCEPTIONS = [
     if inspect.isclass(found) and issubclass(found, Exception) and not issubclass(found, Warning)
     if found.__module__ == module.__name__ and found is not botocore.exceptions.BotoCoreError
 ]
-MODEL = botocore.session.Session().get_service_model("secretsmanager")
+MODELS = {service.name: botocore.session.Session().get_service_model(service.name) for service in SERVICES}
+SHAPES = {("secretsmanager", shape.name) for shape in MODELS["secretsmanager"].error_shapes} | {
+    (service.name, shape.name)
+    for service in SERVICES
+    for action in service.answers
+    for shape in MODELS[service.name].operation_model(action).error_shapes
+}
 
 
 def answer(code: str, message: str = "", status: int = 400) -> botocore.exceptions.ClientError:
@@ -46,10 +55,20 @@ def test_every_exception_of_the_sdk_is_mapped(kind: type[Exception]) -> None:
     assert meaning(kind) is not None
 
 
-@pytest.mark.parametrize("shape", [shape.name for shape in MODEL.error_shapes])
-def test_every_error_code_of_the_service_is_mapped(shape: str) -> None:
-    """As the service's own model lists them."""
-    assert shape in CODES
+@pytest.mark.parametrize(("name", "shape"), sorted(SHAPES))
+def test_every_error_code_of_the_services_is_mapped(name: str, shape: str) -> None:
+    """As the service's own model lists them for the actions that are called, of Secrets Manager all."""
+    [service] = [service for service in SERVICES if service.name == name]
+    assert shape in CODES or shape in service.codes
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_the_field_that_tells_an_answer_is_one_of_the_services(service: Service) -> None:
+    """A typing error there would call every answer a stranger's."""
+    for action, field in service.answers.items():
+        output = MODELS[service.name].operation_model(action).output_shape
+        assert output is not None
+        assert field in output.members
 
 
 @pytest.mark.parametrize(

@@ -228,3 +228,46 @@ def test_a_multi_region_key_cannot_decrypt(kms: Any) -> None:
     blob = kms.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
     with refuses("AccessDeniedException"):
         kms.decrypt(CiphertextBlob=blob)
+
+
+def test_a_key_has_no_usage_unless_it_was_given_one(kms: Any) -> None:
+    """AWS: ENCRYPT_DECRYPT."""
+    assert kms.create_key()["KeyMetadata"].get("KeyUsage") is None
+
+
+def test_contexts_are_told_apart_by_their_text_alone(kms: Any) -> None:
+    """AWS: each pair is authenticated as a pair; here all of them run together."""
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    blob = kms.encrypt(KeyId=key, Plaintext=b"x", EncryptionContext={"a": "bc"})["CiphertextBlob"]
+    opened = kms.decrypt(KeyId=key, CiphertextBlob=blob, EncryptionContext={"ab": "c"})
+    assert opened["Plaintext"] == b"x"
+
+
+def test_a_changed_key_id_is_a_denial(kms: Any) -> None:
+    """AWS: InvalidCiphertextException."""
+    key = kms.create_key()["KeyMetadata"]["KeyId"]
+    blob = kms.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
+    with refuses("AccessDeniedException"):
+        kms.decrypt(KeyId=key, CiphertextBlob=b"0" * 36 + blob[36:])
+
+
+def test_rsa_keys_do_not_encrypt_with_rsa(kms: Any) -> None:
+    """AWS: a ciphertext as long as the modulus, and no context; here AES, whatever is asked for."""
+    key = kms.create_key(KeyUsage="ENCRYPT_DECRYPT", KeySpec="RSA_2048")["KeyMetadata"]["KeyId"]
+    asked = {"EncryptionAlgorithm": "RSAES_OAEP_SHA_256", "EncryptionContext": {"a": "b"}}
+    assert len(kms.encrypt(KeyId=key, Plaintext=b"x", **asked)["CiphertextBlob"]) < 256
+    assert kms.generate_data_key(KeyId=key, NumberOfBytes=32)["Plaintext"]
+
+
+def test_a_digest_is_hashed_again(kms: Any) -> None:
+    """AWS: MessageType DIGEST signs the digest as it is."""
+    key = kms.create_key(KeyUsage="SIGN_VERIFY", KeySpec="RSA_2048")["KeyMetadata"]["KeyId"]
+    asked = {"KeyId": key, "Message": bytes(32), "SigningAlgorithm": "RSASSA_PKCS1_V1_5_SHA_256"}
+    signed = [kms.sign(**asked, MessageType=kind)["Signature"] for kind in ("RAW", "DIGEST")]
+    assert signed[0] == signed[1]
+
+
+def test_a_public_key_comes_without_the_arn(kms: Any) -> None:
+    """AWS: KeyId is the ARN in every answer."""
+    key = kms.create_key(KeyUsage="SIGN_VERIFY", KeySpec="ECC_NIST_P256")["KeyMetadata"]["KeyId"]
+    assert kms.get_public_key(KeyId=key)["KeyId"] == key

@@ -223,19 +223,34 @@ def dialled(vault: Vault) -> Iterator[None]:
         connection.create_connection = dial
 
 
-if __name__ == "__main__":
+_CONFIG = """\
+[store.azure]
+url = "azure-kv://example/app?endpoint={url}"
+ca = "{ca}"
+
+[store.sealed]
+url = "azure-kv://example/sealed?endpoint={url}"
+ca = "{ca}"
+encrypt = {{ keys = ["kek"], domain = "try", forgeable = true }}
+
+[key.kek]
+url = "azure-key://example/kek?endpoint={url}"
+ca = "{ca}"
+"""
+
+
+def _main() -> None:
     parser = argparse.ArgumentParser("python -m tests.servers.azure", description="Azure Key Vault's double")
     parser.add_argument("--port", type=int, default=0, help="loopback port (default: a free one)")
-    home = Authority()
-    with server(home, port=parser.parse_args().port) as running:
-        wait_for_interrupt(
-            [
-                "strongroom.toml:",
-                "  [store.azure]",
-                f'  url = "azure-kv://example/app?endpoint={running.url}"',
-                f'  ca = "{running.ca_file}"',
-                "",
-                "strongroom list --store azure",
-            ]
-        )
-    home.close()
+    authority = Authority()
+    with server(authority, port=parser.parse_args().port) as vault:
+        with vault.key_client() as keys:
+            keys.create_rsa_key("kek")
+        config = _CONFIG.format(url=vault.url, ca=vault.ca_file)
+        use = "printf s3cret | strongroom put db/password --store azure; strongroom list --store azure"
+        wait_for_interrupt(["# strongroom.toml", config, "# then:", use])
+    authority.close()
+
+
+if __name__ == "__main__":
+    _main()

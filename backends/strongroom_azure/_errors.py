@@ -140,6 +140,9 @@ CLASSES: dict[str, _Meaning | None] = {
     "RequestException": _LOST,
     "HTTPError": _LOST,
     "JSONDecodeError": _GARBAGE,
+    "BadResponse": _GARBAGE,  # the last three are of azure-core's pollers
+    "BadStatus": _GARBAGE,
+    "OperationFailed": _FAULT,
 }
 """What each exception of azure-core, azure-identity, msal and their HTTP libraries means, by its name.
 

@@ -36,7 +36,9 @@ def _oldest_first(by_id: dict[str, Entry]) -> list[Entry]:
         ordered.append(entry)
         for follower in after[entry.version]:
             heapq.heappush(ready, _age(follower))
-    return ordered
+    told = {entry.version for entry in ordered}
+    circling = [entry for entry in by_id.values() if entry.version not in told]  # forged stamps
+    return sorted(circling, key=_age) + ordered
 
 
 def _age(entry: Entry) -> tuple[float, bool, str]:

@@ -36,7 +36,8 @@ _EXAMPLE = "azure-key://VAULT/KEY or azure-key://VAULT/KEY/VERSION"
 # https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates#object-identifiers
 _NAME = re.compile(r"[0-9a-z-]{1,127}")
 _VERSION = re.compile(r"[0-9a-f]{32}")
-_ROLE = "grant the role 'Key Vault Crypto User', or keys/{} in the vault's access policy"
+_ROLE = "grant the role 'Key Vault Crypto User' ('Managed HSM Crypto User'), or keys/{} in the access policy"
+_PERMISSIONS = {"wrapkey": "wrapKey", "unwrapkey": "unwrapKey"}
 
 
 class Used(NamedTuple):
@@ -144,14 +145,17 @@ def _of_code(code: str | None, action: str) -> SecretStoreError | None:
         )
     if code == "KeyOperationForbidden":
         return PermissionDeniedError(
-            f"the key does not permit {action}", hint="see the key's permitted operations (key_ops)"
+            f"the key does not permit {_PERMISSIONS.get(action, action)}",
+            hint="see the key's permitted operations (key_ops)",
         )
     return None
 
 
 def _of_status(status: int | None, code: str | None, action: str) -> SecretStoreError | None:
     if status == 403 and code not in {"ForbiddenByFirewall", "ForbiddenByConnection"}:
-        return PermissionDeniedError("Key Vault denied the request", hint=_ROLE.format(action))
+        return PermissionDeniedError(
+            "Key Vault denied the request", hint=_ROLE.format(_PERMISSIONS.get(action, action))
+        )
     if action == "unwrapkey" and status in {400, 404}:
         return IntegrityError(
             "the wrapped data key does not open under this key of the vault",

@@ -155,7 +155,7 @@ def test_a_key_that_may_not_wrap_is_denied(kek: KeyWrapper, azure_server: azure.
     with pytest.raises(PermissionDeniedError, match="key_ops"):
         kek.wrap(DATA_KEY, CONTEXT)
     azure_server.faults.deny("keys.wrapkey")
-    with pytest.raises(PermissionDeniedError, match=r"Crypto User.*keys/wrapkey"):
+    with pytest.raises(PermissionDeniedError, match=r"Crypto User.*keys/wrapKey"):
         kek.wrap(DATA_KEY, CONTEXT)
 
 
@@ -166,7 +166,7 @@ def test_a_message_does_not_choose_the_algorithm(aes: KeyWrapper, azure_server: 
     with pytest.raises(IntegrityError):
         aes.unwrap(forged, CONTEXT)
     assert azure_server.calls["keys.unwrapkey"] == asked
-    assert (aes.symmetric, KeyWrapper.symmetric) == (True, True)
+    assert aes.symmetric
 
 
 def test_a_key_of_the_other_kind_is_refused(
@@ -285,7 +285,7 @@ def test_a_vault_that_asks_for_a_foreign_token_gets_none(
     """With a client secret, on Azure's own host name: no login is even tried."""
     azure_server.identity.clients["app"] = CANARY
     azure_server.identity.resource = resource
-    host = f"kek-{abs(hash(resource)) % 10**8}"  # the SDK keeps challenges by host, for the whole process
+    host = f"kek-{len(resource)}"  # the SDK keeps challenges by host, for the whole process
     with azure.dialled(azure_server), pytest.raises(PermissionDeniedError):
         login(authority, host).wrap(DATA_KEY, CONTEXT)
     assert azure_server.calls["token"] == 0

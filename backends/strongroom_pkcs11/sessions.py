@@ -17,6 +17,7 @@ from strongroom.errors import InvalidRequestError, PermissionDeniedError, Secret
 from strongroom.value import SecretValue
 
 from ._errors import ENDS_LOGIN
+from ._login import is_logged_in
 from .module import Identity, Module, module_of
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Token:
     def _joined(self) -> Pool:
         if self._closed:
             raise InvalidRequestError("the token was closed")
-        if self._pool is None or not self._pool.usable:
+        if self._pool is None or not self._pool.check():
             self._pool = self._open()
             self._pool.join(self)
         return self._pool
@@ -131,6 +132,7 @@ class Pool:
         self._pin: SecretValue | None = None
         self._anchor: Any = None
         self._worker: Any = None
+        self._borrowed = False
 
     def join(self, user: object) -> None:
         """Count a user."""
@@ -157,6 +159,12 @@ class Pool:
         self._token = token
         if self._anchor is None or (pin is not None and self._pin is None):
             self._log_in(pin)
+
+    def check(self) -> bool:
+        """Whether it can still be used. A token that was logged out hides its objects and says nothing."""
+        if self.usable and self._borrowed and not is_logged_in(self._module.path, self._anchor):
+            self._close()
+        return self.usable
 
     def session(self) -> Any:
         """The working session."""
@@ -194,8 +202,8 @@ class Pool:
         before = self._anchor
         try:
             self._anchor = self._opened(pin)
-        except pkcs11.UserAlreadyLoggedIn:  # other code of this process did; it will also log out
-            self._anchor = self._opened()
+        except pkcs11.UserAlreadyLoggedIn:  # other code of this process did, and may log out at any time
+            self._anchor, self._borrowed = self._opened(), True
         except (pkcs11.PinIncorrect, pkcs11.PinLenRange, pkcs11.PinInvalid):
             # python-pkcs11 has lost the handle of the session it had opened: one such per refused PIN.
             if pin is not None:

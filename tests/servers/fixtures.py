@@ -88,9 +88,7 @@ def redirect_target(authority: https.Authority) -> Iterator[https.Server]:
 
 
 @pytest.fixture
-def redirecting_server(
-    authority: https.Authority, redirect_target: https.Server
-) -> Iterator[https.Server]:
+def redirecting_server(authority: https.Authority, redirect_target: https.Server) -> Iterator[https.Server]:
     """An HTTPS server that redirects every request to `redirect_target`, on another port."""
     with https.redirecting(authority, redirect_target.url) as server:
         yield server
@@ -148,8 +146,8 @@ def google_denying() -> Iterator[google.Process]:
 
 @pytest.fixture(scope="session")
 def softhsm_tokens() -> Iterator[list[softhsm.TestToken]]:
-    """Two SoftHSM tokens in a private folder; labels on them are the tests' own (`unique`)."""
-    with softhsm.tokens(softhsm.TOKEN, softhsm.OTHER_TOKEN) as tokens:
+    """SoftHSM tokens in a private folder; labels on them are the tests' own (`unique`)."""
+    with softhsm.tokens(*softhsm.LABELS) as tokens:
         yield tokens
 
 

@@ -26,7 +26,10 @@ from tests.servers.process import wait_for_interrupt
 from tests.session import note
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
-TOKEN, OTHER_TOKEN = "strongroom", "other"
+LABELS = ("strongroom", "other", "counted", "refusing")
+"""All tokens a test run needs: SoftHSM shows new ones only when it is initialised again. `counted` is for
+tests that count sessions, `refusing` for those that give a wrong PIN."""
+
 PIN = f"pin-{CANARY}"
 _CONFIGURATION = """\
 directories.tokendir = {folder}/tokens
@@ -100,7 +103,7 @@ def create(label: str) -> TestToken:
 
 
 if __name__ == "__main__":
-    with tokens(TOKEN) as (made,):
+    with tokens(LABELS[0]) as (made,):
         lines = [f"export SOFTHSM2_CONF={os.environ['SOFTHSM2_CONF']} PIN={made.pin}", ""]
         table = f'[key.hsm]\nurl = "{made.url("kek")}"\nmodule = "{made.module}"\npin = "env://PIN"'
         wait_for_interrupt([*lines, "In strongroom.toml:", table])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hmac
 import logging
+import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from google.rpc import code_pb2
 
@@ -29,10 +32,10 @@ from strongroom_gcp.kms import CloudKMSKey
 from tests.canary import CANARY, CANARY_BYTES, assert_no_canary_in
 from tests.servers.google_refusal import Refusal
 from tests.servers.google_rules import crc32c
-from tests.unit.google_support import key_client_of
+from tests.unit.google_support import key_client_of, made_key
 
 if TYPE_CHECKING:
-    from tests.servers.google import Google
+    from tests.servers.google import Google, Process
 
 RING = "projects/p/locations/europe-west6/keyRings/r"
 KEY = f"{RING}/cryptoKeys/k"
@@ -48,14 +51,14 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def opened(google_server: Google, clock: FakeClock) -> Iterator[Open]:
-    """Opens a wrapper or a signer on the double."""
+def opened(request: pytest.FixtureRequest, clock: FakeClock) -> Iterator[Open]:
+    """Opens a wrapper or a signer, on the double of this process unless at another `url`."""
     held: list[KeyWrapper | Signer] = []
 
-    def opened(what: Open = open_key, name: str = KEY, **settings: Any) -> Any:
-        url = f"gcp-kms://{name}?endpoint={settings.pop('url', google_server.url)}"
+    def opened(what: Open = open_key, name: str = KEY, url: str = "", **settings: Any) -> Any:
+        url = url or request.getfixturevalue("google_server").url
         chosen: dict[str, Any] = {"clock": clock, "timeout": 5, **settings}
-        held.append(what(url, Settings(**chosen)))
+        held.append(what(f"gcp-kms://{name}?endpoint={url}", Settings(**chosen)))
         return held[-1]
 
     yield opened
@@ -418,3 +421,46 @@ def test_no_logger_of_googles_prints_a_request(
     with caplog.at_level(logging.DEBUG):
         wrapper.unwrap(wrapper.wrap(DATA_KEY, CONTEXT), CONTEXT)
     assert not [record for record in caplog.records if record.name.startswith(("google", "grpc"))]
+
+
+class TestProcesses:
+    def test_8_children_and_their_parent_use_one_key(self, google_process: Process, opened: Open) -> None:
+        """Forked while a connection stands open and no call is in flight."""
+        version = made_key(google_process.address)
+        wrapper = opened(name=version, url=google_process.url)
+        wrapped = wrapper.wrap(DATA_KEY, CONTEXT)
+        children = [_forked(wrapper, wrapped) for _ in range(8)]
+        assert wrapper.unwrap(wrapped, CONTEXT) == DATA_KEY
+        assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 8
+        assert wrapper.unwrap(wrapped, CONTEXT) == DATA_KEY
+
+    def test_a_closed_key_leaves_no_connection(self, google_process: Process, opened: Open) -> None:
+        """Whatever gRPC keeps for itself, it is no connection to Google."""
+        port = int(google_process.address.rpartition(":")[2])
+
+        def connections() -> int:
+            found = psutil.Process().net_connections("tcp")
+            return sum(one.status == "ESTABLISHED" and one.raddr.port == port for one in found)
+
+        version = made_key(google_process.address)
+        before = connections()
+        wrapper = opened(name=version, url=google_process.url)
+        wrapper.wrap(DATA_KEY, CONTEXT)
+        assert connections() == before + 1
+        wrapper.close()
+        deadline = time.monotonic() + 10
+        while connections() > before and time.monotonic() < deadline:
+            time.sleep(0.01)  # gRPC closes its sockets in a thread of its own
+        assert connections() == before
+
+
+def _forked(wrapper: KeyWrapper, wrapped: WrappedKey) -> int:
+    child = os.fork()
+    if child:
+        return child
+    try:
+        wrapper.after_fork()
+        right = wrapper.unwrap(wrapped, CONTEXT) == DATA_KEY
+    except BaseException:
+        right = False
+    os._exit(0 if right else 1)

@@ -18,7 +18,7 @@ LENGTH: Final = 1024
 """Characters of a description (the API model, PutParameter: Description)."""
 
 _MARK = re.compile(
-    r"(?:^|(?<=[ \n]))\[strongroom (?P<stamp>[0-9a-f.]+)(?: (?P<record>[^\s\]]+))?\]$", re.ASCII
+    r"(?:^|(?<=[ \n]))\[strongroom (?P<stamp>[0-9a-f.]+)(?: (?P<record>[^\s\]]+))?\]\Z", re.ASCII
 )
 _RECORD = re.compile(r"[a-z0-9._-]{1,200}")
 

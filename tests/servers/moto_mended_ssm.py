@@ -15,7 +15,8 @@ from typing import Any
 _PUTTING = threading.Lock()  # moto looks whether there is one and then appends, in threads
 _SIZES = {"Standard": 4096, "Advanced": 8192, "Intelligent-Tiering": 8192}
 _ARGUMENTS = (
-    "name", "description", "value", "parameter_type", "allowed_pattern", "keyid", "overwrite", "tags", "data_type",
+    "name", "description", "value", "parameter_type", "allowed_pattern", "keyid", "overwrite", "tags",
+    "data_type",
 )  # fmt: skip
 _NAME = re.compile(r"[a-zA-Z0-9_./-]+")
 

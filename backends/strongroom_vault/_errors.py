@@ -15,6 +15,7 @@ import requests.exceptions
 import urllib3.exceptions
 
 from strongroom.errors import (
+    IntegrityError,
     InvalidRequestError,
     PermissionDeniedError,
     ProviderFault,
@@ -60,6 +61,22 @@ _BY_STATUS = {
     503: _Meaning(UnavailableError, "the server is down for maintenance or has no leader", lost=True),
     504: _Meaning(UnavailableError, "a gateway before the server timed out", lost=True),
 }
+_UNVERIFIED = _Meaning(
+    IntegrityError,
+    "the wrapped data key does not verify under this transit key",
+    "the message or its context was changed, or it was made under another key of this name",
+)
+_TOO_OLD = _Meaning(
+    PermissionDeniedError,
+    "the version of the key that wrapped this may no longer decrypt",
+    "its min_decryption_version was raised; reencrypt before raising it",
+)
+_NO_KEY = _Meaning(PermissionDeniedError, "no such transit key", "was it deleted? check mount and name")
+_ROTATED = _Meaning(
+    PermissionDeniedError,
+    "the version of the key that this signer uses may no longer sign",
+    "open the signer again to sign with the latest version",
+)
 _BY_TEXT = (  # status, what the server's text holds, meaning
     (
         400,
@@ -73,6 +90,15 @@ _BY_TEXT = (  # status, what the server's text holds, meaning
         _Meaning(InvalidRequestError, "no engine is mounted there", "check mount and namespace in the URL"),
     ),
     (503, "sealed", _SEALED),
+    # What the transit engine says, as OpenBao 2.7 and HashiCorp's builtin/logical/transit word it.
+    (400, "message authentication failed", _UNVERIFIED),
+    (400, "invalid ciphertext", _UNVERIFIED),
+    (500, "failed to rsa decrypt", _UNVERIFIED),
+    (400, "disallowed by policy (too old)", _TOO_OLD),
+    (400, "key not found", _NO_KEY),
+    (400, "soft-deleted key", _Meaning(PermissionDeniedError, "the transit key is deleted", "restore it")),
+    (400, "no such key version", _ROTATED),
+    (500, "less than the minimum encryption key version", _ROTATED),
 )
 _BY_VAULT_CLASS = {
     hvac.exceptions.InvalidRequest: 400,
@@ -206,7 +232,7 @@ def _error(
         meaning.message,
         retryable=meaning.retryable,
         performed=None if lost else False,
-        hint=hint if denied and hint else meaning.hint,
+        hint=meaning.hint or (hint if denied else None),
     )
     error.__cause__ = fault
     return error

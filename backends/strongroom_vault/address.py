@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from strongroom.backend import Settings
     from strongroom.names import StoreURL
 
+_KEY_FORM = (
+    "vault-transit://HOST:PORT/MOUNT/KEY, or vault-transit:///MOUNT/KEY?endpoint=http://127.0.0.1:8200"
+)
+_KEY_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+"""Vault's own rule for names (framework.GenericNameRegex), in ASCII."""
 _FORM = "vault://HOST:PORT/MOUNT/PREFIX, or vault:///MOUNT/PREFIX?endpoint=http://127.0.0.1:8200"
 
 
@@ -24,8 +30,8 @@ class Address:
         endpoint: scheme, host and port; plain HTTP on loopback only.
         namespace: sent as ``X-Vault-Namespace``; ``""`` is the root.
         mount: where the KV engine is mounted.
-        prefix: what every name begins with below the mount.
-        kv: the engine's version, 1 or 2.
+        prefix: what every name begins with below the mount; of a key, its name.
+        kv: the engine's version, 1 or 2; 0 if it is no KV engine.
     """
 
     endpoint: str
@@ -47,19 +53,35 @@ class Address:
         mount, prefix = _mount_and_prefix(url)
         if not mount:
             raise InvalidRequestError("the URL names no mount", hint=_FORM)
-        endpoint = _checked(settings.endpoint or url.endpoint or (url.host and f"https://{url.host}"))
-        namespace = str(_option(url, settings, "namespace") or "").strip("/")
         kv = str(_option(url, settings, "kv") or "2")
         if kv not in ("1", "2"):
             raise InvalidRequestError("the KV engine's version is 1 or 2", hint="write ?kv=1 or ?kv=2")
-        check_prefix(mount, "native")
-        check_prefix(namespace, "native")
-        return cls(endpoint, namespace, mount, check_prefix(prefix.rstrip("/"), settings.names), int(kv))
+        prefix = check_prefix(prefix.rstrip("/"), settings.names)
+        return cls(*_server(url, settings), check_prefix(mount, "native"), prefix, int(kv))
+
+    @classmethod
+    def of_key(cls, url: StoreURL, settings: Settings) -> Address:
+        """Read ``vault-transit://HOST:PORT/MOUNT/KEY?namespace=team``, without I/O.
+
+        Raises:
+            InvalidRequestError: as `of` does, or what should be the key's name cannot be one.
+        """
+        url.allow("endpoint", "mount", "namespace")
+        mount, key = _mount_and_prefix(url)
+        if not mount or not _KEY_NAME.fullmatch(key):
+            raise InvalidRequestError("the URL names no mount and key", hint=_KEY_FORM)
+        return cls(*_server(url, settings, _KEY_FORM), check_prefix(mount, "native"), key, 0)
 
     @property
     def host(self) -> str:
         """Host and port, as written."""
         return urlsplit(self.endpoint).netloc
+
+    @property
+    def server(self) -> str:
+        """Host and port in one form, however they were written."""
+        _, host, port = _origin(self.endpoint) or ("", "", 0)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
     def origin(self) -> str:
@@ -96,12 +118,19 @@ def _mount_and_prefix(url: StoreURL) -> tuple[str, str]:
     return mount, prefix
 
 
-def _checked(endpoint: str | None) -> str:
+def _server(url: StoreURL, settings: Settings, form: str = _FORM) -> tuple[str, str]:
+    """Endpoint and namespace."""
+    endpoint = settings.endpoint or url.endpoint or (url.host and f"https://{url.host}")
+    namespace = str(_option(url, settings, "namespace") or "").strip("/")
+    return _checked(endpoint, form), check_prefix(namespace, "native")
+
+
+def _checked(endpoint: str | None, form: str) -> str:
     if not endpoint:
-        raise InvalidRequestError("the URL names no server", hint=_FORM)
+        raise InvalidRequestError("the URL names no server", hint=form)
     parts = urlsplit(endpoint) if _origin(endpoint) else None
     if parts is None or "@" in parts.netloc or "\\" in endpoint or parts.query or parts.path.strip("/"):
-        raise InvalidRequestError("the endpoint is not an http(s)://HOST:PORT", hint=_FORM)
+        raise InvalidRequestError("the endpoint is not an http(s)://HOST:PORT", hint=form)
     if parts.scheme != "https" and not is_loopback(endpoint):
         raise InvalidRequestError(
             "plain HTTP only to this machine: anybody on the way could read every secret",

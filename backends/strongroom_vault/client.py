@@ -38,11 +38,12 @@ class VaultClient:
         # Vault Enterprise: a read that carries the index of our last write is never older than it.
         self._index: str | None = None
 
-    def read(self, request: Request, *, missing_ok: bool = False) -> Answer:
+    def read(self, request: Request, *, missing_ok: bool = False, partial_ok: bool = False) -> Answer:
         """Send a request that changes nothing, up to `attempts` times.
 
         Args:
             missing_ok: hand over the answer of a 404, which tells of deleted versions.
+            partial_ok: hand over the answer to a batch of which some items failed, whatever its status.
 
         Raises:
             SecretStoreError: as the table in ``_errors`` says.
@@ -51,7 +52,9 @@ class VaultClient:
             outcome, asked = self._outcome(request)
             if isinstance(outcome, Answer):
                 return outcome
-            if missing_ok and asked is not None and asked.status == 404 and not _is_unmounted(asked):
+            if asked is not None and missing_ok and asked.status == 404 and not _is_unmounted(asked):
+                return asked
+            if asked is not None and partial_ok and "batch_results" in asked.data:
                 return asked
             wait = _wait(asked, attempt)
             if not _worth_retrying(outcome) or attempt == self._attempts or wait > LONGEST_WAIT:

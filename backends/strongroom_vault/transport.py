@@ -35,6 +35,7 @@ class Request:
         operation: the interface method it serves; says what a lost answer means.
         body: JSON, kept out of reprs and so out of tracebacks with locals.
         grant: the policy path that would allow it, for the hint when it is denied.
+        needs: the capabilities that the policy lacks then, where the method does not tell.
     """
 
     operation: str
@@ -44,12 +45,13 @@ class Request:
     params: Mapping[str, str | int] = field(default_factory=dict)
     content_type: str = "application/json"
     grant: str = ""
+    needs: str = ""
 
     @property
     def hint(self) -> str | None:
         """The policy statement that is lacking."""
         words = {"GET": '"read"', "LIST": '"list"', "POST": '"create", "update"', "PATCH": '"patch"'}
-        can = words.get(self.method, '"delete"')
+        can = self.needs or words.get(self.method, '"delete"')
         return f'the policy needs: path "{self.grant}" {{ capabilities = [{can}] }}' if self.grant else None
 
 

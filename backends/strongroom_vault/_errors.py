@@ -98,6 +98,7 @@ _BY_TEXT = (  # status, what the server's text holds, meaning
     (400, "key not found", _NO_KEY),
     (400, "soft-deleted key", _Meaning(PermissionDeniedError, "the transit key is deleted", "restore it")),
     (400, "no such key version", _ROTATED),
+    (400, "version is too old", _ROTATED),
     (500, "less than the minimum encryption key version", _ROTATED),
 )
 _BY_VAULT_CLASS = {

@@ -108,8 +108,9 @@ class Token:
     def _admitted(self) -> Pool:
         found = self._found()
         identity = (found.label, found.serial, found.manufacturer_id, found.model)
-        pool = self._module.pools.setdefault(identity, Pool(self._module, identity))
+        pool = self._module.pools.get(identity) or Pool(self._module, identity)
         pool.admit(found, self._pin)
+        self._module.pools[identity] = pool
         return pool
 
     def _found(self) -> Any:

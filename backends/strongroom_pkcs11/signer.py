@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, final
 
 import pkcs11
@@ -115,14 +116,20 @@ class TokenSigner(Signer):
 
     def _signed(self, find: Find, data: bytes, mechanism: Mechanism) -> bytes:
         self._algorithm_of(find)
-        key = _signing_key(find)
+        key = self._key(find)
         if not hasattr(key, "sign"):
             raise InvalidRequestError("the token does not let this key sign", hint="strongroom key create")
         return bytes(key.sign(data, mechanism=mechanism))
 
+    def _key(self, find: Find) -> Any:
+        if self._found != "HS256":
+            with suppress(pkcs11.NoSuchKey):
+                return find(ObjectClass.PRIVATE_KEY, KeyType.EC, KeyType.EC_EDWARDS)
+        return find(ObjectClass.SECRET_KEY, *_SECRETS)
+
     def _algorithm_of(self, find: Find) -> str:
         if self._found is None:
-            self._found = _algorithm(_signing_key(find))
+            self._found = _algorithm(self._key(find))
         if self._stated not in (None, self._found):
             raise InvalidRequestError(f"the key on the token is for {self._found}, not {self._stated}")
         return self._found
@@ -131,20 +138,11 @@ class TokenSigner(Signer):
         curve = next(curve for curve in _CURVES if curve.algorithm == self._algorithm_of(find))
         key = find(ObjectClass.PUBLIC_KEY, KeyType.EC, KeyType.EC_EDWARDS)
         point = bytes(key[Attribute.EC_POINT])
-        if (
-            len(point) > curve.point and point[0] == 0x04
-        ):  # an OCTET STRING, as PKCS #11 2.30 and later want it
-            point = point[-curve.point :]
+        if len(point) == curve.point + 2 and point[0] == 0x04:  # in an OCTET STRING, since PKCS #11 2.30
+            point = point[2:]
         if len(point) != curve.point:
             raise InvalidRequestError("the token stores the public key in a form that is not known")
         return curve.spki + point
-
-
-def _signing_key(find: Find) -> Any:
-    try:
-        return find(ObjectClass.PRIVATE_KEY, KeyType.EC, KeyType.EC_EDWARDS)
-    except pkcs11.NoSuchKey:
-        return find(ObjectClass.SECRET_KEY, *_SECRETS)
 
 
 def _algorithm(key: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote_to_bytes
 
 from strongroom.errors import InvalidRequestError
@@ -27,19 +27,6 @@ _BY_CONFIGURATION: Final = ("module-path", "module-name", "pin-value", "pin-sour
 _VALUE = re.compile(r"(?:[A-Za-z0-9._~:\[\]@!$'()*+,=&/-]|%[0-9A-Fa-f]{2})*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LABEL_BYTES: Final = 32  # CK_TOKEN_INFO.label
-
-
-class TokenFacts(Protocol):
-    """What a module tells of a token; `pkcs11.Token` has it."""
-
-    @property
-    def label(self) -> str: ...
-    @property
-    def manufacturer_id(self) -> str: ...
-    @property
-    def serial(self) -> bytes: ...
-    @property
-    def model(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +82,8 @@ class TokenURI:
         token = {"token": self.token} if self.token is not None else {"serial": self.serial}
         return _written({**token, "object": self.object, "id": self.id})
 
-    def picks(self, token: TokenFacts) -> bool:
-        """Whether this URI means that token."""
+    def picks(self, token: Any) -> bool:
+        """Whether this URI means that `pkcs11.Token`."""
         asked = (
             (self.token, token.label),
             (self.manufacturer, token.manufacturer_id),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final
 
 import pkcs11
 from pkcs11 import MGF, Attribute, KeyType, Mechanism, ObjectClass
@@ -35,7 +36,7 @@ _CARRIER: Final = {
 _UNWRAPPED: Final = {name: _CARRIER[name] for name in list(_CARRIER)[3:]}
 
 
-class Wrapping(Protocol):
+class Wrapping(ABC):
     """A mechanism, as `TokenKey` uses it.
 
     Attributes:
@@ -44,14 +45,16 @@ class Wrapping(Protocol):
 
     symmetric: ClassVar[bool]
 
+    @abstractmethod
     def seal(self, find: Find, data_key: bytes, context: Mapping[str, str]) -> bytes:
         """The ciphertext of a data key."""
 
+    @abstractmethod
     def open(self, find: Find, ciphertext: bytes, context: Mapping[str, str]) -> bytes:
         """The data key, or IntegrityError or the token's own exception."""
 
 
-class KeyWrapPad:
+class KeyWrapPad(Wrapping):
     """CKM_AES_KEY_WRAP_PAD over exactly 64 bytes, the data key and the SHA-256 of its context.
 
     It needs no IV and no counter. 64 bytes, because SoftHSM pads other lengths with zeros which it does not
@@ -84,7 +87,7 @@ class KeyWrapPad:
         return unbind(bound, context)
 
 
-class Gcm:
+class Gcm(Wrapping):
     """CKM_AES_GCM with the context as additional data, on tokens that take the IV safely.
 
     Safely means three things. The IV is 96 random bits, drawn for each wrap, which the token must use: one
@@ -122,7 +125,7 @@ class Gcm:
         return False
 
 
-class Oaep:
+class Oaep(Wrapping):
     """RSA-OAEP over the 64 bytes of `bind`; asymmetric: whoever has the public key can make messages.
 
     With SHA-1 it runs on every token, SoftHSM among them, which has no other; OAEP does not rely on the

@@ -148,7 +148,15 @@ def _answered(response: Any, action: str, service: Service, *, writes: bool) -> 
     refusal = Refusal(meant, action, str(response.get("Error", {}).get("Message", "")), writes)
     error = service.explain(refusal) or _explained(refusal, service)
     error.request_id = response.get("ResponseMetadata", {}).get("RequestId")
+    if isinstance(error, UnavailableError):
+        error.retry_after = _seconds(response.get("ResponseMetadata", {}).get("HTTPHeaders", {}))
     return error
+
+
+def _seconds(headers: Any) -> float | None:
+    """What Retry-After asks for, where it is whole seconds (RFC 9110 section 10.2.3)."""
+    asked = str(headers.get("retry-after", ""))
+    return float(asked) if asked.isascii() and asked.isdigit() else None
 
 
 def _by_status(status: int) -> str:

@@ -186,6 +186,11 @@ class Guard:
         with self._lease(key) as lease:
             return chain(self._port.heads(key), self._settle(key, lease))
 
+    def tip(self, key: Key) -> Head | None:
+        """What is current, settled: how a companion is read, where a late frame would stop every rotation."""
+        line = self.line(key)
+        return line[0] if line else None
+
     def after(self, key: Key, base: str) -> list[Head]:
         """The versions that followed `base`, oldest first.
 

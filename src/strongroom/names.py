@@ -220,7 +220,7 @@ def _portable_problem(text: str, limit: int) -> str:
             _shape_problem(text)
             or "use lower-case letters, digits and single . _ - between them, segments joined by /"
         )
-    units = sum(_UNITS.get(char, 1) for char in text)
+    units = len(text) + sum(text.count(char) * (width - 1) for char, width in _UNITS.items())
     return f"{units} units, at most {limit} fit every provider" if units > limit else ""
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
 from . import stages
-from .audit.event import AuditEvent, AuditHook, Auditor, outcome_of
+from .audit.event import AuditEvent, AuditHook, Auditor, outcome_of, unheard
 from .backend import (
     ABSENT,
     ANY_CAS,
@@ -360,6 +360,9 @@ class SecretStore:
             self._reads.forget(key)
 
     def _run(self, operation: str, key: Name | str, call: Callable[[], T], **facts: str | None) -> T:
+        if not self._auditor:  # nobody listens: making events would cost more than a read from a token
+            self._usable(operation)
+            return unheard(operation, str(key), call)
         event = self._intent(operation, key, **facts)
         return self._auditor.run(event, call, self._clock)
 

@@ -173,6 +173,15 @@ class Auditor:
         return bool(self._hooks)
 
 
+def unheard(operation: str, name: str, call: Callable[[], T]) -> T:
+    """Run an operation of a store without hooks."""
+    try:
+        return call()
+    except SecretStoreError as error:
+        error.operation, error.name = operation, name
+        raise
+
+
 def outcome_of(event: AuditEvent, now: datetime, error: BaseException | None, **facts: object) -> AuditEvent:
     """The outcome that belongs to an intent."""
     known = error if isinstance(error, SecretStoreError) else None

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -110,8 +111,8 @@ class Chain:
         """Read it; empty if it is not one."""
         found = [_RANGE.fullmatch(part) for part in text.split(".")] if text else []
         ranges = [(int(each[1]), int(each[2] or each[1])) for each in found if each]
-        bounds = [bound for pair in ranges for bound in pair]
-        rising = all(a <= b for a, b in ranges) and bounds == sorted(bounds)
+        apart = all(one[1] < next_[0] for one, next_ in itertools.pairwise(ranges))
+        rising = apart and all(low <= high for low, high in ranges)
         return cls(tuple(ranges)) if None not in found and rising else cls()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeVar
@@ -174,8 +175,7 @@ class Client:
     ) -> T | SecretStoreError:
         """The answer, shaped; or the error: the SDK's exception and its frames end here."""
         try:
-            call = getattr(self._connection.get(), _METHODS[method])
-            return shape(call(request=make(), retry=None, timeout=self._settings.timeout))
+            return shape(self._connection.get()[method](make(), self._settings.timeout))
         except SecretStoreError as exc:
             return exc.with_traceback(None)
         except Exception as exc:  # noqa: BLE001  (whatever the SDK raises)
@@ -196,26 +196,36 @@ class Client:
         self._connection.close()
 
 
-_METHODS: Final = {
-    "AccessSecretVersion": "access_secret_version",
-    "AddSecretVersion": "add_secret_version",
-    "CreateSecret": "create_secret",
-    "DeleteSecret": "delete_secret",
-    "DestroySecretVersion": "destroy_secret_version",
-    "GetSecret": "get_secret",
-    "GetSecretVersion": "get_secret_version",
-    "ListSecretVersions": "list_secret_versions",
-    "ListSecrets": "list_secrets",
-    "UpdateSecret": "update_secret",
-}
+_Method = Callable[[Any, float], Any]
+_ACCESS: Final = "/google.cloud.secretmanager.v1.SecretManagerService/AccessSecretVersion"
+_Access: Final = api.AccessSecretVersionRequest.pb()
+_Accessed: Final = api.AccessSecretVersionResponse.pb()
 
 
-def _connect(channel: Any) -> Any:
-    return api.SecretManagerServiceClient(transport=SecretManagerServiceGrpcTransport(channel=channel))
+def _connect(channel: Any) -> dict[str, _Method]:
+    """Each method by its name in the API, with the SDK's own attempts off.
+
+    Reading a value calls the SDK's stub itself, without the client's wrapping and its proto-plus messages,
+    which take half as long again as the call.
+    """
+    client = api.SecretManagerServiceClient(transport=SecretManagerServiceGrpcTransport(channel=channel))
+    stub = channel.unary_unary(_ACCESS, _Access.SerializeToString, _Accessed.FromString)
+
+    def access(request: Any, timeout: float) -> Any:
+        # Google routes by this header: https://google.aip.dev/client-libraries/4222
+        return stub(request, timeout, (("x-goog-request-params", f"name={request.name}"),))
+
+    names = {method: re.sub(r"(?<!^)([A-Z])", r"_\1", method).lower() for method in ROLES}
+    calls = {method: _through(getattr(client, name)) for method, name in names.items()}
+    return {**calls, "AccessSecretVersion": access}
+
+
+def _through(call: Callable[..., Any]) -> _Method:
+    return lambda request, timeout: call(request=request, retry=None, timeout=timeout)
 
 
 def _accessing(name: str, version: str | int) -> Any:
-    return api.AccessSecretVersionRequest(name=f"{name}/versions/{version}")
+    return _Access(name=f"{name}/versions/{version}")
 
 
 def _adding(name: str, payload: SecretValue) -> Any:
@@ -229,11 +239,10 @@ def _payload(answer: Any) -> tuple[int, SecretValue] | None:
 
     Versions encrypted under CMEK before July 2021 have none (secret-manager/docs/data-integrity).
     """
-    found = api.AccessSecretVersionResponse.pb(answer)
-    payload = found.payload
+    payload = answer.payload
     if payload.HasField("data_crc32c") and google_crc32c.value(payload.data) != payload.data_crc32c:
         return None
-    return _number_in(found.name), SecretValue(payload.data)
+    return _number_in(answer.name), SecretValue(payload.data)
 
 
 def _added(answer: Any) -> tuple[Added, bool]:

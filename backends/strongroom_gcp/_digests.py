@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from strongroom.errors import SecretStoreError, UnavailableError
+from strongroom.errors import SecretNotFoundError, SecretStoreError, UnavailableError
 from strongroom.names import Name, Reserved
 from strongroom.value import SecretValue
 
@@ -68,8 +68,9 @@ class Digests:
         return found
 
     def _make(self) -> SecretValue:
-        try_to(lambda: self._client.create(self._name, {}))
-        try_to(lambda: self._client.add(self._name, SecretValue(secrets.token_bytes(_BYTES))))
+        key = SecretValue(secrets.token_bytes(_BYTES))
+        _done_or_lost(lambda: self._client.create(self._name, {}))
+        _done_or_lost(lambda: self._client.add(self._name, key))
         found = self._read()
         if found is None:
             raise UnavailableError("the key of this store's digests could not be made", performed=False)
@@ -81,11 +82,11 @@ class Digests:
         self._key = None
 
 
-def try_to(act: Callable[[], object]) -> None:
-    """Do what may have been done already, or be done twice; whether it was is read back after.
+def _done_or_lost(act: Callable[[], object]) -> None:
+    """Do what may be done twice. After a lost answer the next step finds out whether it was done.
 
     Raises:
-        SecretStoreError: refused, so that it will not be there.
+        SecretStoreError: it was refused.
     """
     error: SecretStoreError
     try:
@@ -94,7 +95,5 @@ def try_to(act: Callable[[], object]) -> None:
         error = exc
     else:
         return
-    if error.performed is None:
-        return
-    error.performed = False
-    raise error
+    if error.performed is False and not isinstance(error, SecretNotFoundError):
+        raise error

@@ -9,6 +9,7 @@ import re
 from typing import Any, Final
 
 import grpc
+from google.api_core import exceptions as api_core
 
 from strongroom.errors import (
     InvalidRequestError,
@@ -137,6 +138,9 @@ def translate(exc: BaseException, operation: str, role: str | None = None) -> Se
         operation: of the interface; says whether something may have been changed.
         role: what to grant if it was a denial.
     """
+    if isinstance(exc, grpc.RpcError):
+        unfold: Any = api_core.from_grpc_error
+        exc = unfold(exc)  # it finds the details of Google's error model in the answer
     found = CODES.get(code_in(exc) or "") or meaning(type(exc))
     if found is None:
         return None
@@ -203,7 +207,7 @@ def _lacking(exc: BaseException, role: str | None) -> str:
 
 def _retry_after(exc: BaseException) -> float | None:
     """Seconds, as google.rpc.RetryInfo in the answer asks."""
-    for detail in getattr(exc, "details", None) or () if not isinstance(exc, grpc.RpcError) else ():
+    for detail in getattr(exc, "details", None) or ():
         delay: Any = getattr(detail, "retry_delay", None)
         if delay is not None:
             return float(delay.seconds) + float(delay.nanos) / 1e9

@@ -57,7 +57,7 @@ from ._tags import check_tags, tagged
 
 _FRAME_BYTES: Final = 1024
 """Room for the facts around a pending value in its companion."""
-_PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9.:-]{1,62}")
+_PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,62}")
 _LOCATION: Final = re.compile(r"[a-z]+(-[a-z]+)+\d{1,2}")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")  # CreateSecretRequest.secret_id
 _ID: Final = re.compile(r"([1-9]\d{0,17})(?:\.(\d{10,20}))?")

@@ -215,7 +215,7 @@ class Pending:
         with _half_done():
             if version := self._promoted(held):
                 return version
-        if isinstance(error, SecretConflictError):
+        if isinstance(error, SecretConflictError) and not error.retryable:  # else somebody is at it just now
             raise SecretConflictError("superseded: another version became current", hint="rotate anew")
         raise error
 

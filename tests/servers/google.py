@@ -190,6 +190,20 @@ def process(*, denying: bool = False) -> Iterator[Process]:
         yield Process(f"127.0.0.1:{port}")
 
 
+_KEY = f"projects/{PROJECT}/locations/global/keyRings/ring/cryptoKeys/key"
+_CONFIG = """\
+[store.google]
+url = "gcp-sm://{project}/app?endpoint={url}"
+
+[store.sealed]
+url = "gcp-sm://{project}/sealed?endpoint={url}"
+encrypt = {{ keys = ["kek"], domain = "try" }}
+
+[key.kek]
+url = "gcp-kms://{key}?endpoint={url}"
+"""
+
+
 def main() -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m tests.servers.google", description=__doc__)
@@ -199,15 +213,10 @@ def main() -> None:
     with Google(port=args.port) as server:
         if args.deny:
             server.faults.deny("*")
-        key = server.keys.make(f"projects/{PROJECT}/locations/global/keyRings/ring/cryptoKeys/key")
-        store = f"gcp-sm://{PROJECT}?endpoint={server.url}"
-        wait_for_interrupt(
-            [
-                f"strongroom put db/password --store '{store}'",
-                f"strongroom list --store '{store}'",
-                f"key: gcp-kms://{key.rpartition('/cryptoKeyVersions/')[0]}?endpoint={server.url}",
-            ]
-        )
+        server.keys.make(_KEY)
+        config = _CONFIG.format(project=PROJECT, key=_KEY, url=server.url)
+        use = "printf s3cret | strongroom put db/password --store google; strongroom list --store google"
+        wait_for_interrupt(["# strongroom.toml", config, "# then:", use])
 
 
 if __name__ == "__main__":

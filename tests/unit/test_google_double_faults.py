@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +23,7 @@ from google.api_core.exceptions import (
 from google.rpc import error_details_pb2
 
 from strongroom.testing.clock import FakeClock
+from tests.canary import CANARY
 from tests.servers.google import Google
 from tests.servers.google_rules import crc32c
 from tests.unit.google_support import AUTOMATIC, NAME, PARENT, added, client_of, code, made
@@ -26,6 +31,7 @@ from tests.unit.google_support import AUTOMATIC, NAME, PARENT, added, client_of,
 if TYPE_CHECKING:
     from tests.servers.google import Process
 
+ROOT = Path(__file__).parents[2]
 LATEST = f"{NAME}/versions/latest"
 
 
@@ -354,3 +360,23 @@ class TestRunning:
             client: Any = secretmanager_v1.SecretManagerServiceClient(transport=transport)
             client.create_secret(parent=parent, secret_id="db", secret=AUTOMATIC)
             assert _ids(client.list_secrets(parent=parent)) == ["db"]
+
+    def test_a_person_can_try_it(self, tmp_path: Path) -> None:
+        """What the command prints is a configuration that works, encrypted under a key of the double too."""
+        argv = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.servers.google"]
+        with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                assert server.stdout
+                config = itertools.takewhile(lambda line: line != "# then:\n", server.stdout)
+                (tmp_path / "strongroom.toml").write_text("".join(config))
+                _cli(tmp_path, "put", "sealed", CANARY)
+                assert _cli(tmp_path, "get", "sealed") == CANARY
+            finally:
+                server.kill()
+
+
+def _cli(folder: Path, command: str, store: str, value: str = "") -> str:
+    argv = [str(Path(sys.executable).with_name("strongroom")), command, "db/password", "--store", store]
+    done = subprocess.run(argv, cwd=folder, input=value, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) in ((0, 0), (0, 1)), done.stderr
+    return done.stdout

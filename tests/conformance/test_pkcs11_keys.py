@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 import pytest
-from pkcs11 import KeyType
+from pkcs11 import Attribute, KeyType
+from pkcs11.util.ec import encode_named_curve_parameters
 
 from strongroom.backend import Settings
 from strongroom.keys import KeyWrapper, Signer
@@ -194,3 +195,21 @@ class TestHS256(_Signed):
 
     algorithm = "HS256"
     kind = "hmac"
+
+
+class TestES384(_Signed):
+    """P-384, which other programs make."""
+
+    algorithm = "ES384"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def urls(cls, softhsm_token: TestToken) -> list[str]:
+        """Two keys made by another program."""
+        labels = [softhsm_token.unique("signer") for _ in range(2)]
+        with softhsm_token.native() as session:
+            for label in labels:
+                params = {Attribute.EC_PARAMS: encode_named_curve_parameters("secp384r1")}
+                domain = session.create_domain_parameters(KeyType.EC, params, local=True)
+                domain.generate_keypair(label=label, store=True)
+        return [softhsm_token.url(label) for label in labels]

@@ -21,7 +21,7 @@ ORDER = """
 errors
 value names telemetry passwords quiet
 backend keys lease
-localkey retry
+localkey retry stamp
 coordinator
 guarded
 memory envelope stages replication.record webhooks
@@ -46,7 +46,7 @@ LEVELS["strongroom"] = max(LEVELS.values()) + 1
 
 BACKEND_MAY_IMPORT = {
     f"strongroom.{name}"
-    for name in ("backend", "keys", "lease", "guarded", "retry", "value", "errors", "names")
+    for name in ("backend", "keys", "lease", "guarded", "retry", "stamp", "value", "errors", "names")
 }
 # The embedded store brings its own key: its KEKs and keysets are the envelope's local ones.
 BACKEND_EXCEPTIONS = {"strongroom_local": {"strongroom.localkey"}}

@@ -14,12 +14,9 @@ versions after the recorded one the higher fence counts, not the newer one.
 from __future__ import annotations
 
 import logging
-import re
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from .backend import ABSENT, Absent, Secret, SecretVersion, Settings
@@ -29,68 +26,23 @@ from .errors import (
     UnavailableError,
     UnsupportedOperationError,
 )
+from .names import Companion
+from .stamp import Head, Stamp, back, chain, standing_for, true_tip
 
 if TYPE_CHECKING:
     from .lease import Lease
     from .names import Key
     from .value import SecretValue
 
+__all__ = ["Guard", "Head", "Port", "Stamp", "chain"]
+
 SKEW: Final = 2.0
 """Seconds: how far the coordinator's clock and ours may run apart during one lease."""
 
-_STAMP = re.compile(r"(\d{1,19})\.([0-9a-f]{32})\.(.*)", re.ASCII | re.DOTALL)
 _NOTHING = ""  # recorded of a resource that is known not to exist
 _STRIPES = 64
 _POLL = 0.02
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What a version carries of its making, written in the same call as its value.
-
-    Attributes:
-        before: the version that was newest, or None for the first.
-        fence: of the lease it was written under; 0 without a coordinator.
-        write_id: tells this write from any other, so that a lost answer can be looked up.
-    """
-
-    before: str | None
-    fence: int
-    write_id: str
-
-    @classmethod
-    def new(cls, before: str | None, fence: int = 0) -> Stamp:
-        """A stamp for one write."""
-        return cls(before, fence, uuid.uuid4().hex)
-
-    def pack(self) -> str:
-        """As one text; at most 53 characters and the predecessor's id."""
-        return f"{self.fence}.{self.write_id}.{self.before or ''}"
-
-    @classmethod
-    def parse(cls, text: str | None) -> Stamp | None:
-        """What `pack` made, or None for anything else, such as another program's version."""
-        match = _STAMP.fullmatch(text or "")
-        return cls(match[3] or None, int(match[1]), match[2]) if match else None
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A version as the provider tells it now; without a stamp it is somebody else's."""
-
-    version: str
-    stamp: Stamp | None = None
-
-    @property
-    def fence(self) -> int:
-        """The fence it was written under; 0 if under none."""
-        return self.stamp.fence if self.stamp else 0
-
-    @property
-    def before(self) -> str | None:
-        """Its predecessor, if it says so."""
-        return self.stamp.before if self.stamp else None
 
 
 class Port(Protocol):
@@ -115,23 +67,6 @@ class Port(Protocol):
             UnavailableError: `performed` is None if the answer was lost.
         """
         ...
-
-
-def chain(heads: Sequence[Head], tip: Head | None = None) -> list[Head]:
-    """The versions from `tip` (default: the first) back along their predecessors, newest first.
-
-    A late version that was written past is not on it. Behind a version without a stamp the provider's own
-    order goes on.
-    """
-    by_id = {head.version: at for at, head in enumerate(heads)}
-    line: list[Head] = []
-    at = by_id.get(tip.version) if tip else (0 if heads else None)
-    while at is not None and heads[at] not in line:
-        head = heads[at]
-        line.append(head)
-        following = at + 1 if at + 1 < len(heads) else None
-        at = following if head.stamp is None else by_id.get(head.before or "")
-    return line
 
 
 class Guard:
@@ -176,32 +111,33 @@ class Guard:
             return self._put_unguarded(key, value, if_version, record)
         with self._lease(key) as lease:
             tip = self._settle(key, lease)
-            _compare(tip, if_version)
+            self._compare(key, tip, if_version)
             return self._write(key, value, record, tip, lease)
 
     def line(self, key: Key) -> list[Head]:
         """The versions in their order, newest first, settled under the lease where there is a coordinator."""
-        if not self.active:
-            return chain(self._port.heads(key))
-        with self._lease(key) as lease:
-            return chain(self._port.heads(key), self._settle(key, lease))
+        return chain(*self._settled_heads(key))
 
-    def tip(self, key: Key) -> Head | None:
-        """What is current, settled: how a companion is read, where a late frame would stop every rotation."""
-        line = self.line(key)
-        return line[0] if line else None
+    def settled(self, key: Key) -> str | None:
+        """The version to read as current, or None: read the provider's newest.
+
+        A companion is read settled, since each rotation begins with what it says: a late frame, of a rotation
+        that is done, would stop all that follow.
+        """
+        line = self.line(key) if self.active and isinstance(key, Companion) else []
+        return line[0].version if line else None
 
     def after(self, key: Key, base: str) -> list[Head]:
-        """The versions that followed `base`, oldest first.
+        """The versions that followed `base`, oldest first; one that was only written again is none of them.
 
         Raises:
             SecretNotFoundError: `base` is not in the line any more.
         """
-        line = self.line(key)
+        line = back(*self._settled_heads(key))
         at = next((at for at, head in enumerate(line) if head.version == base), None)
         if at is None:
             raise SecretNotFoundError("what came after this version can no longer be told")
-        return line[:at][::-1]
+        return [head for head in line[:at][::-1] if not head.again]
 
     @contextmanager
     def holding(self, key: Key, *, forget: bool = False) -> Iterator[None]:
@@ -228,6 +164,13 @@ class Guard:
         head = self._port.head(key)
         return self._sent(key, value, record, Stamp.new(head.version if head else None))
 
+    def _settled_heads(self, key: Key) -> tuple[Sequence[Head], Head | None]:
+        if not self.active:
+            return self._port.heads(key), None
+        with self._lease(key) as lease:
+            tip = self._settle(key, lease)
+            return self._port.heads(key) if tip else (), tip
+
     def _settle(self, key: Key, lease: Lease) -> Head | None:
         """What is current by the coordinator's record, which is brought up to it, and the provider too."""
         assert self._coordinator
@@ -253,14 +196,20 @@ class Guard:
             hidden = self._port.get(key, tip.version)
         except SecretNotFoundError:  # disabled since: a revoked value is not brought back
             return tip
-        version = self._write(key, hidden.value, hidden.record, tip, lease)
-        return Head(version.id, Stamp.new(tip.version, lease.fence))
+        stamp = Stamp.new(tip.version, lease.fence, again=True)
+        return Head(self._stamped(key, hidden.value, hidden.record, stamp, lease).id, stamp)
 
     def _write(
         self, key: Key, value: SecretValue, record: str | None, tip: Head | None, lease: Lease
     ) -> SecretVersion:
+        stamp = Stamp.new(tip.version if tip else None, lease.fence)
+        return self._stamped(key, value, record, stamp, lease)
+
+    def _stamped(
+        self, key: Key, value: SecretValue, record: str | None, stamp: Stamp, lease: Lease
+    ) -> SecretVersion:
         self._check_time(lease)
-        written = self._sent(key, value, record, Stamp.new(tip.version if tip else None, lease.fence))
+        written = self._sent(key, value, record, stamp)
         try:
             self._record(lease, written.id)
             return written
@@ -291,6 +240,18 @@ class Guard:
         except UnavailableError:
             return None
         return next((head for head in heads if head.stamp and head.stamp.write_id == write_id), None)
+
+    def _compare(self, key: Key, tip: Head | None, if_version: str | Absent | None) -> None:
+        if if_version is ABSENT and tip is not None:
+            raise SecretConflictError("it exists already")
+        if isinstance(if_version, str) and if_version not in self._standing_for(key, tip):
+            raise SecretConflictError("if_version is not the current version")
+
+    def _standing_for(self, key: Key, tip: Head | None) -> set[str]:
+        """The ids what is current has been known by: a base does not change by being written again."""
+        if tip is None or not tip.again:
+            return {tip.version} if tip else set()
+        return standing_for(back(self._port.heads(key), tip))
 
     def _check_time(self, lease: Lease) -> None:
         assert self._coordinator
@@ -332,34 +293,3 @@ class Guard:
             self._coordinator.release(lease)
         except UnavailableError:
             _log.warning("%s: the lease could not be given back and runs out by itself", lease.resource)
-
-
-def true_tip(heads: Sequence[Head], recorded: str | None) -> Head | None:
-    """Which of these versions, newest first, is current: the first that is not a late one.
-
-    What was written under a fence upon the recorded version counts, the highest fence of several, and so
-    does all that follows it; anything else written under a fence is late. A version without a fence was
-    written by somebody who knows nothing of the coordinator, and counts.
-    """
-    if recorded is None:
-        return heads[0] if heads else None
-    upon = [head for head in heads if head.fence and head.before == recorded]
-    root = max(upon, key=lambda head: head.fence).version if upon else recorded
-    at_root = next((head for head in heads if head.version == root), None)
-    behind = _ids(chain(heads, at_root)) if at_root else set()
-    for head in heads:
-        foreign = not head.fence and head.version not in behind
-        if foreign or head.version == root or root in _ids(chain(heads, head)):
-            return head
-    return None
-
-
-def _ids(line: Sequence[Head]) -> set[str]:
-    return {head.version for head in line}
-
-
-def _compare(tip: Head | None, if_version: str | Absent | None) -> None:
-    if if_version is ABSENT and tip is not None:
-        raise SecretConflictError("it exists already")
-    if isinstance(if_version, str) and (tip is None or tip.version != if_version):
-        raise SecretConflictError("if_version is not the current version")

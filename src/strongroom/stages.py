@@ -230,13 +230,13 @@ class Pending:
 
     def _finish(self, held: _Found, version: str | None) -> None:
         frame = _Frame(self.rotation_id, False, version=version, was=held.version)
-        error = None
+        changed = False
         try:
             self._backend.put(Companion(self._name), frame.with_value(_NOTHING), held.version)
-        except SecretConflictError as exc:
-            error = exc
-        if error and not self._finished(version):
-            raise error
+        except SecretConflictError:  # it says nothing of the secret, which is promoted
+            changed = True
+        if changed and not self._finished(version):
+            raise UnavailableError("the companion changed meanwhile")
         self._retire(held.version)
 
     def _retire(self, held: str | None) -> None:

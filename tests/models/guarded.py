@@ -11,16 +11,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple
 from typing import NamedTuple
 
 import pytest
 
 from strongroom.backend import Absent, Backend, Capability, Clock, Secret, SecretVersion, Settings, Stage
 from strongroom.errors import SecretConflictError, SecretNotFoundError, UnavailableError
-from strongroom.guarded import Guard, Head, Stamp, chain, true_tip
+from strongroom.guarded import Guard, Head, Stamp, chain
 from strongroom.lease import Coordinator, Lease
 from strongroom.names import Companion, Key, Name
 from strongroom.stages import _Frame
+from strongroom.stamp import true_tip
 from strongroom.value import SecretValue
 from tests.models.ledger import Client, Ledger, keep
 from tests.models.replay import Call, Lost, Port, Refused, System
@@ -37,6 +39,7 @@ class Version(NamedTuple):
     before: str | None = None
     fence: int = 0
     write_id: str = ""
+    again: bool = False
     disabled: bool = False
 
 
@@ -72,7 +75,9 @@ class World(NamedTuple):
 
 
 def _stamp(version: Version) -> Stamp | None:
-    return Stamp(version.before, version.fence, version.write_id) if version.write_id else None
+    if not version.write_id:
+        return None
+    return Stamp(version.before, version.fence, version.write_id, version.again)
 
 
 def apply(world: World, _actor: str, call: Call) -> tuple[World, Hashable]:
@@ -193,17 +198,16 @@ class ModelBackend(Backend):
         return heads
 
     def get(self, key: Key, version: str | Stage) -> Secret:
-        if isinstance(key, Companion) and version is Stage.CURRENT:
-            tip = self._guard.tip(key)
-            version = tip.version if tip else "0"
-        number = 0 if version is Stage.CURRENT else self._number(key, version)
+        if version is Stage.CURRENT:
+            version = self._guard.settled(key) or "0"
+        number = self._number(key, version)
         found = self._port.call("read", _slot(key), number)
         if isinstance(found, Refused):
             raise SecretNotFoundError("no such version")
         return Secret(str(key), _decode(key, found[1]), str(found[0]))
 
     def write(self, key: Key, value: SecretValue, record: str | None, stamp: Stamp) -> SecretVersion:
-        version = Version(_encode(key, value), stamp.before, stamp.fence, stamp.write_id)
+        version = Version(_encode(key, value), *astuple(stamp))
         number = self._port.call("write", _slot(key), version)
         if isinstance(number, Lost):
             raise UnavailableError("the answer was lost", performed=None)
@@ -288,7 +292,7 @@ def write_ids(who: str, run: int) -> Iterator[None]:
         return uuid.uuid5(uuid.NAMESPACE_OID, f"{who} {run} {next(count)}")
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("strongroom.guarded.uuid.uuid4", next_id)
+        patched.setattr("strongroom.stamp.uuid.uuid4", next_id)
         yield
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
@@ -14,6 +14,7 @@ from strongroom import guarded
 from strongroom.backend import ABSENT, Absent, Stage
 from strongroom.errors import SecretConflictError, SecretNotFoundError, UnavailableError
 from strongroom.guarded import Guard, Head
+from strongroom.names import Key
 from strongroom.stages import Pending
 from strongroom.value import SecretValue
 from tests.models.checker import check
@@ -374,11 +375,10 @@ def test_the_checker_catches_a_guard_that_trusts_the_newest(monkeypatch: pytest.
 def test_the_checker_catches_a_judgement_without_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """If what followed the base were judged without the lease, a paused holder would find that it won too."""
 
-    def unsettled(guard: Guard, key: object) -> list[Head]:
-        heads = guard._port.heads(NAME)
-        return guarded.chain(heads)
+    def unsettled(guard: Guard, key: Key) -> tuple[Sequence[Head], None]:
+        return guard._port.heads(key), None
 
-    monkeypatch.setattr(Guard, "line", unsettled)
+    monkeypatch.setattr(Guard, "_settled_heads", unsettled)
     programs = {"a": worker("a", "r1"), "w2": writer("w2", "1"), "time": passing_time(1)}
     model = System("guarded/unsettled", World(), programs, apply, WRITES, {}, None, Budget(0, 0, 1))
     model.invariants = {"the ledger tells what became current": the_ledger_tells_the_truth}

@@ -10,7 +10,7 @@ from strongroom.errors import SecretStoreError
 from strongroom.retry import attempts
 
 from ._credentials import check_auth, credential
-from ._errors import READS, fault_of, translate
+from ._errors import READS, fault_of, garbage, translate
 from ._transport import Transport
 
 if TYPE_CHECKING:
@@ -86,12 +86,11 @@ class Client:
         try:
             return self._authenticated_call(call)
         except SecretStoreError as exc:
-            return exc.with_traceback(None)
+            error, fault = exc.with_traceback(None), exc.__cause__
         except Exception as exc:  # noqa: BLE001  (whatever the SDK raises)
-            error, fault = translate(exc, operation, action), fault_of(exc)
-        if error is None:
-            performed = False if operation in READS else None
-            error = SecretStoreError("the Azure SDK failed unexpectedly", performed=performed)
+            error, fault = translate(exc, operation, action) or _unexpected(exc), fault_of(exc)
+        if operation in READS:
+            error.performed = False
         error.__cause__ = fault
         return error
 
@@ -140,6 +139,13 @@ class Client:
             verify_challenge_resource=not self._vault.loopback,
             user_agent="strongroom",
         )
+
+
+def _unexpected(exc: Exception) -> SecretStoreError:
+    """What the SDK raises where it stumbles over JSON of another shape, or anything else."""
+    if isinstance(exc, AttributeError | KeyError | TypeError | ValueError):
+        return garbage()
+    return SecretStoreError("the Azure SDK failed unexpectedly", performed=None)
 
 
 def _page(listing: Any, more: str | None, item: Callable[[Any], T]) -> tuple[list[T], str | None]:

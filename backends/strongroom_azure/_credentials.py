@@ -63,9 +63,23 @@ def credential(settings: Settings, vault: Vault) -> TokenCredential:
 
     The login service is the one of the vault's cloud, whatever ``AZURE_AUTHORITY_HOST`` says: whoever sets
     that would be sent the client's secret.
+
+    Raises:
+        InvalidRequestError: the certificate cannot be read, or an id cannot be one.
     """
     if vault.loopback:
         return Nobody()
+    try:
+        return _identity(settings, vault)
+    except (ValueError, OSError) as exc:  # its frames hold the secret
+        problem = type(exc).__name__
+    raise InvalidRequestError(
+        f"azure-identity cannot use these credentials ({problem})",
+        hint="check the ids, and that the certificate is a readable PEM or PFX file with its key",
+    )
+
+
+def _identity(settings: Settings, vault: Vault) -> TokenCredential:
     from azure import identity
 
     auth = {name: _shown(value) for name, value in settings.auth.items()}

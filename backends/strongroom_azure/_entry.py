@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from strongroom.backend import SecretVersion, Stage
-from strongroom.errors import InvalidRequestError, UnavailableError
+from strongroom.errors import InvalidRequestError
 from strongroom.guarded import Head, Stamp
 
 from . import _values
+from ._errors import garbage
 
 if TYPE_CHECKING:
     from azure.keyvault.secrets import KeyVaultSecret, SecretProperties
@@ -78,7 +79,7 @@ class Entry:
             UnavailableError: a field is missing: whatever answered, it was not Key Vault.
         """
         if not found.name or not (found.version or named):
-            raise UnavailableError("Key Vault's answer makes no sense", performed=None)
+            raise garbage()
         return cls(
             found.name,
             found.version or "",
@@ -95,7 +96,7 @@ class Entry:
     def sealed(cls, found: KeyVaultSecret) -> Entry:
         """A version with its value."""
         if found.value is None:
-            raise UnavailableError("Key Vault's answer holds no value")
+            raise garbage()
         return cls.of(found.properties, _values.decode(found.value, found.properties.content_type))
 
     @property

@@ -187,6 +187,11 @@ def translate(exc: BaseException, operation: str, action: str = "") -> SecretSto
     return _error(_narrowed(exc, meaning), writes=writes)
 
 
+def garbage() -> SecretStoreError:
+    """The error for an answer of the wrong shape; a write may have happened all the same."""
+    return _error(_GARBAGE, writes=True)
+
+
 def code_in(exc: BaseException) -> str | None:
     """Key Vault's code in an exception of the SDK, if it is one of the known ones; it is safe to show."""
     return next((code for code in _codes(exc) if code in CODES), None)

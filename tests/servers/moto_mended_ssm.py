@@ -60,16 +60,9 @@ def _strict(put: Callable[..., Any]) -> Callable[..., Any]:
             if request["parameter_type"] == "SecureString" and not request["keyid"]:
                 # PutParameterRequest: KeyId, "If you don't specify a key ID, the system uses the default key"
                 request["keyid"] = "alias/aws/ssm"
-            return _dated(put(self, *(request[name] for name in _ARGUMENTS), tier=tier, policies=policies))
+            return put(self, *(request[name] for name in _ARGUMENTS), tier=tier, policies=policies)
 
     return checked
-
-
-def _dated(version: Any) -> Any:
-    """AWS tells dates to the millisecond (the examples of GetParameterHistory in the API reference)."""
-    date = version.last_modified_date
-    version.last_modified_date = date.replace(microsecond=date.microsecond // 1000 * 1000)
-    return version
 
 
 def _of_existing(label: Callable[..., Any]) -> Callable[..., Any]:

@@ -130,7 +130,7 @@ def _to_sign(request: api.AsymmetricSignRequest, digest: str) -> bytes:
 
 
 def _verified(request: Any, *fields: str) -> dict[str, bool]:
-    """"…will report an error if the checksum verification fails"; without one the field is not verified."""
+    """A wrong checksum is an error (EncryptRequest.plaintext_crc32c); without one nothing is verified."""
     for field in fields:
         _compare(field, getattr(request, field), request)
     return {f"verified_{field}_crc32c": f"{field}_crc32c" in request for field in fields}

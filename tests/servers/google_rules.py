@@ -18,7 +18,9 @@ from tests.servers.google_refusal import invalid
 
 MAX_PAYLOAD = 64 * 1024  # SecretPayload.data: "Must be no larger than 64KiB."
 MAX_PAGE = 25_000  # ListSecretsRequest.page_size
-ADDS_PER_SECOND = 2  # docs quotas: AddSecretVersion requests, per second and global secret
+# https://cloud.google.com/secret-manager/quotas: "rate limits for AddSecretVersion and UpdateSecret
+# operations", per secret and second. "Soft-enforcement allows us to continue serving requests beyond their quota".
+WRITES_PER_SECOND = {"global": 2, "regional": 80}
 
 PARENT = re.compile(r"projects/[^/]+(/locations/[^/]+)?")
 SECRET = re.compile(r"projects/[^/]+(/locations/[^/]+)?/secrets/[^/]+")
@@ -55,7 +57,7 @@ def secret(shown: api.Secret, now: datetime) -> None:
     _rotation(shown, now)
     if "expire_time" in shown and shown.expire_time <= now:
         raise invalid("expire_time must be in the future.")  # docs secret-expiration
-    if "version_destroy_ttl" in shown:
+    if "version_destroy_ttl" in shown:  # docs delay-destruction-of-secret-versions
         _between("version_destroy_ttl", shown.version_destroy_ttl, timedelta(days=1), timedelta(days=1000))
 
 

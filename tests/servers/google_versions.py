@@ -18,21 +18,29 @@ class SecretManager(Secrets):
 
     Attributes:
         quota: whether AddSecretVersion is limited to 2 a second and secret, on the double's clock.
+        strict_quota: whether UpdateSecret counts too, both together. The documentation can be read so.
     """
 
     quota = False
+    strict_quota = False
 
     def reset(self, clock: Clock) -> None:
         super().reset(clock)
-        self.quota = False
-        self._added: defaultdict[str, deque[float]] = defaultdict(deque)
+        self.quota = self.strict_quota = False
+        self._written: defaultdict[str, deque[float]] = defaultdict(deque)
+
+    def update_secret(self, request: api.UpdateSecretRequest) -> api.Secret:
+        if self.strict_quota:
+            self._spend(canonical(request.secret.name))
+        return super().update_secret(request)
 
     def add_secret_version(self, request: api.AddSecretVersionRequest) -> api.SecretVersion:
         """AddSecretVersion. It takes no etag, and the secret's own etag stays (docs etags)."""
         name = canonical(rules.resource(request.parent, rules.SECRET))
         entry = self.account().need(name)
         _check_payload(request.payload)
-        self._spend(name)
+        if self.quota or self.strict_quota:
+            self._spend(name)
         number = max(entry.versions, default=0) + 1
         shown = api.SecretVersion(
             name=f"{name}/versions/{number}",
@@ -132,13 +140,13 @@ class SecretManager(Secrets):
         return version.shown
 
     def _spend(self, name: str) -> None:
-        now, added = self.clock.monotonic(), self._added[name]
-        while added and added[0] <= now - 1:
-            added.popleft()
-        if self.quota and len(added) >= rules.ADDS_PER_SECOND:
-            raise Refusal("RESOURCE_EXHAUSTED", "Quota exceeded for AddSecretVersion requests per second.",
-                          retry_after=added[0] + 1 - now)  # fmt: skip
-        added.append(now)
+        now, written = self.clock.monotonic(), self._written[name]
+        while written and written[0] <= now - 1:
+            written.popleft()
+        if len(written) >= rules.WRITES_PER_SECOND["regional" if "/locations/" in name else "global"]:
+            message = "Quota exceeded for writes of this secret per second."
+            raise Refusal("RESOURCE_EXHAUSTED", message, retry_after=written[0] + 1 - now)
+        written.append(now)
 
 
 def _check_payload(payload: api.SecretPayload) -> None:

@@ -206,6 +206,21 @@ class TestFaults:
         clock.advance(0.75)
         assert added(client).name.endswith("/3")
 
+    def test_updates_count_too_under_the_strict_quota(self, client: Any, google_server: Google) -> None:
+        """Together with new versions; a regional secret has 80 of both."""
+        google_server.reset(FakeClock())
+        google_server.secrets.strict_quota = True
+        made(client)
+        added(client)
+        update = {"secret": {"name": NAME}, "update_mask": {"paths": ["labels"]}}
+        client.update_secret(request=update)
+        assert code(client.update_secret, request=update) == code(added, client) == "RESOURCE_EXHAUSTED"
+        parent = f"{PARENT}/locations/europe-west6"
+        regional = client.create_secret(parent=parent, secret_id="db", secret={}).name
+        for _ in range(80):
+            added(client, secret=regional)
+        assert code(added, client, secret=regional) == "RESOURCE_EXHAUSTED"
+
     def test_a_dropped_answer_was_performed_and_a_dropped_request_was_not(
         self, client: Any, google_server: Google
     ) -> None:

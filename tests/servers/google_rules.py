@@ -19,7 +19,7 @@ from tests.servers.google_refusal import invalid
 MAX_PAYLOAD = 64 * 1024  # SecretPayload.data: "Must be no larger than 64KiB."
 MAX_PAGE = 25_000  # ListSecretsRequest.page_size
 # https://cloud.google.com/secret-manager/quotas: "rate limits for AddSecretVersion and UpdateSecret
-# operations", per secret and second. "Soft-enforcement allows us to continue serving requests beyond their quota".
+# operations", per secret and second; "Soft-enforcement allows us to continue serving requests beyond".
 WRITES_PER_SECOND = {"global": 2, "regional": 80}
 
 PARENT = re.compile(r"projects/[^/]+(/locations/[^/]+)?")

@@ -118,6 +118,7 @@ def test_the_checker_catches_a_broken_label_protocol(case: str) -> None:
 HOLDERS = {"one": a.holder("a", "r1"), "two": a.holder("b", "r2")}
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("start", [born(), STEALS, COLLECTS], ids=["refuses", "steals", "collects"])
 def test_one_of_racing_rotations_is_told_that_it_holds(start: World) -> None:
     """Crashes, lost answers and late calls included, and a put that changes the base meanwhile."""
@@ -127,10 +128,11 @@ def test_one_of_racing_rotations_is_told_that_it_holds(start: World) -> None:
     assert report.violation is None, report
 
 
+@pytest.mark.timeout(1800)
 def test_one_of_three_racing_rotations_is_told_that_it_holds() -> None:
     """Where AWS moves a held label all the same, the labels alone would let all three believe it."""
     actors = {**HOLDERS, "three": a.holder("c", "r3")}
-    budget = faults(1, 1, 1, small=(0, 0, 0))
+    budget = faults(1, 0, 1, small=(0, 0, 0))
     report = explored(check(holders("three to hold", actors, budget=budget, start=STEALS)))
     assert report.violation is None, report
 

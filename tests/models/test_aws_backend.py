@@ -86,6 +86,7 @@ def holding(
     )
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("steals", [False, True], ids=["refuses", "moves"])
 def test_one_of_racing_rotations_is_told_that_it_holds(steals: bool) -> None:
     """On either of AWS's two answers to the move of a held label, with a console's put between."""

@@ -149,10 +149,10 @@ def _finish(port: Port, write: Write, seen: Seen) -> Written:
     """Add until ours is the newest, then record it."""
     if seen.book.intent and seen.book.intent.deadline <= port.now():
         raise UnavailableError("this writer was suspended until its time was up", performed=False)
-    lost = False
+    lost, last = False, 0
     for _ in range(_ADDS):
-        number = _add(port, write, seen)
-        lost = lost or not number
+        number = _add(port, write, seen, last)
+        lost, last = lost or not number, number or last
         if number and _read(port, number + 1) is None:
             return _clear(port, write, seen, number, keep=lost)
         if number:
@@ -164,8 +164,11 @@ def _finish(port: Port, write: Write, seen: Seen) -> Written:
     raise UnavailableError("no answer says that the version was added", performed=None)
 
 
-def _add(port: Port, write: Write, seen: Seen) -> int:
-    """The number of our version; 0 if the answer was lost and it is not there, though it may still arrive."""
+def _add(port: Port, write: Write, seen: Seen, last: int) -> int:
+    """The number of our version; 0 if the answer was lost and it is not there, though it may still arrive.
+
+    `last`: the number of an earlier copy, which is not what was asked for now.
+    """
     error: SecretStoreError
     try:
         return port.add(write.payload)
@@ -176,7 +179,8 @@ def _add(port: Port, write: Write, seen: Seen) -> int:
         if isinstance(error, SecretNotFoundError):
             error = SecretConflictError("the secret was purged meanwhile", retryable=True)
         raise error
-    return max(_copies(port, write, seen), default=0)
+    found = max(_copies(port, write, seen), default=0)
+    return found if found > last else 0
 
 
 def _copies(port: Port, write: Write, seen: Seen) -> Iterator[int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hmac
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +45,20 @@ VERSION = f"{KEY}/cryptoKeyVersions/1"
 CONTEXT = {"domain": "prod", "name": "db/password"}
 DATA_KEY = CANARY_BYTES.ljust(32, b".")[:32]
 Open = Callable[..., Any]
+FORKS = """
+import os, sys
+from strongroom.registry import open_key
+key = open_key(sys.argv[1])
+made = key.generate_data_key({})
+child = os.fork()
+if not child:
+    key.after_fork()
+assert key.unwrap(made.wrapped, {}) == made.plaintext
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+print("parent" if child else "child", flush=True)
+key.close()
+"""
 
 
 @pytest.fixture
@@ -433,6 +449,14 @@ class TestProcesses:
         assert wrapper.unwrap(wrapped, CONTEXT) == DATA_KEY
         assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 8
         assert wrapper.unwrap(wrapped, CONTEXT) == DATA_KEY
+
+    def test_a_program_that_sets_nothing_may_fork(self, google_process: Process) -> None:
+        """With its channel open, and without what the tests set for their own processes; nothing is said."""
+        url = f"gcp-kms://{made_key(google_process.address)}?endpoint={google_process.url}"
+        untold = {key: value for key, value in os.environ.items() if not key.startswith("GRPC_")}
+        argv = [sys.executable, "-W", "error", "-c", FORKS, url]
+        done = subprocess.run(argv, env=untold, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "child\nparent\n", "")
 
     def test_a_closed_key_leaves_no_connection(self, google_process: Process, opened: Open) -> None:
         """Whatever gRPC keeps for itself, it is no connection to Google."""

@@ -34,7 +34,7 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
-from strongroom.guarded import Guard
+from strongroom.guarded import Guard, chain
 from strongroom.names import Key, Name, StoreURL
 from strongroom.value import SecretValue
 
@@ -114,15 +114,20 @@ class ParameterStore(Backend):
 
     def get(self, key: Key, version: str | Stage) -> Secret:
         if version is Stage.CURRENT:
-            return self._parameters.current(key)
+            return self._current(key)
         if version is Stage.PREVIOUS:
             return replace(self._parameters.get(key, self._previous(key)), stage=version)
         if isinstance(version, Stage):
             raise SecretNotFoundError("a pending value is read by its rotation id")
         return self._parameters.get(key, version)
 
+    def _current(self, key: Key) -> Secret:
+        if settled := self._guard.settled(key):
+            return replace(self._parameters.get(key, settled), stage=Stage.CURRENT)
+        return self._parameters.current(key)
+
     def _previous(self, key: Key) -> str:
-        line = self._guard.line(key)
+        line = chain(self._parameters.heads(key))
         if len(line) < len(_STAGES):
             raise SecretNotFoundError("there is no previous version" if line else "no such secret")
         return line[1].version
@@ -152,7 +157,7 @@ class ParameterStore(Backend):
         return self._listing.names(prefix, detail=detail)
 
     def versions(self, key: Key) -> Sequence[SecretVersion]:
-        line = self._guard.line(key)
+        line = chain(self._parameters.heads(key))
         if not line:
             raise SecretNotFoundError("no such secret")
         stages = [frozenset({stage}) for stage in _STAGES] + [frozenset[Stage]()] * len(line)
@@ -180,7 +185,7 @@ class ParameterStore(Backend):
         try:
             if outcome is not None:
                 return self._parameters.secret(key, outcome, Stage.CURRENT)
-            return self._parameters.current(key)
+            return self._current(key)
         except SecretStoreError as error:
             return error.with_traceback(None)
 

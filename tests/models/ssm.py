@@ -115,11 +115,11 @@ class PortClient:
     def get_parameter(self, **request: Any) -> dict[str, Any]:
         name, _, number = request["Name"].partition(":")
         found = self._asked("GetParameter", "ssm_get", name, int(number or 0))
-        return {"Parameter": _shown(found)}
+        return {"Parameter": shown(found)}
 
     def get_parameter_history(self, **request: Any) -> dict[str, Any]:
         versions = self._asked("GetParameterHistory", "ssm_history", request["Name"])
-        return {"Parameters": [_shown(version) for version in versions]}
+        return {"Parameters": [shown(version) for version in versions]}
 
     def delete_parameter(self, **request: Any) -> dict[str, Any]:
         self._asked("DeleteParameter", "ssm_delete", request["Name"])
@@ -134,7 +134,8 @@ class PortClient:
         return answer
 
 
-def _shown(version: Version) -> dict[str, Any]:
+def shown(version: Version) -> dict[str, Any]:
+    """A version as GetParameter and GetParameterHistory tell it."""
     return {
         "Name": "/model",
         "Version": version.number,

@@ -6,11 +6,11 @@ import json
 import sys
 from pathlib import Path
 
-from tests.bench import processes
+from tests.bench import cold_reads, processes
 from tests.bench.harness import Row
 
 OUTPUT = Path(__file__).parents[2] / "build" / "bench.json"
-SUITES = [processes]
+SUITES = [processes, cold_reads]
 
 
 def main() -> int:

@@ -81,3 +81,25 @@ def _time(run: Run, calls: int) -> float:
     for _ in range(calls):
         run()
     return time.perf_counter() - start
+
+
+def paired(ours: Run, peer: Run, rounds: int) -> tuple[float, float]:
+    """Seconds of one call of each: the peer's median, and ours beyond it by the median of the differences.
+
+    Every round calls both, in turn first. Calls next to each other meet the same load, which comes and goes
+    over seconds, so that their difference says more than two medians over all rounds.
+    """
+    for _ in range(20):  # connections, caches, and the interpreter's adaptation
+        ours(), peer()
+    samples: dict[Run, list[float]] = {ours: [], peer: []}
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(rounds):
+            for run in (ours, peer) if number % 2 else (peer, ours):
+                samples[run].append(_time(run, 1))
+    finally:
+        gc.enable()
+    beyond = statistics.median(a - b for a, b in zip(samples[ours], samples[peer], strict=True))
+    typical = statistics.median(samples[peer])
+    return typical + beyond, typical

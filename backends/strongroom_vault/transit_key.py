@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from strongroom.errors import IntegrityError, SecretStoreError, UnsupportedOperationError
+from strongroom.errors import IntegrityError, InvalidRequestError, SecretStoreError, UnsupportedOperationError
 from strongroom.keys import DataKey, KeyWrapper, WrappedKey, bind, encode_context, unbind
 
 from ._errors import error_for, error_for_status, garbage
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from strongroom.backend import Settings
     from strongroom.names import StoreURL
 
-_AEAD = frozenset({"aes256-gcm96", "chacha20-poly1305", "xchacha20-poly1305"})
-_RSA = frozenset({"rsa-2048", "rsa-3072", "rsa-4096"})
+_OAEP = "RSA-OAEP-256"
 _NO_PAIRS = b"\0\0"
 """The empty context, for a derived key, which takes none: a count of zero, as no other context begins."""
 
@@ -32,11 +31,11 @@ class TransitKey(KeyWrapper):
 
     - A derived key gets the encoded context as ``context``: each context has a key of its own.
     - Otherwise an AEAD key gets it as ``associated_data`` (HashiCorp Vault 1.10 or later, any OpenBao).
-    - RSA keys take none: the data key is bound to the context's digest. Whoever may read the public key could
-      wrap, so that encrypted stores refuse them.
 
-    Other types are refused. Convergent keys work; data keys are random, so that nothing repeats. A message
-    records the host and port of the URL, namespace, mount and name: a Vault that moved keeps its name.
+    Other types are refused; the option ``algorithm = "RSA-OAEP-256"`` declares an RSA key, see
+    `AsymmetricTransitKey`, so that opening a store need not ask a Vault that may be down. Convergent keys
+    work: data keys are random, so that nothing repeats. A message records the host and port of the URL,
+    namespace, mount and name: a Vault that moves must keep its name.
 
     After a rotation the latest version wraps, and each still allowed version opens what it wrapped.
     """
@@ -44,26 +43,26 @@ class TransitKey(KeyWrapper):
     provider_id = PROVIDER
     loggers = LOGGERS
     algorithm: ClassVar[str] = "AES-256-GCM, ChaCha20-Poly1305"
+    _types: ClassVar[tuple[str, ...]] = ("aes256-gcm96", "chacha20-poly1305", "xchacha20-poly1305")
 
     def __init__(self, url: StoreURL, settings: Settings):
-        self._key = TransitEngineKey(url, settings)
+        self._key = TransitEngineKey(url, settings, "algorithm")
         self.key_id = self._key.id
         self.after_fork, self.close = self._key.after_fork, self._key.close  # type: ignore[method-assign]
 
     @classmethod
     def from_url(cls, url: StoreURL, settings: Settings) -> Self:
         """Open ``vault-transit://HOST:PORT/MOUNT/KEY[?namespace=team]``, without I/O."""
-        return cls(url, settings)
+        algorithm = settings.options.get("algorithm")
+        if algorithm not in (None, _OAEP):
+            raise InvalidRequestError("no algorithm for transit keys that wrap", hint=f"{_OAEP}, or none")
+        found: type[TransitKey] = AsymmetricTransitKey if algorithm == _OAEP else TransitKey
+        return found(url, settings)  # type: ignore[return-value]  # both are transit keys
 
     @staticmethod
     def error_for(exc: Exception, operation: str) -> SecretStoreError | None:
         """Translate what hvac and requests raise."""
         return error_for(exc, operation)
-
-    @property
-    def symmetric(self) -> bool:  # type: ignore[override]  # the server knows it
-        """False for an RSA key."""
-        return self._kind("open") != "rsa"
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> WrappedKey:
         return self.wrap_many([(data_key, context)])[0]
@@ -76,7 +75,7 @@ class TransitKey(KeyWrapper):
 
     def generate_data_key(self, context: Mapping[str, str]) -> DataKey:
         encoded = encode_context(context)  # refuses what a message cannot hold, before any request
-        if self._kind("generate_data_key") != "derived":
+        if not self._is_derived("generate_data_key"):
             # HashiCorp's datakey has no associated_data and would ignore it: a key that never opens again
             # (builtin/logical/transit/path_datakey.go).
             return super().generate_data_key(context)
@@ -117,32 +116,31 @@ class TransitKey(KeyWrapper):
     ) -> bytes | SecretStoreError:
         if isinstance(outcome, SecretStoreError):
             return outcome
-        plaintext = bytes_in(outcome, "plaintext", "unwrap")
         try:
-            return unbind(plaintext, context) if self._kind("unwrap") == "rsa" else plaintext
+            return self._unbound(bytes_in(outcome, "plaintext", "unwrap"), context)
         except IntegrityError as error:
             return error.with_traceback(None)
 
-    def _kind(self, operation: str) -> str:
+    def _is_derived(self, operation: str) -> bool:
         facts = self._key.facts(operation)
-        if facts.type in _RSA:
-            return "rsa"
-        if facts.type not in _AEAD:
+        if facts.type not in self._types:
             raise UnsupportedOperationError(
-                "a transit key of this type cannot wrap data keys",
-                hint=f"types: {', '.join(sorted(_AEAD | _RSA))}",
+                f"a transit key of type {facts.type} cannot wrap data keys so",
+                hint=f"use one of {', '.join(self._types)}; for RSA say algorithm = {_OAEP!r}",
             )
-        return "derived" if facts.derived else "aead"
+        return facts.derived
 
     def _sealing(self, data_key: bytes, context: Mapping[str, str]) -> dict[str, str]:
-        plaintext = bind(data_key, context) if self._kind("wrap") == "rsa" else data_key
-        return {"plaintext": b64(plaintext), **self._binding("wrap", context)}
+        return {"plaintext": b64(data_key), **self._binding("wrap", context)}
 
     def _binding(self, operation: str, context: Mapping[str, str]) -> dict[str, str]:
-        kind, encoded = self._kind(operation), encode_context(context)
-        if kind == "derived":
+        encoded = encode_context(context)
+        if self._is_derived(operation):
             return {"context": b64(encoded or _NO_PAIRS)}
-        return {"associated_data": b64(encoded)} if kind == "aead" else {}
+        return {"associated_data": b64(encoded)}
+
+    def _unbound(self, plaintext: bytes, context: Mapping[str, str]) -> bytes:
+        return plaintext
 
     def _batch(
         self, operation: str, verb: str, bodies: Sequence[Mapping[str, str]]
@@ -160,6 +158,29 @@ class TransitKey(KeyWrapper):
         if versioned(ciphertext) is None:
             raise garbage("wrap")
         return self.wrapped(str(ciphertext).encode())
+
+
+class AsymmetricTransitKey(TransitKey):
+    """An RSA key: whoever may read its public half can wrap, so that encrypted stores refuse it.
+
+    RSA-OAEP takes no context: what is wrapped is the data key and the context's SHA-256, 64 bytes.
+    """
+
+    symmetric = False
+    algorithm: ClassVar[str] = _OAEP
+    context: ClassVar[str] = "bound by digest"
+    largest: ClassVar[int | None] = 190  # RFC 8017 section 7.1.1, for 2,048 bits and SHA-256
+    _types: ClassVar[tuple[str, ...]] = ("rsa-2048", "rsa-3072", "rsa-4096")
+
+    def _sealing(self, data_key: bytes, context: Mapping[str, str]) -> dict[str, str]:
+        return super()._sealing(bind(data_key, context), context)
+
+    def _binding(self, operation: str, context: Mapping[str, str]) -> dict[str, str]:
+        self._is_derived(operation)
+        return {}
+
+    def _unbound(self, plaintext: bytes, context: Mapping[str, str]) -> bytes:
+        return unbind(plaintext, context)
 
 
 def _outcome(result: Any, operation: str) -> Mapping[str, Any] | SecretStoreError:

@@ -19,6 +19,7 @@ class _Wrappers(WrapperSuite):
     """Of what kind the KEK is, the subclass says."""
 
     kind: ClassVar[dict[str, object]] = {}
+    options: ClassVar[dict[str, str]] = {}
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -28,17 +29,17 @@ class _Wrappers(WrapperSuite):
     @pytest.fixture(scope="class")
     @classmethod
     def other(cls, openbao_server: OpenBao) -> Iterator[KeyWrapper]:
-        with made(openbao_server, **cls.kind).opened() as other:
+        with made(openbao_server, **cls.kind).opened(options=cls.options) as other:
             yield other
 
     @pytest.fixture
     def wrapper(self, key: Key) -> Iterator[KeyWrapper]:
-        with key.opened() as wrapper:
+        with key.opened(options=self.options) as wrapper:
             yield wrapper
 
     @pytest.fixture
     def refused(self, key: Key) -> Iterator[KeyWrapper]:
-        with key.opened(auth=outsider(key)) as refused:
+        with key.opened(auth=outsider(key), options=self.options) as refused:
             yield refused
 
 
@@ -72,6 +73,7 @@ class TestRSA(_Wrappers):
     """Bound to the context's digest; anybody who reads the public key can wrap, so no store takes it."""
 
     kind: ClassVar[dict[str, object]] = {"type": "rsa-2048"}
+    options: ClassVar[dict[str, str]] = {"algorithm": "RSA-OAEP-256"}
     symmetric = False
 
 

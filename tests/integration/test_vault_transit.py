@@ -10,7 +10,7 @@ from typing import Any
 import hvac.exceptions
 import pytest
 
-from strongroom.backend import Settings
+from strongroom.backend import Settings, Stage
 from strongroom.envelope.cipher import decrypt, encrypt
 from strongroom.errors import (
     IntegrityError,
@@ -21,17 +21,23 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.keys import KeyWrapper, Signer, WrappedKey, encode_context
-from strongroom.names import StoreURL
+from strongroom.layers.encrypted import Encrypted
+from strongroom.localkey import LocalKey
+from strongroom.memory import MemoryBackend
+from strongroom.names import Name, StoreURL
 from strongroom.registry import open_key, open_signer
 from strongroom.testing.conformance_signers import verified
+from strongroom.value import SecretValue
 from strongroom_vault._transit import versioned
 from strongroom_vault.transit_key import TransitKey
 from tests.canary import CANARY, assert_no_canary_in
+from tests.conformance.support import Counter
 from tests.integration.transit_support import MOUNT, Key, made
 from tests.integration.vault_support import TurnedClock, cutting_proxy, policy_token, token_auth
 from tests.servers import https
 from tests.servers.openbao import OpenBao
 
+NOWHERE = "http://127.0.0.1:9"
 CONTEXT = {"domain": "prod", "name": "db/password"}
 DATA_KEY = CANARY.encode().ljust(32, b"\xa5")
 AAD = base64.b64encode(encode_context(CONTEXT)).decode()
@@ -136,7 +142,7 @@ class TestContext:
         for text in ("QR==", "QQ=", "QQ", "QQ==QQ==", "Q-=="):
             assert versioned(f"vault:v1:{text}") is None
 
-    @pytest.mark.parametrize("kind", ["aes128-gcm96", "ecdsa-p256", "ed25519", "hmac"])
+    @pytest.mark.parametrize("kind", ["aes128-gcm96", "rsa-2048", "ecdsa-p256", "ed25519", "hmac"])
     def test_what_cannot_bind_a_context_or_is_too_weak_is_refused(
         self, openbao_server: OpenBao, kind: str
     ) -> None:
@@ -145,6 +151,27 @@ class TestContext:
         with key.opened() as wrapper:
             error = refusal(lambda: wrapper.wrap(DATA_KEY, CONTEXT), UnsupportedOperationError)
         assert "aes256-gcm96" in str(error)
+
+    def test_an_rsa_key_is_declared(self, aes: Key) -> None:
+        """A store learns without asking the server whether a key is symmetric; other keys are no RSA keys."""
+        with aes.opened(address=NOWHERE) as plain:
+            assert plain.symmetric
+        with aes.opened(options={"algorithm": "RSA-OAEP-256"}) as declared:
+            assert not declared.symmetric
+            refusal(lambda: declared.wrap(DATA_KEY, CONTEXT), UnsupportedOperationError)
+
+    def test_a_store_opens_while_vault_is_down(self, aes: Key) -> None:
+        """And reads with the other key of its messages, a local one say."""
+        backend, name = MemoryBackend(), Name("db/password")
+        local = LocalKey(bytes(32), name="local", counter=Counter())
+        with cutting_proxy(aes.server.address) as proxy:
+            with aes.opened(address=proxy.address) as wrapper:
+                Encrypted(backend, [wrapper, local], "prod").put(name, SecretValue(CANARY), None)
+            proxy.cut = lambda method, path: "request"
+            with aes.opened(address=proxy.address, clock=TurnedClock()) as down:
+                store = Encrypted(backend, [down, local], "prod")
+                assert store.get(name, Stage.CURRENT).value.matches(CANARY)
+            assert proxy.seen[-1] == ("GET", "/v1/auth/token/lookup-self")
 
 
 class TestVersions:
@@ -223,8 +250,8 @@ class TestBatch:
     def test_an_rsa_failure_is_the_items_too(self, openbao_server: OpenBao) -> None:
         """The engine answers 500 then, but the others are opened, and nothing is asked twice."""
         key = made(openbao_server, type="rsa-2048")
-        clock = TurnedClock()
-        wrapper = TransitKey.from_url(StoreURL.parse(key.url()), key.settings(clock=clock))
+        clock, options = TurnedClock(), {"algorithm": "RSA-OAEP-256"}
+        wrapper = TransitKey.from_url(StoreURL.parse(key.url()), key.settings(clock=clock, options=options))
         good = wrapper.wrap(DATA_KEY, CONTEXT)
         bad = good._replace(ciphertext=b"vault:v1:" + base64.b64encode(bytes(256)))
         outcomes = wrapper.unwrap_many([(bad, CONTEXT), (good, CONTEXT), (good, {})])

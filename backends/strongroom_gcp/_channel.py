@@ -20,6 +20,8 @@ from strongroom.value import SecretValue
 # Read once, when grpc is imported: without it a forked child inherits gRPC's threads' locks, and hangs.
 # https://github.com/grpc/grpc/blob/master/doc/fork_support.md
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
+# Its core writes to stderr by itself: each connection that a server ends would be a line there.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import grpc
 

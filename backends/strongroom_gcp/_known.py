@@ -41,6 +41,7 @@ class Facts:
 @dataclass(slots=True)
 class _Entry:
     floor: int = 0
+    life: str = ""
     facts: dict[int, tuple[bytes, Facts]] = field(default_factory=dict)
 
 
@@ -82,8 +83,9 @@ class Known:
 
     def wrote(self, name: str, number: int, payload: SecretValue, facts: Facts) -> None:
         """Remember what was just written."""
-        self._keep(name, number, self._fingerprint(payload), facts)
-        self._entries[name].floor = number
+        entry = self._keep(name, number, self._fingerprint(payload), facts)
+        entry.floor = max(entry.floor, number) if entry.life == facts.life else number
+        entry.life = facts.life
 
     def forget(self, name: str) -> None:
         """It was purged, or something did not fit."""
@@ -101,13 +103,14 @@ class Known:
         facts = Facts(seen.life, seen.book.mark(number), seen.book.records.get(number))
         return facts, number in seen.book.chain or seen.book.intent is None
 
-    def _keep(self, name: str, number: int, fingerprint: bytes, facts: Facts) -> None:
+    def _keep(self, name: str, number: int, fingerprint: bytes, facts: Facts) -> _Entry:
         entry = self._entries.setdefault(name, _Entry())
         entry.facts[number] = fingerprint, facts
         if len(entry.facts) > _VERSIONS:
             entry.facts.pop(min(entry.facts), None)
         if len(self._entries) > _NAMES:
             self._entries.popitem(last=False)
+        return entry
 
     def _fingerprint(self, payload: SecretValue) -> bytes:
         return hashlib.blake2b(payload.reveal(), key=self._pepper, digest_size=16).digest()

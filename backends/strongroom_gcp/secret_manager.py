@@ -48,7 +48,7 @@ from ._channel import Address
 from ._client import LATEST, Client, moment
 from ._creation import creation
 from ._digests import KEY, Digests
-from ._errors import translate
+from ._errors import ROLES, translate
 from ._intent import put
 from ._judge import after, judge
 from ._known import Facts, Known
@@ -139,6 +139,11 @@ class SecretManager(Backend):
         if facts.life != wanted[1]:  # the same number and value, perhaps, of another life
             self._known.forget(name)
             facts = self._known.facts(name, number, payload)
+        if not facts.life and wanted[1]:
+            raise PermissionDeniedError(
+                "this identity cannot tell in which life of the name a version is",
+                hint=f"grant {ROLES['GetSecret']}",
+            )
         if facts.life != wanted[1]:
             raise SecretNotFoundError("no such version")
         return self._secret(key, number, payload, facts, None)
@@ -193,7 +198,8 @@ class SecretManager(Backend):
         seen = self._calls(name).look()
         if seen is None or wanted is None or wanted[1] != seen.life:
             return
-        if wanted[0] >= seen.book.chain.last:
+        is_newest = self._client.read(name, wanted[0] + 1) is None  # the secret may have been read late
+        if is_newest or wanted[0] == seen.book.chain.last:
             raise SecretConflictError("the version is current")
         self._client.destroy(name, wanted[0])
 

@@ -116,12 +116,14 @@ def test_a_read_is_one_request_once_the_version_is_known(store: SecretStore, goo
 
 def test_an_identity_that_may_only_access_reads(store: SecretStore, google_server: Google) -> None:
     """roles/secretmanager.secretAccessor alone: the number is the id, which is good for reading."""
-    store.put(NAME, CANARY)
+    written = store.put(NAME, CANARY)
     google_server.faults.deny("secretmanager.secrets.get")
     with store_of(google_server) as reader:
         secret = reader.get(NAME)
         assert (secret.version, secret.value.matches(CANARY)) == ("1", True)
         assert reader.get(NAME, version="1").value.matches(CANARY)
+        with pytest.raises(PermissionDeniedError):
+            reader.get(NAME, version=written.id)
         google_server.calls.clear()
         reader.get(NAME)
         assert dict(google_server.calls) == {"AccessSecretVersion": 1}

@@ -20,8 +20,13 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.keys import KeyWrapper, WrappedKey
+from strongroom.layers.encrypted import Encrypted
+from strongroom.memory import MemoryBackend
 from strongroom.registry import open_key, open_signer
+from strongroom.store import SecretStore
 from strongroom.testing.clock import FakeClock
+from strongroom.testing.conformance_key_base import in_child
+from strongroom.testing.conformance_safety import at_once
 from strongroom.value import SecretValue
 from tests.canary import CANARY, assert_no_canary_in, not_ours
 from tests.servers import https, moto_kms
@@ -416,3 +421,43 @@ class TestSigners:
         theirs = kms.client("kms").generate_mac(KeyId=key_id, Message=b"m", MacAlgorithm="HMAC_SHA_256")
         assert signer.sign(b"m") == theirs["Mac"]
         assert signer.public_key() is None
+
+
+class TestSharing:
+    def test_64_threads_and_8_children_share_a_key(self, kms: Moto) -> None:
+        """No deadlock, no wrong answer, and no descriptor is left when the key is closed."""
+        before = _descriptors()
+        key = opened(kms, created(kms))
+        wrapped = key.wrap(DATA_KEY, CONTEXT)
+        assert at_once([lambda: key.unwrap(wrapped, CONTEXT)] * 64) == [DATA_KEY] * 64
+        for _ in range(8):
+            assert in_child(key, lambda: key.unwrap(wrapped, CONTEXT) == DATA_KEY)
+        assert key.unwrap(wrapped, CONTEXT) == DATA_KEY
+        key.close()
+        assert _descriptors() == before
+        with pytest.raises(InvalidRequestError, match="closed"):
+            key.unwrap(wrapped, CONTEXT)
+
+    def test_a_store_tells_its_keys_of_a_fork(self, kms: Moto) -> None:
+        """Or parent and child would speak to KMS on one socket."""
+        key = opened(kms, created(kms))
+        store = SecretStore(Encrypted(MemoryBackend(), [key], "prod"), cache=None)
+        store.put("db/password", CANARY)
+        client: Any = key.inner._key._client  # type: ignore[attr-defined]
+        parents = client._connected()
+        child = os.fork()
+        if not child:
+            os._exit(
+                0
+                if client._connected() is not parents and store.get("db/password").value.matches(CANARY)
+                else 1
+            )
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert client._connected() is parents
+        store.close()
+
+
+def _descriptors() -> set[str]:
+    """The sockets and files this process holds open, by what they are."""
+    links = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    return {os.readlink(link) for link in links if os.path.islink(link)}

@@ -203,7 +203,7 @@ def _checked(url: StoreURL) -> str:
 
 
 def _grant_tokens(given: Any) -> list[SecretValue]:
-    """Grant tokens stay SecretValues: who holds one has its grant before AWS has made it known everywhere."""
+    """AWS calls grant tokens no secrets; they are kept out of sight all the same."""
     several: Sequence[Any] = [given] if isinstance(given, str | SecretValue) else list(given)
     tokens = [token if isinstance(token, SecretValue) else SecretValue(token) for token in several]
     if len(tokens) > _TOKENS or any(not 1 <= len(token.reveal()) <= _TOKEN_LENGTH for token in tokens):

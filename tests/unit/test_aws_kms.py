@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import strongroom
 from strongroom.backend import Settings
+from strongroom.config import signer as signer_of
 from strongroom.envelope.cipher import decrypt, encrypt
 from strongroom.errors import (
     IntegrityError,
@@ -376,6 +379,31 @@ class TestAwsSdk:
         assert decrypt(message, keys=[opened(kms, key_id)], context=context).value == value
         with pytest.raises(IntegrityError):
             decrypt(message, keys=[opened(kms, key_id)], context={"another": "context"})
+
+
+class TestConfiguration:
+    def test_keys_are_named_in_strongroom_toml(self, kms: Moto, tmp_path: Path) -> None:
+        """A store encrypts under one, and one signs."""
+        sealing, signing = created(kms), created(kms, KeyUsage="SIGN_VERIFY", KeySpec="RSA_2048")
+        file = tmp_path / "strongroom.toml"
+        file.write_text(f"""
+            [store.prod]
+            url = "memory://"
+            encrypt = {{ keys = ["kms"], domain = "prod" }}
+            [key.kms]
+            url = "aws-kms://{REGION}/{sealing}?endpoint={kms.url}"
+            options = {{ grant_tokens = ["t"] }}
+            [key.audit]
+            url = "aws-kms://{REGION}/{signing}?endpoint={kms.url}"
+            options = {{ algorithm = "RS256" }}
+        """)
+        with strongroom.open("prod", config=file) as store:
+            store.put("db/password", CANARY)
+            assert store.get("db/password").value.matches(CANARY)
+        signer = signer_of("audit", config=file)
+        assert signer.algorithm == "RS256"
+        assert len(signer.sign(b"message")) == 256
+        signer.close()
 
 
 class TestSigners:

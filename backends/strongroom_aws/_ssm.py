@@ -34,6 +34,9 @@ def _explained(refusal: Refusal) -> SecretStoreError | None:
     if refusal.meaning == "denied" and refusal.action == "DescribeParameters":
         hint = 'allow ssm:DescribeParameters on resource "*": AWS does not restrict it by name'
         return PermissionDeniedError("AWS denied the request", hint=hint)
+    if refusal.meaning == "denied" and "kms" in refusal.message.lower():
+        hint = "allow kms:Decrypt, and to write kms:Encrypt (advanced tier: kms:GenerateDataKey), on its key"
+        return PermissionDeniedError("AWS denied the use of the parameter's KMS key", hint=hint)
     if refusal.meaning == "type":
         return InvalidRequestError(
             "the parameter exists and is no SecureString", hint="copy it to a new name and delete it"

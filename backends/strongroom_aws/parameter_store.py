@@ -5,6 +5,9 @@ final, so there is no bin. A version's value cannot be destroyed alone: what a r
 its companion's history until the secret is purged. Parameter Store compares nothing: ``ABSENT`` is its own
 (Overwrite), every other conditional write and pending value needs a coordinator (CAS_GUARDED).
 
+PutParameter cannot ask that there be a parameter: a put of a process that was suspended past its lease, or a
+foreign one, makes a secret anew that was purged meanwhile.
+
 Its history is authorised apart from its values. Reading the current value takes ssm:GetParameter alone;
 versions, descriptions and every write take ssm:GetParameterHistory too, listings ssm:DescribeParameters.
 """

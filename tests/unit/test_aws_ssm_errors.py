@@ -147,3 +147,18 @@ class TestOpening:
             for account in ("111111111111", "222222222222")
         ]
         assert len({store.locate(Name("db")) for store in stores}) == 2
+
+
+def test_a_key_that_is_denied_is_named_and_not_the_parameter() -> None:
+    """KMS refuses in the words of Parameter Store's own code."""
+    answered: Any = {
+        "Error": {
+            "Code": "AccessDeniedException",
+            "Message": f"not authorized: kms:Decrypt {CANARY}",
+        },
+        "ResponseMetadata": {"HTTPStatusCode": 400},
+    }
+    error = ParameterStore.error_for(ClientError(answered, "GetParameter"), "get")
+    assert isinstance(error, PermissionDeniedError)
+    assert "kms:Decrypt" in str(error)
+    assert_no_canary_in(error)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
-from ._entry import Entry
+from ._entry import STAMP, Entry
 
 
 def newest_first(entries: Iterable[Entry], head: Entry | None) -> list[Entry]:
@@ -14,11 +15,30 @@ def newest_first(entries: Iterable[Entry], head: Entry | None) -> list[Entry]:
 
     Within one second a version of ours is taken for older than a foreign one that nothing says more of.
     """
-    by_id = {entry.version: entry for entry in entries}
-    if head is not None:
-        by_id.pop(head.version, None)
-    ordered = _oldest_first(by_id)
-    return [*([head] if head else []), *reversed(ordered)]
+    by_id = _originals({entry.version: entry for entry in [*entries, *([head] if head else [])]}, head)
+    newest = [by_id.pop(head.version)] if head else []
+    return [*newest, *reversed(_oldest_first(by_id))]
+
+
+def _originals(by_id: dict[str, Entry], head: Entry | None) -> dict[str, Entry]:
+    """Some programs copy all tags to their new version, our stamp too: it is genuine on the oldest alone.
+
+    Within one second that is the one upon which nothing was written: what follows a copy names the copy.
+    """
+    stamped: set[str] = set()
+    followed = {entry.head.before for entry in by_id.values()}
+
+    def age(entry: Entry) -> tuple[bool, float, bool]:
+        return entry == head, _age(entry)[0], entry.version in followed
+
+    for entry in sorted(by_id.values(), key=age):
+        write_id = entry.head.stamp and entry.head.stamp.write_id
+        if write_id in stamped:
+            tags = {name: text for name, text in entry.tags.items() if name != STAMP}
+            by_id[entry.version] = replace(entry, tags=tags)
+        elif write_id:
+            stamped.add(write_id)
+    return by_id
 
 
 def _oldest_first(by_id: dict[str, Entry]) -> list[Entry]:

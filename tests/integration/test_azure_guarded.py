@@ -180,6 +180,15 @@ class TestForeignWriter:
         assert [foreign in message for message in told] == [True]
         assert [version.id for version in store.versions(DB)] == [second.id, foreign, first.id]
 
+    def test_a_program_that_copies_our_tags_is_foreign_all_the_same(self, store: Backend, plain: Any) -> None:
+        """With the tags it copies our stamp; what it wrote is not undone as a late version."""
+        store.put(DB, text("first"), None)
+        store.put(DB, text("second"), None)
+        tags = plain.get_secret(FLAT).properties.tags
+        plain.set_secret(FLAT, f"{CANARY}theirs", tags=tags)
+        store.put(DB, text("third"), None)
+        assert values(store) == ["third", "theirs", "second", "first"]
+
     def test_it_fails_the_condition_of_who_has_not_seen_it(self, store: Backend, plain: Any) -> None:
         """And meets the condition of who has."""
         first = store.put(DB, text("first"), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given, settings
@@ -86,3 +87,13 @@ def test_a_head_that_the_list_does_not_show_yet_is_not_missed() -> None:
     """Lists may lag."""
     v1, v2 = entry("v1", None, 0), entry("v2", "v1", 9)
     assert ids(newest_first([v1], v2)) == ["v2", "v1"]
+
+
+def test_a_stamp_that_another_program_copied_is_not_taken_for_ours() -> None:
+    """Its version counts as the foreign one that it is, in whichever order they are listed."""
+    v1, v2 = entry("v1", None, 0), entry("v2", "v1", 0)
+    copy = replace(v2, version="a", created=v2.created)
+    for listed in ([v1, v2, copy], [copy, v2, v1]):
+        told = newest_first(listed, copy)
+        assert ids(told) == ["a", "v2", "v1"]
+        assert [one.head.stamp is None for one in told] == [True, False, False]

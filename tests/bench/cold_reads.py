@@ -39,7 +39,7 @@ class Peer(NamedTuple):
 
 def rows() -> Iterator[Row]:
     """One row for each backend that has an SDK."""
-    for provider in (_secrets_manager, _parameter_store, _vault, _secret_manager, _key_vault):
+    for provider in (_secrets_manager, _parameter_store, _vault, _secret_manager, _key_vault, _token):
         with provider() as peer:
             yield _row(peer)
 
@@ -147,6 +147,26 @@ def _key_vault() -> Iterator[Peer]:
         url = f"azure-kv://example/bench?endpoint={server['url']}"
         yield Peer("azure-kv", url, Settings(ca=ca), read, "azure-keyvault-secrets")
         client.close()
+
+
+@contextmanager
+def _token() -> Iterator[Peer]:
+    import pkcs11
+    from pkcs11 import Attribute, ObjectClass
+
+    from tests.servers import softhsm
+
+    wanted = {Attribute.CLASS: ObjectClass.DATA, Attribute.TOKEN: True, Attribute.LABEL: f"bench/{NAME}"}
+    with softhsm.tokens("bench") as [token]:
+        sessions: list[Any] = []  # opened after ours: the first to log in is the store
+
+        def read() -> str:
+            if not sessions:
+                sessions.append(pkcs11.lib(token.module).get_token(token_label=token.label).open())
+            [found] = list(sessions[0].get_objects(wanted))
+            return bytes(found[Attribute.VALUE]).decode()
+
+        yield Peer("pkcs11", token.url("bench"), token.settings(), read, "python-pkcs11")
 
 
 @contextmanager

@@ -158,6 +158,12 @@ def softhsm_token(softhsm_tokens: list[softhsm.TestToken]) -> softhsm.TestToken:
 
 
 @pytest.fixture(scope="session")
+def softhsm_store(softhsm_tokens: list[softhsm.TestToken]) -> softhsm.TestToken:
+    """A SoftHSM token for secrets: a search looks at every object, so it has no others."""
+    return next(token for token in softhsm_tokens if token.label == "store")
+
+
+@pytest.fixture(scope="session")
 def nss_token() -> Iterator[softhsm.TestToken]:
     """A token of NSS softokn, which is another program than SoftHSM in every way."""
     with nss.token() as token:

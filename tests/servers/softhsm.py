@@ -26,9 +26,9 @@ from tests.servers.process import wait_for_interrupt
 from tests.session import note
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
-LABELS = ("strongroom", "other", "counted", "refusing")
+LABELS = ("strongroom", "other", "counted", "refusing", "store")
 """All tokens a test run needs: SoftHSM shows new ones only when it is initialised again. `counted` is for
-tests that count sessions, `refusing` for those that give a wrong PIN."""
+tests that count sessions, `refusing` for those that give a wrong PIN, `store` for stores of secrets."""
 
 PIN = f"pin-{CANARY}"
 _CONFIGURATION = """\

@@ -56,7 +56,7 @@ def attempts(settings: Settings, attempt: Callable[[], T | SecretStoreError], *,
 def pause(attempt: int, retry_after: float | None = None) -> float:
     """Seconds to wait after the attempt of this number: what the provider asks, else doubling with jitter."""
     if retry_after is not None:
-        return retry_after
+        return max(0.0, retry_after)
     longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
     return random.uniform(longest / 2, longest)  # noqa: S311  (spreads load, hides nothing)
 

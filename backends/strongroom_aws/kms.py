@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import Self
 
 from strongroom.backend import Settings
 from strongroom.errors import IntegrityError, InvalidRequestError, SecretStoreError
-from strongroom.keys import DATA_KEY_LENGTH, DataKey, KeyWrapper, WrappedKey, bind, encode_context, unbind
+from strongroom.keys import (
+    DATA_KEY_LENGTH,
+    DataKey,
+    KeyWrapper,
+    WrappedKey,
+    Wrapping,
+    bind,
+    encode_context,
+    unbind,
+)
 from strongroom.names import StoreURL
 from strongroom.value import SecretValue
 
@@ -36,7 +45,7 @@ class KMSKey(KeyWrapper):
 
     provider_id = "aws-kms"
     loggers = LOGGERS
-    largest: ClassVar[int | None] = 4096  # the API model, Encrypt: Plaintext
+    largest = 4096  # the API model, Encrypt: Plaintext
 
     def __init__(self, url: StoreURL, settings: Settings):
         self._key = Key(url, settings)
@@ -50,6 +59,10 @@ class KMSKey(KeyWrapper):
             raise InvalidRequestError("no algorithm for KMS keys", hint=f"SYMMETRIC_DEFAULT or {_OAEP}")
         found: type[KMSKey] = AsymmetricKMSKey if algorithm == _OAEP else KMSKey
         return found(url, settings)  # type: ignore[return-value]  # both are KMS keys
+
+    @classmethod
+    def wrappings(cls) -> tuple[Wrapping, ...]:
+        return KMSKey.wrapping(), AsymmetricKMSKey.wrapping(f'algorithm = "{_OAEP}"')
 
     @staticmethod
     def error_for(exc: Exception, operation: str) -> SecretStoreError | None:
@@ -101,9 +114,9 @@ class AsymmetricKMSKey(KMSKey):
 
     provider_id = "strongroom-aws-kms-rsa"
     symmetric = False
-    algorithm: ClassVar[str] = "RSAES-OAEP-SHA-256"
-    context: ClassVar[str] = "bound by digest"
-    largest: ClassVar[int | None] = 190  # Encrypt: Plaintext, for RSA_2048; 318 and 446 for the longer ones
+    algorithm = "RSAES-OAEP-SHA-256"
+    context = "bound by digest"
+    largest = 190  # Encrypt: Plaintext, for RSA_2048; 318 and 446 for the longer ones
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> WrappedKey:
         bound = SecretValue(bind(data_key, context))

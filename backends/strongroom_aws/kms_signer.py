@@ -40,6 +40,7 @@ class KMSSigner(Signer):
     any length; HS256 takes 1 to 4,096 bytes, as KMS does. Credentials and ``grant_tokens`` are as for KEKs.
     """
 
+    ALGORITHMS = tuple(_ALGORITHMS)
     provider_id = "aws-kms"
     loggers = LOGGERS
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from strongroom.errors import IntegrityError, InvalidRequestError, SecretStoreError
-from strongroom.keys import KeyWrapper, WrappedKey, bind, unbind
+from strongroom.keys import KeyWrapper, WrappedKey, Wrapping, bind, unbind
 
 from ._client import LOGGERS
 from ._errors import translate
@@ -31,9 +31,9 @@ class VaultKey(KeyWrapper):
     provider_id = "strongroom-azure-key"
     loggers = LOGGERS
     symmetric = False
-    algorithm: ClassVar[str] = "RSA-OAEP-256"
-    context: ClassVar[str] = "bound by digest"
-    largest: ClassVar[int | None] = 190  # of a 2,048-bit key: RFC 8017 section 7.1.1, 256 - 2 * 32 - 2
+    algorithm = "RSA-OAEP-256"
+    context = "bound by digest"
+    largest: int | None = 190  # of a 2,048-bit key: RFC 8017 section 7.1.1, 256 - 2 * 32 - 2
     lengths: ClassVar[frozenset[int]] = frozenset({256, 384, 512})
     """Bytes of a ciphertext: the service has RSA keys of 2,048, 3,072 and 4,096 bits."""
 
@@ -50,6 +50,10 @@ class VaultKey(KeyWrapper):
         if found is None:
             raise InvalidRequestError("no algorithm of this kind of key", hint=" or ".join(kinds))
         return found(url, settings)  # type: ignore[return-value]  # both are keys of a vault
+
+    @classmethod
+    def wrappings(cls) -> tuple[Wrapping, ...]:
+        return VaultKey.wrapping(), SymmetricVaultKey.wrapping(f'algorithm = "{SymmetricVaultKey.algorithm}"')
 
     @staticmethod
     def error_for(exc: Exception, operation: str) -> SecretStoreError | None:
@@ -86,7 +90,7 @@ class SymmetricVaultKey(VaultKey):
     """
 
     symmetric = True
-    algorithm: ClassVar[str] = "A256KW"
-    largest: ClassVar[int | None] = None
+    algorithm = "A256KW"
+    largest = None
     lengths: ClassVar[frozenset[int]] = frozenset({72})
     """64 bytes and the 8 that the mechanism adds."""

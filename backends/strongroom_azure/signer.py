@@ -38,6 +38,7 @@ class VaultSigner(Signer):
     Credentials are as for ``azure-kv``; they need keys/get and keys/sign.
     """
 
+    ALGORITHMS = _ALGORITHMS
     provider_id = "strongroom-azure-key"
     loggers = LOGGERS
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from strongroom.backend import Settings
 from strongroom.errors import IntegrityError, SecretStoreError
@@ -30,7 +30,7 @@ class CloudKMSKey(KeyWrapper):
 
     provider_id = PROVIDER_ID
     loggers = LOGGERS
-    largest: ClassVar[int | None] = LIMIT
+    largest = LIMIT
 
     def __init__(self, url: StoreURL, settings: Settings):
         self._key = CryptoKey(url, settings)

@@ -46,6 +46,7 @@ class CloudKMSSigner(Signer):
     64 KiB. Credentials are as for ``gcp-sm``.
     """
 
+    ALGORITHMS = tuple(dict.fromkeys(_ALGORITHMS.values()))
     provider_id = PROVIDER_ID
     loggers = LOGGERS
 

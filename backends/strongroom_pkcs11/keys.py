@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Self, final
+from typing import TYPE_CHECKING, Self, final
 
 from strongroom.errors import IntegrityError, InvalidRequestError, ProviderFault, SecretStoreError
-from strongroom.keys import DATA_KEY_LENGTH, KeyWrapper, WrappedKey, encode_context
+from strongroom.keys import DATA_KEY_LENGTH, KeyWrapper, WrappedKey, Wrapping, encode_context
 from strongroom.retry import attempts
 
 from ._errors import error_for
@@ -35,8 +35,6 @@ class TokenKey(KeyWrapper):
     """
 
     provider_id = "strongroom-pkcs11"
-    algorithm: ClassVar[str] = "AES-KEY-WRAP-PAD; AES-GCM or RSA-OAEP on request"
-    context: ClassVar[str] = "bound by digest"
 
     def __init__(self, uri: TokenURI, settings: Settings):
         default = "rsa-oaep" if uri.type in ("private", "public") else "aes-key-wrap-pad"
@@ -45,6 +43,7 @@ class TokenKey(KeyWrapper):
             raise InvalidRequestError("unknown mechanism for a KEK", hint=f"one of: {', '.join(WRAPPINGS)}")
         self._wrapping = WRAPPINGS[mechanism]
         self.symmetric = self._wrapping.symmetric
+        self.algorithm, self.context = self._wrapping.algorithm, self._wrapping.context
         self.key_id = uri.key_id
         self._settings = settings
         self._access = KeyAccess(uri, settings)
@@ -53,6 +52,13 @@ class TokenKey(KeyWrapper):
     def from_url(cls, url: StoreURL, settings: Settings) -> Self:
         """Open the KEK a URL names."""
         return cls(TokenURI.parse(url), settings)
+
+    @classmethod
+    def wrappings(cls) -> tuple[Wrapping, ...]:
+        return tuple(
+            Wrapping(how.algorithm, how.context, how.symmetric, option=f'mechanism = "{name}"' if at else "")
+            for at, (name, how) in enumerate(WRAPPINGS.items())
+        )
 
     error_for = staticmethod(error_for)
 

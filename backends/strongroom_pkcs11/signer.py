@@ -54,7 +54,7 @@ _CURVES: Final = (
     ),
 )
 _SECRETS: Final = (KeyType.GENERIC_SECRET, KeyType.SHA256_HMAC)
-ALGORITHMS: Final = ("HS256", *(curve.algorithm for curve in _CURVES))
+_ALGORITHMS: Final = ("HS256", *(curve.algorithm for curve in _CURVES))
 
 
 @final
@@ -68,13 +68,14 @@ class TokenSigner(Signer):
         InvalidRequestError: the URL names no key, the algorithm is unknown, or no module is configured.
     """
 
+    ALGORITHMS = _ALGORITHMS
     provider_id = "strongroom-pkcs11"
 
     def __init__(self, uri: TokenURI, settings: Settings):
         stated = settings.options.get("algorithm")
-        if stated is not None and stated not in ALGORITHMS:
+        if stated is not None and stated not in _ALGORITHMS:
             raise InvalidRequestError(
-                "unknown algorithm for a signer", hint=f"one of: {', '.join(ALGORITHMS)}"
+                "unknown algorithm for a signer", hint=f"one of: {', '.join(_ALGORITHMS)}"
             )
         self.key_id = uri.key_id
         self._stated: str | None = stated
@@ -153,5 +154,5 @@ def _algorithm(key: Any) -> str:
         if params in curve.params:
             return curve.algorithm
     raise InvalidRequestError(
-        "the key is on a curve that is not supported", hint=f"supported: {', '.join(ALGORITHMS)}"
+        "the key is on a curve that is not supported", hint=f"supported: {', '.join(_ALGORITHMS)}"
     )

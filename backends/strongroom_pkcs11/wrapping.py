@@ -40,10 +40,12 @@ class Wrapping(ABC):
     """A mechanism, as `TokenKey` uses it.
 
     Attributes:
-        symmetric: as of `KeyWrapper`.
+        algorithm, context, symmetric: as of `KeyWrapper`.
     """
 
-    symmetric: ClassVar[bool]
+    algorithm: str
+    context: str = "bound by digest"
+    symmetric: ClassVar[bool] = True
 
     @abstractmethod
     def seal(self, find: Find, data_key: bytes, context: Mapping[str, str]) -> bytes:
@@ -62,7 +64,7 @@ class KeyWrapPad(Wrapping):
     each opens its own.
     """
 
-    symmetric: ClassVar[bool] = True
+    algorithm = "AES-KEY-WRAP-PAD"
 
     def seal(self, find: Find, data_key: bytes, context: Mapping[str, str]) -> bytes:
         kek = _able(find(ObjectClass.SECRET_KEY, KeyType.AES), "wrap_key")
@@ -99,7 +101,8 @@ class Gcm(Wrapping):
     of a keyring, which wraps a few keys a year.
     """
 
-    symmetric: ClassVar[bool] = True
+    algorithm = "AES-256-GCM"
+    context = "authenticated"
 
     def seal(self, find: Find, data_key: bytes, context: Mapping[str, str]) -> bytes:
         key = _able(find(ObjectClass.SECRET_KEY, KeyType.AES), "encrypt")
@@ -134,7 +137,8 @@ class Oaep(Wrapping):
 
     symmetric: ClassVar[bool] = False
 
-    def __init__(self, digest: Mechanism, mgf: MGF):
+    def __init__(self, algorithm: str, digest: Mechanism, mgf: MGF):
+        self.algorithm = algorithm
         self._param = (digest, mgf, None)
 
     def seal(self, find: Find, data_key: bytes, context: Mapping[str, str]) -> bytes:
@@ -152,8 +156,8 @@ class Oaep(Wrapping):
 WRAPPINGS: Final[Mapping[str, Wrapping]] = {
     "aes-key-wrap-pad": KeyWrapPad(),
     "aes-gcm": Gcm(),
-    "rsa-oaep": Oaep(Mechanism.SHA_1, MGF.SHA1),
-    "rsa-oaep-256": Oaep(Mechanism.SHA256, MGF.SHA256),
+    "rsa-oaep": Oaep("RSA-OAEP", Mechanism.SHA_1, MGF.SHA1),
+    "rsa-oaep-256": Oaep("RSA-OAEP-256", Mechanism.SHA256, MGF.SHA256),
 }
 """What the option ``mechanism`` may say."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from strongroom.errors import IntegrityError, InvalidRequestError, SecretStoreError, UnsupportedOperationError
-from strongroom.keys import DataKey, KeyWrapper, WrappedKey, bind, encode_context, unbind
+from strongroom.keys import DataKey, KeyWrapper, WrappedKey, Wrapping, bind, encode_context, unbind
 
 from ._errors import error_for, error_for_status, garbage
 from ._transit import LOGGERS, PROVIDER, TransitEngineKey, b64, bytes_in, versioned
@@ -42,7 +42,7 @@ class TransitKey(KeyWrapper):
 
     provider_id = PROVIDER
     loggers = LOGGERS
-    algorithm: ClassVar[str] = "AES-256-GCM, ChaCha20-Poly1305"
+    algorithm = "AES-256-GCM, ChaCha20-Poly1305"
     _types: ClassVar[tuple[str, ...]] = ("aes256-gcm96", "chacha20-poly1305", "xchacha20-poly1305")
 
     def __init__(self, url: StoreURL, settings: Settings):
@@ -58,6 +58,10 @@ class TransitKey(KeyWrapper):
             raise InvalidRequestError("no algorithm for transit keys that wrap", hint=f"{_OAEP}, or none")
         found: type[TransitKey] = AsymmetricTransitKey if algorithm == _OAEP else TransitKey
         return found(url, settings)  # type: ignore[return-value]  # both are transit keys
+
+    @classmethod
+    def wrappings(cls) -> tuple[Wrapping, ...]:
+        return TransitKey.wrapping(), AsymmetricTransitKey.wrapping(f'algorithm = "{_OAEP}"')
 
     @staticmethod
     def error_for(exc: Exception, operation: str) -> SecretStoreError | None:
@@ -167,9 +171,9 @@ class AsymmetricTransitKey(TransitKey):
     """
 
     symmetric = False
-    algorithm: ClassVar[str] = _OAEP
-    context: ClassVar[str] = "bound by digest"
-    largest: ClassVar[int | None] = 190  # RFC 8017 section 7.1.1, for 2,048 bits and SHA-256
+    algorithm = _OAEP
+    context = "bound by digest"
+    largest = 190  # RFC 8017 section 7.1.1, for 2,048 bits and SHA-256
     _types: ClassVar[tuple[str, ...]] = ("rsa-2048", "rsa-3072", "rsa-4096")
 
     def _sealing(self, data_key: bytes, context: Mapping[str, str]) -> dict[str, str]:

@@ -52,6 +52,7 @@ class TransitSigner(Signer):
     Messages are hashed here; Ed25519 and HS256 send them whole, up to the server's ``max_request_size``.
     """
 
+    ALGORITHMS = _ALGORITHMS
     provider_id = PROVIDER
     loggers = LOGGERS
 

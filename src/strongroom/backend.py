@@ -206,6 +206,7 @@ class Backend(ABC):
         newest_is_current: the newest version is always the current one (Vault, Google, Azure).
         eventual: labels and lists may lag behind a write, so that the store pins what it wrote.
         domain: the logical id that encrypted values are bound to, where the backend records one (local).
+        needs_coordinator: which of its class's capabilities an instance lacks without one.
         loggers: the SDK's loggers, kept at INFO while the store is open: at DEBUG they print requests.
     """
 
@@ -216,6 +217,7 @@ class Backend(ABC):
     eventual: bool = False
     domain: str = ""
     loggers: ClassVar[tuple[str, ...]] = ()
+    needs_coordinator: ClassVar[Capability] = Capability(0)
 
     @classmethod
     def from_url(cls, url: StoreURL, settings: Settings) -> Self:

@@ -51,6 +51,24 @@ class WrappedKey(NamedTuple):
     ciphertext: bytes
 
 
+class Wrapping(NamedTuple):
+    """One way to wrap data keys: a row of the table of key services.
+
+    Attributes:
+        algorithm: by the name its provider gives it.
+        context: ``"authenticated"`` by the provider itself, or ``"bound by digest"``, see `bind`.
+        symmetric: as of `KeyWrapper`.
+        largest: the most bytes the service wraps in one call, where it says.
+        option: what strongroom.toml says to have it; empty for what a key does without.
+    """
+
+    algorithm: str
+    context: str = "authenticated"
+    symmetric: bool = True
+    largest: int | None = None
+    option: str = ""
+
+
 class DataKey(NamedTuple):
     """A new data key, in plaintext and wrapped. Its repr does not show the plaintext."""
 
@@ -97,9 +115,7 @@ class KeyWrapper(ProviderKey):
             ``aws-kms`` or ``strongroom-``.
         symmetric: False if whoever holds only the public half can wrap. Encrypted stores refuse such a key,
             since anybody with the public key could forge their messages.
-        algorithm: how data keys are wrapped, for the table of key services.
-        context: ``"authenticated"`` by the provider itself, or ``"bound by digest"``, see `bind`.
-        largest: the most bytes the service wraps in one call, where it says.
+        algorithm, context, largest: how it wraps, see `Wrapping`.
 
     The context is a mapping of str to str and must be authenticated with the data key: natively where the
     provider takes additional data (give it `encode_context(context)`, or the pairs where it takes pairs, as
@@ -117,9 +133,22 @@ class KeyWrapper(ProviderKey):
     key_id: str
     provider_id: str
     symmetric: bool = True
-    algorithm: ClassVar[str] = "AES-256-GCM"
-    context: ClassVar[str] = "authenticated"
-    largest: ClassVar[int | None] = None
+    algorithm: str = "AES-256-GCM"
+    context: str = "authenticated"
+    largest: int | None = None
+
+    @classmethod
+    def wrappings(cls) -> tuple[Wrapping, ...]:
+        """Every way in which the keys wrap that open by this class's URLs, the default first.
+
+        Override it where an option of the configuration chooses among several.
+        """
+        return (cls.wrapping(),)
+
+    @classmethod
+    def wrapping(cls, option: str = "") -> Wrapping:
+        """The one way of this class."""
+        return Wrapping(cls.algorithm, cls.context, cls.symmetric, cls.largest, option)
 
     @abstractmethod
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> WrappedKey:
@@ -156,6 +185,7 @@ class Signer(ProviderKey):
     Attributes:
         key_id: what the provider calls the key, one version of it.
         provider_id: the name space of `key_id`, as for `KeyWrapper`.
+        ALGORITHMS: what keys of this class can sign; a subclass names its own.
         algorithm: one of `ALGORITHMS`; the names are those of RFC 7518, RFC 8812 (ES256K) and Ed25519.
 
     Signatures: ASN.1 DER for the ECDSA ones, as X.509 and `cryptography` have them (`raw_signature` gives

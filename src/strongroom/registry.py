@@ -147,9 +147,12 @@ def key_schemes() -> tuple[str, ...]:
     return tuple(_KEYS)
 
 
-def key_class(scheme: str) -> Any:
-    """What opens the keys of a scheme; its class attributes say what they can do. Raises as `open_key`."""
-    return _load(*_KEYS[scheme])
+def key_class(scheme: str) -> type[KeyWrapper]:
+    """The class of a scheme's keys. Raises as `open_key`."""
+    from .localkey import LocalKey
+
+    found = _load(*_KEYS[scheme])
+    return found if isinstance(found, type) else LocalKey  # whose key is read by a function
 
 
 def signer_class(scheme: str) -> type[Signer] | None:

@@ -236,7 +236,7 @@ def test_a_missing_sdk_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("strongroom.registry.backend_class", missing)
     row = table.row("aws-sm")
-    assert row == ("aws-sm", Capability(0), "pip install 'strongroom[aws]'")
+    assert row == table.Row("aws-sm", Capability(0), "pip install 'strongroom[aws]'")
 
 
 def test_backend_test_runs_the_conformance_suite(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

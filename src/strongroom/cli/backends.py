@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,8 @@ from .output import print_json, print_table
 if TYPE_CHECKING:
     from strongroom.config import StoreEntry
 
+    from .table import KeyRow, Row
+
 
 @click.group(short_help="what is installed; test a backend")
 def backend() -> None:
@@ -24,25 +26,45 @@ def backend() -> None:
 @common
 @pass_options
 def list_backends(options: Options) -> None:
-    """Print the URL schemes that can be used here, what each can do, and what is still to be installed."""
-    from .table import rows
+    """Print the schemes of stores and keys, what each can do, and what is still to be installed.
 
-    found = rows()
+    A star marks what only a coordinator gives.
+    """
+    from .table import KEY_COLUMNS, key_cells, key_rows, rows
+
     if options.json:
-        documents = [
-            {"scheme": row.scheme, "installed": not row.problem, "hint": row.problem or None}
-            | {"capabilities": [name.lower() for name in row.capabilities.names]}
-            for row in found
-        ]
-        print_json({"backends": documents})
+        print_json({"backends": list(map(_store, rows())), "keys": list(map(_key, key_rows()))})
         return
-    print_table(
-        ("scheme", "capabilities"),
-        [
-            (row.scheme, row.problem or " ".join(row.capabilities.names).lower() or "read only")
-            for row in found
-        ],
-    )
+    stores = [(row.scheme, row.problem or _capabilities(row)) for row in rows()]
+    print_table(("store", "capabilities"), stores)
+    click.echo()
+    print_table(("key", *KEY_COLUMNS), key_cells())
+
+
+def _store(row: Row) -> dict[str, Any]:
+    return {
+        "scheme": row.scheme,
+        "installed": not row.problem,
+        "hint": row.problem or None,
+        "capabilities": [name.lower() for name in row.capabilities.names],
+        "needs_coordinator": [name.lower() for name in row.needs_coordinator.names],
+    }
+
+
+def _key(row: KeyRow) -> dict[str, Any]:
+    return {
+        "scheme": row.scheme,
+        "installed": not row.problem,
+        "hint": row.problem or None,
+        "wrappings": [wrapping._asdict() for wrapping in row.wrappings],
+        "signatures": row.algorithms,
+    }
+
+
+def _capabilities(row: Row) -> str:
+    starred = row.needs_coordinator.names
+    names = [name.lower() + "*" * (name in starred) for name in row.capabilities.names]
+    return " ".join(names) or "read only"
 
 
 @backend.command("test", short_help="run the conformance suite on a URL")

@@ -64,6 +64,7 @@ class KeyEdge(_Edge[KeyWrapper], KeyWrapper):
     def __init__(self, inner: KeyWrapper):
         self._enclose(inner)
         self.provider_id = inner.provider_id
+        self.algorithm, self.context, self.largest = inner.algorithm, inner.context, inner.largest
 
     @property
     def key_id(self) -> str:  # type: ignore[override]  # an alias is known by its key once it answered

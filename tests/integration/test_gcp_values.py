@@ -17,6 +17,7 @@ from strongroom.errors import (
     SecretConflictError,
     SecretNotFoundError,
     UnavailableError,
+    UnsupportedOperationError,
 )
 from strongroom.names import Companion, Name
 from strongroom.store import SecretStore
@@ -459,6 +460,16 @@ def test_a_lost_digest_key_stops_writers_and_no_reader(google_server: Google, cl
         assert "digest" in str(caught.value)
         assert caught.value.performed is False
         assert store.get(NAME).value.matches("one")
+
+
+@pytest.mark.parametrize("act", ["delete", "restore"])
+def test_what_is_not_declared_sends_nothing(store: SecretStore, google_server: Google, act: str) -> None:
+    """Google's delete is final, so it is called purge here."""
+    store.put(NAME, "one")
+    google_server.calls.clear()
+    with pytest.raises(UnsupportedOperationError):
+        getattr(store, act)(NAME)
+    assert not google_server.calls
 
 
 def test_nothing_is_sent_when_a_store_is_opened(google_server: Google) -> None:

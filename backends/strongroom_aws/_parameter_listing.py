@@ -11,7 +11,7 @@ from typing import Any
 
 from strongroom.backend import SecretInfo, SecretVersion, Stage
 from strongroom.errors import SecretNotFoundError, SecretStoreError
-from strongroom.names import Key, Name
+from strongroom.names import Companion, Key, Name, key_name
 
 from ._client import Answer, Client
 from ._parameter_history import Version
@@ -30,16 +30,23 @@ class Listing:
 
     def names(self, prefix: str, *, detail: bool) -> Iterator[SecretInfo]:
         """As ``Backend.list_info``; with detail two requests more for each name."""
-        for entry in self._entries(self._names.beginning(prefix)):
+        for entry in self._entries(prefix):
             key = self._names.key(entry["Name"])
-            if isinstance(key, Name) and key.text.startswith(prefix):
+            if isinstance(key, Name | Companion) and key_name(key).text.startswith(prefix):
                 info = self._detailed(key) if detail else SecretInfo(key)
                 if info is not None:
                     yield info
 
-    def _entries(self, beginning: str | None) -> Iterator[Answer]:
-        start = [{"Key": "Name", "Option": "BeginsWith", "Values": [beginning]}]
-        more: dict[str, Any] = {"ParameterFilters": start} if beginning else {}
+    def _entries(self, prefix: str) -> Iterator[Answer]:
+        beginnings = self._names.beginnings(prefix)
+        if not beginnings:
+            yield from self._pages()
+        for beginning in beginnings:
+            # One value each: AWS does not say what two of them mean to BeginsWith.
+            where = {"Key": "Name", "Option": "BeginsWith", "Values": [beginning]}
+            yield from self._pages(ParameterFilters=[where])
+
+    def _pages(self, **more: Any) -> Iterator[Answer]:
         while True:
             # A page may be empty with more to come (the API model, DescribeParameters).
             page = self._client.read("DescribeParameters", MaxResults=_PAGE, **more)

@@ -12,7 +12,7 @@ import re
 from typing import Final
 
 from strongroom.errors import InvalidRequestError
-from strongroom.names import RESERVED_ROOT, Key, NameMode, check_prefix, key_path, path_key
+from strongroom.names import RESERVED_ROOT, Companion, Key, Name, NameMode, check_prefix, key_path, path_key
 
 LEVELS: Final = 15
 _INSIDE: Final = LEVELS - 2  # a reserved key has two levels more, before the prefix
@@ -21,6 +21,7 @@ _LENGTH: Final = 1011
 _ACCOUNT: Final = "0" * 12
 _ALLOWED = re.compile(r"[A-Za-z0-9_./-]+")
 _TAKEN = re.compile(r"(?:aws|ssm)", re.IGNORECASE)
+_COMPANIONS = key_path(Companion(Name("x"))).removesuffix("/x")
 _ROOT = re.compile(rf"{RESERVED_ROOT}/[^/]+/")
 
 
@@ -68,13 +69,17 @@ class Names:
         key = path_key(root + inside, self.prefix, self._mode)
         return key if key is not None and self._lives_at(key, name) else None
 
-    def beginning(self, prefix: str) -> str | None:
-        """With what the parameter of every name that begins with `prefix` begins; None if nothing tells."""
+    def beginnings(self, prefix: str) -> tuple[str, ...]:
+        """With what the parameters begin of every name that begins with `prefix`, and of its companion.
+
+        Empty if nothing tells: a parameter of one level may have been named without its slash.
+        """
         inside = f"{self.prefix}/{prefix}" if self.prefix else prefix
-        if not self.prefix and "/" not in inside:  # a parameter of one level may have been named without "/"
-            return None
+        if not self.prefix and "/" not in inside:
+            return ()
         cut = _folded(inside) if self._mode == "portable" else inside
-        return "/" + "/".join(cut.split("/")[: _INSIDE - 1])
+        below = "/".join(cut.split("/")[: _INSIDE - 1])
+        return f"/{below}", f"/{_COMPANIONS}/{below}"
 
     def arn(self, key: Key) -> str:
         """The parameter's ARN; without an account as far as it is known without a call."""

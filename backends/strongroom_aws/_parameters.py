@@ -6,6 +6,7 @@ in the description tells afterwards whether it did.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
-from strongroom.guarded import Head, Stamp
+from strongroom.guarded import Head, Stamp, chain
 from strongroom.names import Key
 from strongroom.value import SecretValue
 
@@ -91,18 +92,27 @@ class Parameters:
         Raises:
             UnavailableError: AWS does not show yet what the coordinator says was written.
         """
+        return self._heads_since(key, self._recorded(key))
+
+    def line(self, key: Key) -> list[Head]:
+        """The versions for a reader, newest first; also while the coordinator does not answer."""
+        recorded = None
+        with contextlib.suppress(UnavailableError):
+            recorded = self._recorded(key)
+        return chain(self._heads_since(key, recorded))
+
+    def _recorded(self, key: Key) -> str | None:
+        coordinator = self._settings.coordinator
+        return coordinator.recorded(self._names.arn(key)) if coordinator else None
+
+    def _heads_since(self, key: Key, recorded: str | None) -> list[Head]:
+        """Reads may be behind a write, and what is written upon an older version would undo it."""
         for attempt in range(1, self._settings.attempts + 1):
             versions = self.history(key)
-            if not self._lags(key, versions):
+            if not (recorded and versions and is_older(versions[0].id, recorded)):
                 return heads(versions)
             pause(self._settings, attempt)
         raise UnavailableError("AWS does not show the last version written yet", hint="try again")
-
-    def _lags(self, key: Key, versions: Sequence[Version]) -> bool:
-        """Reads may be behind a write, and a guarded write upon an older version would undo it."""
-        coordinator = self._settings.coordinator
-        recorded = coordinator.recorded(self._names.arn(key)) if coordinator and versions else None
-        return bool(recorded) and is_older(versions[0].id, recorded or "")
 
     def get(self, key: Key, version: str) -> Secret:
         """One version's value and record.

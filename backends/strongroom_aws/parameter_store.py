@@ -37,7 +37,7 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
-from strongroom.guarded import Guard, chain
+from strongroom.guarded import Guard
 from strongroom.names import Key, Name, StoreURL
 from strongroom.value import SecretValue
 
@@ -79,6 +79,7 @@ class ParameterStore(Backend):
     scheme = "aws-ssm"
     loggers = ("boto3", "botocore", "urllib3")
     newest_is_current = True
+    needs_coordinator = Capability.CAS_GUARDED
     eventual = True  # "it takes the record time to be created and propagated" (aws-sdk-js, issue 4349)
     capabilities = (
         Capability.LIST
@@ -130,7 +131,7 @@ class ParameterStore(Backend):
         return self._parameters.current(key)
 
     def _previous(self, key: Key) -> str:
-        line = chain(self._parameters.heads(key))
+        line = self._parameters.line(key)
         if len(line) < len(_STAGES):
             raise SecretNotFoundError("there is no previous version" if line else "no such secret")
         return line[1].version
@@ -160,7 +161,7 @@ class ParameterStore(Backend):
         return self._listing.names(prefix, detail=detail)
 
     def versions(self, key: Key) -> Sequence[SecretVersion]:
-        line = chain(self._parameters.heads(key))
+        line = self._parameters.line(key)
         if not line:
             raise SecretNotFoundError("no such secret")
         stages = [frozenset({stage}) for stage in _STAGES] + [frozenset[Stage]()] * len(line)

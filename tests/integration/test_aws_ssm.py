@@ -12,7 +12,7 @@ import pytest
 from strongroom.backend import Backend, Settings, Stage
 from strongroom.coordinator import SQLiteCoordinator
 from strongroom.errors import InvalidRequestError, SecretStoreError, UnavailableError
-from strongroom.names import Name
+from strongroom.names import Companion, Name
 from strongroom.registry import open_backend
 from strongroom.stages import check_size
 from strongroom.store import SecretStore
@@ -232,3 +232,12 @@ class TestTraps:
         assert info.newest is not None
         assert (info.newest.id, info.record, dict(info.tags)) == (written.id, "v1.1.1.w.d", {"team": "core"})
         assert info.created_at == written.created_at
+
+    def test_companions_are_listed_beside_their_names(self, store: Backend) -> None:
+        """For those who clean up after rotations; `store` hides them."""
+        base = store.put(KEY, SecretValue(CANARY), None)
+        users = SecretStore(store, cache=None)
+        users.pending(str(KEY), "6f1c7f0e-8f0e-4d57-9a6f-2f6d3c0c6b11").put("x", base_version=base.id)
+        store.put(Name("other"), SecretValue(CANARY), None)
+        assert {info.key for info in store.list_info("db/")} == {KEY, Companion(KEY)}
+        assert list(users.list_names()) == [str(KEY), "other"]

@@ -84,10 +84,11 @@ class TestNames:
     def test_a_listing_asks_for_no_less_than_it_should(
         self, prefix: str, name: Name, data: st.DataObject
     ) -> None:
-        """Whatever a name begins with, its parameter begins with what AWS is asked for."""
+        """Whatever a name begins with, its parameter and its companion's begin with what AWS is asked for."""
         start = name.text[: data.draw(st.integers(0, len(name.text)))]
-        beginning = _names(prefix).beginning(start)
-        assert beginning is None or _names(prefix).of(name).startswith(beginning)
+        beginnings = _names(prefix).beginnings(start)
+        for key in (name, Companion(name)):
+            assert not beginnings or _names(prefix).of(key).startswith(beginnings)
 
     @MANY
     @given(PREFIXES, st.from_regex(r"/?[a-z_./-]{1,30}", fullmatch=True))

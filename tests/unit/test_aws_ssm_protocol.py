@@ -260,6 +260,26 @@ class TestLag:
         account.fault("ssm_get", refused("missing"), refused("no such version"))
         assert either.put(KEY, value("x"), None).id.startswith("1.")
 
+    def test_a_reader_needs_no_coordinator(
+        self,
+        account: Account,
+        guarded: Backend,
+        coordinator: SQLiteCoordinator,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Only what is written waits for it."""
+        first_one = guarded.put(KEY, value("one"), None)
+        second = guarded.put(KEY, value("two"), None)
+
+        def down(_: str) -> None:
+            raise UnavailableError("the coordinator does not answer")
+
+        monkeypatch.setattr(coordinator, "recorded", down)
+        assert shown(guarded) == "two"
+        assert guarded.get(KEY, Stage.PREVIOUS).version == first_one.id
+        assert [version.id for version in guarded.versions(KEY)] == [second.id, first_one.id]
+        assert _refusal(lambda: guarded.put(KEY, value("three"), None)).performed is False
+
 
 class TestLives:
     def test_a_name_that_aws_is_still_deleting_is_waited_for(

@@ -87,8 +87,14 @@ class Known:
         entry.floor = max(entry.floor, number) if entry.life == facts.life else number
         entry.life = facts.life
 
+    def doubt(self, name: str) -> None:
+        """Something did not fit: ask again what its versions are. The floor stays."""
+        entry = self._entries.get(name)
+        if entry is not None:
+            entry.facts = {}
+
     def forget(self, name: str) -> None:
-        """It was purged, or something did not fit."""
+        """It was purged."""
         self._entries.pop(name, None)
 
     def _asked(self, name: str, number: int) -> tuple[Facts, bool]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Self
 
 from strongroom.backend import (
@@ -137,7 +137,7 @@ class SecretManager(Backend):
         number, payload = self._client.access(name, wanted[0])
         facts = self._known.facts(name, number, payload)
         if facts.life != wanted[1]:  # the same number and value, perhaps, of another life
-            self._known.forget(name)
+            self._known.doubt(name)
             facts = self._known.facts(name, number, payload)
         if not facts.life and wanted[1]:
             raise PermissionDeniedError(
@@ -158,7 +158,7 @@ class SecretManager(Backend):
         try:
             written = put(calls, write)
         except SecretConflictError as exc:
-            self._known.forget(name)
+            self._known.doubt(name)
             error = exc
         else:
             facts = Facts(written.seen.life, mark, record)
@@ -223,7 +223,8 @@ class SecretManager(Backend):
             listed[floor] = self._client.version(name, floor)
         if not listed:
             raise SecretNotFoundError("the secret has no version")
-        counted = self._counted(name, seen, sorted(listed, reverse=True))
+        counts = self._counting(name, seen, max(listed))
+        counted = [number for number in sorted(listed, reverse=True) if counts(number)]
         holders = dict(zip(counted, (Stage.CURRENT, Stage.PREVIOUS), strict=False))
         return [
             _version(listed[number], seen.life, holders.get(number))
@@ -253,10 +254,20 @@ class SecretManager(Backend):
             seen = calls.look()
             if seen is None:
                 raise SecretNotFoundError("no such secret")
-            annotations = seen.book.over(tagged(dict(seen.others), tags))
-            if calls.annotate(seen, annotations) is not None:
+            wanted = tagged(dict(seen.others), tags)
+            if wanted == dict(seen.others) or self._annotated(calls, seen, wanted):
                 return
         raise SecretConflictError("another writer is at work", retryable=True)
+
+    def _annotated(self, calls: SecretCalls, seen: Seen, tags: dict[str, str]) -> bool:
+        """Whether it is done; if the answer was lost, the next look tells."""
+        try:
+            return calls.annotate(seen, seen.book.over(tags)) is not None
+        except UnavailableError as exc:
+            error = exc
+        if error.performed is None:
+            return False
+        raise error
 
     def locate(self, key: Key) -> str:
         """The full resource name (https://google.aip.dev/122)."""
@@ -295,19 +306,22 @@ class SecretManager(Backend):
     def _previous(self, name: str) -> int:
         seen = self._seen(name)
         newest = max(self._calls(name).newest(), self._known.floor(name))
-        counted = self._counted(name, seen, range(newest, max(newest - _ROUNDS, 0), -1))
-        if len(counted) < 2:
+        counts = self._counting(name, seen, newest)
+        older = (number for number in range(newest, 0, -1) if counts(number))
+        next(older, None)
+        previous = next(older, None)
+        if previous is None:
             raise SecretNotFoundError("there is no previous version")
-        return counted[1]
+        return previous
 
-    def _counted(self, name: str, seen: Seen, numbers: Sequence[int]) -> list[int]:
-        """Those that count, newest first. Who may not read the digest key cannot tell a late loser."""
-        last = seen.book.chain.last
-        if numbers and numbers[0] > last and (seen.book.late or seen.book.intent):
+    def _counting(self, name: str, seen: Seen, newest: int) -> Callable[[int], bool]:
+        """Tells which numbers count. Who may not read the digest key cannot tell a late loser."""
+        last, chain = seen.book.chain.last, seen.book.chain
+        if newest > last and (seen.book.late or seen.book.intent):
             with contextlib.suppress(PermissionDeniedError):
                 chain = judge(self._calls(name), seen).book.chain
-                return [number for number in numbers if number in chain]
-        return [number for number in numbers if number in seen.book.chain or number > last]
+                last = newest
+        return lambda number: number in chain or number > last
 
     def _secret(
         self, key: Key, number: int, payload: SecretValue, facts: Facts, stage: Stage | None

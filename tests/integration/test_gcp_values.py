@@ -265,6 +265,15 @@ def test_what_is_not_ours_on_a_secret_stays(store: SecretStore, client: Any) -> 
     assert dict(store.describe(NAME).tags) == {"owner": "ä b", "env": "prod"}
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_tags_survive_a_lost_answer(store: SecretStore, google_server: Google, when: Any) -> None:
+    """Setting them again is the same, so a look decides."""
+    store.put(NAME, "one")
+    google_server.faults.drop("UpdateSecret", when)
+    store.set_tags(NAME, {"env": "prod"})
+    assert dict(store.describe(NAME).tags) == {"env": "prod"}
+
+
 @pytest.mark.parametrize("tags", [
     {"strongroom.chain": "9"}, {"a b": "x"}, {"": "x"}, {"x" * 64: "y"}, {"ä": "x"}, {"a": "x" * 16_384},
 ])  # fmt: skip
@@ -320,6 +329,8 @@ def test_a_lagging_latest_never_hides_what_was_written_here(
     store.put(NAME, "one")
     google_server.secrets.freeze("latest", "lists")
     two = store.put(NAME, "two")
+    with pytest.raises(SecretConflictError):  # which makes the facts doubtful, and the floor not
+        store.put(NAME, "mine", if_version=ABSENT)
     assert (store.get(NAME).version, store.get(NAME).value.matches("two")) == (two.id, True)
     assert store.versions(NAME)[0].id == two.id
     described = store.describe(NAME).newest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from strongroom.errors import UnavailableError
 from strongroom.value import SecretValue
@@ -12,7 +12,7 @@ from strongroom_gcp._book import Book
 from strongroom_gcp._port import Gone, Seen
 from tests.models.replay import Call, Lost, Port, Refused
 
-WRITES = frozenset({"change", "add"})
+WRITES = frozenset({"create", "change", "add"})
 LIFE = "1"
 Annotations = tuple[tuple[str, str], ...]
 
@@ -31,12 +31,19 @@ class World(NamedTuple):
 
 
 START = World(1, (("strongroom.chain", "1"),), ("old",))
+NOTHING = World(0, (), ())
+"""The name was never written: etag 0 stands for no secret."""
 
 
 def apply(world: World, _actor: str, call: Call) -> tuple[World, Hashable]:
     """What a call does, and answers. Only `change` is guarded, by the etag."""
     if call.name == "look":
         return world, (world.etag, world.annotations, world.time)
+    if call.name == "create":
+        if world.etag:
+            return world, Refused("exists")
+        made = world._replace(etag=1, annotations=call.args[0])
+        return made, (made.etag, made.annotations, made.time)
     if call.name == "read":
         number = call.args[0]
         return world, world.versions[number - 1] if number <= len(world.versions) else None
@@ -70,7 +77,7 @@ class GooglePort:
         return self._seen(self._port.call("look"))
 
     def create(self, book: Book) -> Seen | None:
-        raise NotImplementedError("the secret exists from the start")
+        return self._answered(self._port.call("create", tuple(sorted(book.over({}).items()))))
 
     def change(self, seen: Seen, book: Book) -> Seen | None:
         return self.patch(seen, book, guarded=True)
@@ -79,6 +86,9 @@ class GooglePort:
         """A patch under the etag; without it as Google does it where none is given."""
         etag = int(seen.etag) if guarded else 0
         answer = self._port.call("change", etag, tuple(sorted(book.over({}).items())))
+        return self._answered(answer)
+
+    def _answered(self, answer: Any) -> Seen | None:
         if isinstance(answer, Lost):
             raise UnavailableError("lost", performed=None)
         return None if isinstance(answer, Refused) else self._seen(answer)
@@ -118,6 +128,8 @@ class GooglePort:
     def report(self, numbers: Iterable[int]) -> None:
         list(numbers)
 
-    def _seen(self, answer: tuple[int, Annotations, int]) -> Seen:
+    def _seen(self, answer: tuple[int, Annotations, int]) -> Seen | None:
         etag, annotations, self._time = answer
+        if not etag:
+            return None
         return Seen(str(etag), LIFE, Book.of(dict(annotations)))

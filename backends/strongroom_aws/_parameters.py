@@ -190,7 +190,7 @@ class Parameters:
 
     def _refused(self, key: Key, error: SecretStoreError) -> SecretStoreError:
         """A name that AWS will not have again yet, though nobody can read it, is no conflict."""
-        if isinstance(error, SecretConflictError) and not self.exists(key):
+        if isinstance(error, SecretConflictError) and not self._appears(key):
             return UnavailableError(
                 "AWS is still deleting the parameter of this name",
                 retry_after=_DELETING,
@@ -198,8 +198,15 @@ class Parameters:
             )
         return error
 
-    def exists(self, key: Key) -> bool:
-        """Whether there is a parameter now."""
+    def _appears(self, key: Key) -> bool:
+        """Whether there is a parameter, if it was made just now in a moment."""
+        for attempt in range(1, self._settings.attempts + 1):
+            if self._exists(key):
+                return True
+            pause(self._settings, attempt)
+        return False
+
+    def _exists(self, key: Key) -> bool:
         try:
             self._read(self._names.of(key), decrypt=False)
         except SecretNotFoundError:
@@ -229,6 +236,6 @@ class Parameters:
         answer = self._client.once("DeleteParameter", Name=self._names.of(key))
         if not isinstance(answer, SecretStoreError):
             return
-        if answer.performed is None and not self.exists(key):
+        if answer.performed is None and not self._exists(key):
             return
         raise answer

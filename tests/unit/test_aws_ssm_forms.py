@@ -52,6 +52,7 @@ def _names(prefix: str) -> Names:
     return Names("eu-west-1", prefix, "portable")
 
 
+@pytest.mark.timeout(900)
 class TestNames:
     @MANY
     @given(PREFIXES, KEYS)
@@ -135,6 +136,7 @@ TEXTS |= st.lists(st.sampled_from(["strongroom:", "text:", "binary:", "{{", "}}"
 ANY = TEXTS.map(SecretValue) | st.binary(max_size=60).map(SecretValue)
 
 
+@pytest.mark.timeout(900)
 class TestValues:
     @VALUES
     @given(ANY)

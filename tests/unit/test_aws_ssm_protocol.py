@@ -280,6 +280,17 @@ class TestLag:
         assert [version.id for version in guarded.versions(KEY)] == [second.id, first_one.id]
         assert _refusal(lambda: guarded.put(KEY, value("three"), None)).performed is False
 
+    def test_a_creation_that_is_not_shown_yet_is_a_conflict_all_the_same(
+        self, account: Account, clock: FakeClock
+    ) -> None:
+        """And not taken for a deletion, for which AWS asks to wait half a minute."""
+        alone = store(account, clock=clock)
+        account.fault("ssm_put", first(lambda: _native(account, "other")))
+        account.fault("ssm_get", refused("missing"))
+        with pytest.raises(SecretConflictError):
+            alone.put(KEY, value("mine"), ABSENT)
+        assert sum(clock.slept) < 1
+
 
 class TestLives:
     def test_a_name_that_aws_is_still_deleting_is_waited_for(

@@ -99,8 +99,9 @@ class TokenStore(Backend):
     def get(self, key: Key, version: str | Stage) -> Secret:
         if version is Stage.CURRENT:
             settled = self._guard.settled(key)
-            found = self._versions.get(key, settled) if settled else self._versions.newest(key)
-            return replace(found, stage=version)
+            if not settled:
+                return self._versions.newest(key)
+            return replace(self._versions.get(key, settled), stage=version)
         if version is Stage.PREVIOUS:
             return replace(self._versions.get(key, self._previous(key)), stage=version)
         if isinstance(version, Stage):

@@ -22,7 +22,7 @@ from strongroom.guarded import Guard, Head, Stamp, chain
 from strongroom.lease import Coordinator, Lease
 from strongroom.names import Companion, Key, Name
 from strongroom.stages import _Frame
-from strongroom.stamp import true_tip
+from strongroom.stamp import back, true_tip
 from strongroom.value import SecretValue
 from tests.models.ledger import Client, Ledger, keep
 from tests.models.replay import Call, Lost, Port, Refused, System
@@ -60,7 +60,7 @@ class Entry(NamedTuple):
         """What the rules say is the secret's history, newest first."""
         heads = self.heads()
         tip = true_tip(heads, self.recorded) or (heads[0] if heads else None)
-        return chain(heads, tip) if tip else []
+        return back(heads, tip) if tip else []
 
     def texts(self) -> list[Hashable]:
         """The values in the line, oldest first."""

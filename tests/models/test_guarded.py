@@ -78,6 +78,21 @@ def writer(who: str, if_version: str | Absent | None) -> Program:
     return told(who, act)
 
 
+def looker(who: str, base: str) -> Program:
+    """One conditional put; where its outcome is unknown it looks whether its value followed the base."""
+
+    def act(port: Port) -> str:
+        backend, mine = ModelBackend(port), text(who, port)
+        with contextlib.suppress(UnavailableError):
+            backend.put(NAME, SecretValue(mine), base)
+            return f"ok {mine}"
+        after = backend.versions_after(NAME, base)
+        won = bool(after) and backend.get(NAME, after[0].id).value.matches(mine)
+        return f"ok {mine}" if won else "lost"
+
+    return told(who, act)
+
+
 def creator(who: str) -> Program:
     """Creates the secret, if nobody has."""
     return writer(who, ABSENT)
@@ -256,6 +271,10 @@ RACES: Mapping[str, tuple[Mapping[str, Program], Budget]] = {
         {"w1": writer("w1", "1"), "w2": writer("w2", "1"), "time": passing_time(nightly(2, 1))},
         faults(0, 0, 1, small=(0, 0, 1)),
     ),
+    "a late holder looks whether it won": (
+        {"w1": looker("w1", "1"), "w2": looker("w2", "1"), "time": passing_time(nightly(2, 1))},
+        faults(0, 0, 1, small=(0, 0, 1)),
+    ),
     "a lost answer": (
         {"w1": writer("w1", "1"), "w2": writer("w2", "1"), "time": passing_time(1)},
         faults(0, 2, 0, small=(0, 1, 0)),
@@ -322,12 +341,12 @@ ROTATIONS: Mapping[str, tuple[Mapping[str, Program], Budget, tuple[str, ...]]] =
         BOTH,
     ),
     "late": (
-        {"a": worker("a", *BOTH), "time": passing_time(nightly(1, 0))},
+        {"a": worker("a", *nightly(BOTH, ("r1",))), "time": passing_time(nightly(1, 0))},
         faults(0, 0, 1, small=(0, 0, 1)),
-        BOTH,
+        nightly(BOTH, ("r1",)),
     ),
     "a put on top": (
-        {"a": worker("a", "r1"), "top": writer("top", None), "time": passing_time(1)},
+        {"a": worker("a", "r1"), "top": writer("top", None), "time": passing_time(nightly(1, 0))},
         faults(1, 0, 0, small=(0, 0, 0)),
         ("r1",),
     ),
@@ -379,8 +398,7 @@ def test_the_checker_catches_a_judgement_without_the_lease(monkeypatch: pytest.M
         return guard._port.heads(key), None
 
     monkeypatch.setattr(Guard, "_settled_heads", unsettled)
-    programs = {"a": worker("a", "r1"), "w2": writer("w2", "1"), "time": passing_time(1)}
-    model = System("guarded/unsettled", World(), programs, apply, WRITES, {}, None, Budget(0, 0, 1))
-    model.invariants = {"the ledger tells what became current": the_ledger_tells_the_truth}
-    violation = explored(check(model, 400_000)).violation
+    programs, budget = RACES["a late holder looks whether it won"]
+    violation = explored(check(system("unsettled", programs, budget))).violation
     assert violation is not None
+    assert violation.rule == "an acknowledged write stays in the line", violation

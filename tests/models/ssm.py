@@ -26,6 +26,7 @@ CODES = {
     "busy": "TooManyUpdates",
     "denied": "AccessDeniedException",
     "failing": "InternalServerError",
+    "key": "InvalidKeyId",
 }
 _PAUSE = 30_000
 
@@ -63,6 +64,8 @@ def apply(world: World, call: Call) -> tuple[World, Hashable]:
         return _put(world, name, *args)
     if call.name == "ssm_get":
         return world, _get(world.of(name), *args)
+    if call.name == "ssm_batch":
+        return world, tuple((each, world.of(each)[-1] if world.of(each) else None) for each in call.args)
     if call.name == "ssm_history":
         return world, world.of(name) or Refused("missing")
     if call.name == "ssm_label":
@@ -116,6 +119,11 @@ class PortClient:
         name, _, number = request["Name"].partition(":")
         found = self._asked("GetParameter", "ssm_get", name, int(number or 0))
         return {"Parameter": shown(found)}
+
+    def get_parameters(self, **request: Any) -> dict[str, Any]:
+        found = self._asked("GetParameters", "ssm_batch", *request["Names"])
+        there = [{**shown(version), "Name": name} for name, version in found if version]
+        return {"Parameters": there, "InvalidParameters": [name for name, version in found if not version]}
 
     def get_parameter_history(self, **request: Any) -> dict[str, Any]:
         versions = self._asked("GetParameterHistory", "ssm_history", request["Name"])

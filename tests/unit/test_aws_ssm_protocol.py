@@ -19,7 +19,7 @@ from strongroom.errors import (
     UnavailableError,
     UnsupportedOperationError,
 )
-from strongroom.names import Companion
+from strongroom.names import Companion, Name
 from strongroom.stages import Pending
 from strongroom.testing.clock import FakeClock
 from tests.canary import assert_no_canary_in
@@ -290,6 +290,35 @@ class TestLag:
         with pytest.raises(SecretConflictError):
             alone.put(KEY, value("mine"), ABSENT)
         assert sum(clock.slept) < 1
+
+
+class TestBatches:
+    @pytest.mark.parametrize("why", ["denied", "key"])
+    def test_what_a_batch_may_not_read_is_read_one_by_one(self, account: Account, why: str) -> None:
+        """GetParameters is authorised apart, and one unusable KMS key fails all ten."""
+        alone = store(account)
+        alone.put(KEY, value("x"), None)
+        account.calls.clear()
+        account.fault("ssm_batch", refused(why))
+        outcomes = alone.get_many([KEY, Name("missing")])
+        assert [type(outcome).__name__ for outcome in outcomes.values()] == ["Secret", "SecretNotFoundError"]
+        assert dict(account.calls) == {"ssm_batch": 1, "ssm_get": 2}
+
+    def test_a_batch_is_one_request(self, account: Account) -> None:
+        """Ten names each, a name given twice once."""
+        alone = store(account)
+        alone.put(KEY, value("x"), None)
+        account.calls.clear()
+        outcomes = alone.get_many([KEY, *(Name(f"n{number}") for number in range(9)), KEY])
+        assert len(outcomes) == 10
+        assert dict(account.calls) == {"ssm_batch": 1}
+
+    def test_a_throttled_batch_does_not_become_ten_reads(self, account: Account) -> None:
+        """Which AWS would throttle the more."""
+        account.fault("ssm_batch", *[refused("throttled")] * 3)
+        error = _refusal(lambda: store(account).get_many([KEY]))
+        assert isinstance(error, UnavailableError)
+        assert not account.calls["ssm_get"]
 
 
 class TestLives:

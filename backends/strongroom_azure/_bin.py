@@ -13,11 +13,11 @@ from strongroom.errors import (
     PermissionDeniedError,
     SecretConflictError,
     SecretNotFoundError,
-    SecretStoreError,
     UnavailableError,
 )
 from strongroom.retry import attempts
 
+from ._client import outcome
 from ._errors import code_of
 
 if TYPE_CHECKING:
@@ -117,15 +117,11 @@ class Bin:
     ) -> None:
         """Ask under the lease, again only if nothing was performed; a lost answer is looked up."""
 
-        def attempt() -> SecretStoreError | None:
-            try:
-                with self._guard.holding(key, forget=forget):
-                    self._looked_up(key, ask, done)
-            except SecretStoreError as error:
-                return error.with_traceback(None)
-            return None
+        def change() -> None:
+            with self._guard.holding(key, forget=forget):
+                self._looked_up(key, ask, done)
 
-        attempts(self._settings, attempt, again=False)
+        attempts(self._settings, lambda: outcome(change), again=False)
 
     def _looked_up(self, key: Key, ask: Callable[[], None], done: Callable[[Key], bool]) -> None:
         try:

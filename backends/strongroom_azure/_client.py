@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from strongroom.errors import SecretStoreError
+from strongroom.errors import ProviderFault, SecretStoreError
 from strongroom.retry import attempts
 
 from ._credentials import check_auth, credential
@@ -86,7 +86,7 @@ class Client:
         try:
             return self._authenticated_call(call)
         except SecretStoreError as exc:
-            error, fault = exc.with_traceback(None), exc.__cause__
+            error, fault = exc.with_traceback(None), fault_of(exc)
         except Exception as exc:  # noqa: BLE001  (whatever the SDK raises)
             error, fault = translate(exc, operation, action) or _unexpected(exc), fault_of(exc)
         if operation in READS:
@@ -139,6 +139,16 @@ class Client:
             verify_challenge_resource=not self._vault.loopback,
             user_agent="strongroom",
         )
+
+
+def outcome(call: Callable[[], T]) -> T | SecretStoreError:
+    """What Key Vault made of a call, for `attempts`; whatever else failed, such as a lease, is raised."""
+    try:
+        return call()
+    except SecretStoreError as error:
+        if not isinstance(error.__cause__, ProviderFault):
+            raise  # whoever waited for a lease does not wait for it again
+        return error.with_traceback(None)
 
 
 def _unexpected(exc: Exception) -> SecretStoreError:

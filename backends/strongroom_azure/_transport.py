@@ -11,7 +11,7 @@ from azure.core.exceptions import ServiceRequestError
 from azure.core.pipeline.transport import RequestsTransport
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
-from urllib3.util.retry import Retry
+from urllib3.util import Retry, Timeout
 
 from strongroom.errors import InvalidRequestError
 
@@ -43,8 +43,6 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # azure-core hides it
         self._origin = origin(vault.endpoint)
         super().__init__(
             session=_session(vault, settings),
-            connection_timeout=settings.timeout,
-            read_timeout=settings.timeout,
             connection_verify=settings.ca or True,
         )
 
@@ -56,12 +54,19 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # azure-core hides it
 
 
 class _Adapter(HTTPAdapter):
-    """Every connection under our own TLS context."""
+    """Every connection under our own TLS context, every request within one time for all its parts.
 
-    def __init__(self, tls: ssl.SSLContext):
-        self._tls = tls
+    A guarded write counts on that time: the SDK's two timeouts, to connect and to be answered, add up.
+    """
+
+    def __init__(self, tls: ssl.SSLContext, seconds: float):
+        self._tls, self._seconds = tls, seconds
         once = Retry(total=False, redirect=False, raise_on_status=False)
         super().__init__(pool_connections=1, pool_maxsize=_CONNECTIONS, max_retries=once)
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        kwargs["timeout"] = Timeout(total=self._seconds)
+        return super().send(*args, **kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, ssl_context=self._tls)
@@ -75,7 +80,7 @@ def _session(vault: Vault, settings: Settings) -> requests.Session:
     # With trust_env REQUESTS_CA_BUNDLE would replace `ca`, and ~/.netrc would add an Authorization header.
     session.trust_env = False
     session.proxies = {} if vault.loopback else get_environ_proxies(vault.endpoint)
-    session.mount("https://", _Adapter(_tls(settings.ca)))
+    session.mount("https://", _Adapter(_tls(settings.ca), settings.timeout))
     return session
 
 

@@ -30,7 +30,7 @@ from strongroom.retry import attempts
 
 from . import _values
 from ._bin import Bin
-from ._client import LOGGERS, Client
+from ._client import LOGGERS, Client, outcome
 from ._entry import OURS, Entry, checked_tags
 from ._errors import translate
 from ._vault import Vault
@@ -59,6 +59,7 @@ class KeyVault(Backend):
     scheme = "azure-kv"
     loggers = LOGGERS
     newest_is_current = True
+    needs_coordinator = _GUARDED
     capabilities = (
         Capability.LIST
         | Capability.VERSIONS
@@ -111,7 +112,7 @@ class KeyVault(Backend):
     def _previous(self, key: Key) -> str:
         newest = self._read(key)
         before = newest.head.before
-        if newest.head.stamp is None:  # only the list tells what stood there when somebody else wrote
+        if newest.head.stamp is None or newest.head.again:  # only the list tells what stood there before
             line = chain([entry.head for entry in self._versions.entries(key)])
             before = line[1].version if len(line) > 1 else None
         if before is None:
@@ -258,11 +259,4 @@ class KeyVault(Backend):
 
     def _repeated(self, call: Callable[[], T], *, again: bool = False) -> T:
         """Do all of it again where nothing was performed, such as when Key Vault throttles."""
-        return attempts(self._settings, lambda: _outcome(call), again=again)
-
-
-def _outcome(call: Callable[[], T]) -> T | SecretStoreError:
-    try:
-        return call()
-    except SecretStoreError as error:
-        return error.with_traceback(None)
+        return attempts(self._settings, lambda: outcome(call), again=again)

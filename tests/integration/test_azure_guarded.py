@@ -268,9 +268,11 @@ class TestWrites:
             lambda: store.delete(DB),
             lambda: store.set_tags(DB, {"a": "b"}),
         ):
-            with pytest.raises(SecretStoreError) as caught:
+            before = clock.monotonic()
+            with pytest.raises(SecretStoreError, match="lease") as caught:
                 write()
             assert caught.value.performed is False
+            assert clock.monotonic() - before < 30
         assert not azure_server.calls["secrets.set"] + azure_server.calls["secrets.delete"]
 
     def test_without_the_coordinator_nothing_is_written(

@@ -133,6 +133,17 @@ def test_reads_are_repeated_and_writes_that_did_not_begin(
     assert azure_server.calls["secrets.get"] == 3
 
 
+def test_a_vault_that_does_not_answer_in_time_is_unavailable(azure_server: Vault, clock: FakeClock) -> None:
+    """Nothing came of a read; a write is in doubt, and is not repeated."""
+    store = open_store(azure_server, clock=clock, timeout=1.0, attempts=1)
+    with azure_server.faults.holding("secrets.get"):
+        assert _error(lambda: store.get(DB, Stage.CURRENT)).performed is False
+    with azure_server.faults.holding("secrets.set"):
+        assert _error(lambda: store.put(DB, text("2"), None)).performed is None
+    assert azure_server.calls["secrets.set"] == 1
+    store.close()
+
+
 @pytest.mark.parametrize(("operation", "call"), [
     ("secrets.get", lambda store: store.get(DB, Stage.CURRENT)),
     ("secrets.set", lambda store: store.put(DB, text("2"), None)),

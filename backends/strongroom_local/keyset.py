@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 MAX_KEYSET_LENGTH: Final = 65_536
 """Bytes of a keyset read at most; one key takes about 250."""
 
+KIND: Final = "aes-256"
+"""The kind of key that `create_key` makes."""
+
 _FORMAT: Final = "strongroom-keyset"
 _VERSION: Final = 1
 _ALGORITHM: Final = "AES-256-GCM"
@@ -258,8 +261,20 @@ def sync_directory(path: Path) -> None:
 
 def open_key(url: StoreURL, settings: Settings) -> LocalKey:  # noqa: ARG001  (every key scheme opens so)
     """The KEK of a ``local-key:///path/to/keyset.json`` URL; raises as `KeysetFile.load` does."""
+    return _file(url).load()
+
+
+def create_key(url: StoreURL, settings: Settings, kind: str) -> str:  # noqa: ARG001
+    """Make the keyset that a ``local-key:`` URL names; return the URL. Raises as `KeysetFile.create` does."""
+    if kind != KIND:
+        raise InvalidRequestError("a keyset holds no key of this kind", hint=f"kind: {KIND}")
+    _file(url).create()
+    return url.text
+
+
+def _file(url: StoreURL) -> KeysetFile:
     if url.host or not url.path.startswith("/"):
         raise InvalidRequestError(
             "a local-key URL names an absolute path", hint="local-key:///path/keyset.json"
         )
-    return KeysetFile(url.allow().path).load()
+    return KeysetFile(url.allow().path)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .lease import Coordinator
 
 Owned = TypeVar("Owned", "KeyWrapper", "Coordinator")
-__all__ = ["Config", "KeyEntry", "StoreEntry", "key", "open", "signer"]
+__all__ = ["Config", "KeyEntry", "StoreEntry", "coordinator", "key", "open", "signer"]
 
 
 def open(  # noqa: A001  (the module's main verb, as in gzip.open)
@@ -90,6 +90,18 @@ def signer(
     return open_signer(entry.url, replace(entry.settings, clock=clock or Clock()))
 
 
+@contextmanager
+def coordinator(config: Config, clock: Clock | None = None) -> Iterator[Coordinator | None]:
+    """The coordinator that strongroom.toml names, or None if it names none; closed at the end.
+
+    Raises:
+        InvalidRequestError: its store has no compare-and-set.
+        SecretStoreError: as its store says.
+    """
+    with ExitStack() as opened:
+        yield _Opening(config, clock or Clock(), opened).coordinator()
+
+
 class _Opening:
     """Opens a store with all it stands on; what was opened is closed by `opened` if a later part fails."""
 
@@ -99,10 +111,13 @@ class _Opening:
         self._coordinator: Coordinator | None = None
 
     def store(self, entry: StoreEntry) -> Backend:
-        if self._config.coordinator:
-            self._coordinator = self._own(self._coordinates(StoreURL.parse(self._config.coordinator)))
+        self._coordinator = self.coordinator()
         backend = self._backend(entry)
         return Owner(backend, self._owned) if self._owned else backend
+
+    def coordinator(self) -> Coordinator | None:
+        url = self._config.coordinator
+        return self._own(self._coordinates(StoreURL.parse(url))) if url else None
 
     def _own(self, one: Owned) -> Owned:
         self._owned.append(one)

@@ -52,6 +52,10 @@ _SIGNERS = {
     "pkcs11": ("strongroom_pkcs11.signer:TokenSigner", "pkcs11"),
     "vault-transit": ("strongroom_vault.transit_signer:TransitSigner", "vault"),
 }
+_CREATORS = {
+    "local-key": ("strongroom_local.keyset:create_key", ""),
+    "pkcs11": ("strongroom_pkcs11.create:create_key", "pkcs11"),
+}
 
 
 def open_backend(url: str | StoreURL, settings: Settings | None = None) -> Edge:
@@ -83,7 +87,7 @@ def open_key(url: str | StoreURL, settings: Settings | None = None) -> KeyWrappe
     """
     from .layers.key_edge import KeyEdge
 
-    key: KeyWrapper = _open_key(url, settings, _KEYS)
+    key: KeyWrapper = _open_key(url, settings, _KEYS, "key")
     return KeyEdge(key) if _may_raise_foreign(key) else key
 
 
@@ -91,23 +95,42 @@ def open_signer(url: str | StoreURL, settings: Settings | None = None) -> Signer
     """Open the signing key a URL names, such as ``aws-kms://eu-west-1/alias/audit``; raises as `open_key`."""
     from .layers.key_edge import SignerEdge
 
-    signer: Signer = _open_key(url, settings, _SIGNERS)
+    signer: Signer = _open_key(url, settings, _SIGNERS, "signing key")
     return SignerEdge(signer)
 
 
-def _open_key(url: str | StoreURL, settings: Settings | None, table: Mapping[str, tuple[str, str]]) -> Any:
+def create_key(url: str | StoreURL, settings: Settings | None, kind: str) -> str:
+    """Make the key that a URL names, in a token or a keyset file; return its URL.
+
+    Raises:
+        InvalidRequestError: as `open_key`, or the provider makes no keys of this kind, or none through us.
+        SecretConflictError: there is a key of that name.
+        SecretStoreError: as the provider says.
+    """
+    made: str = _open_key(url, settings, _CREATORS, "creatable key", kind)
+    return made
+
+
+def _open_key(
+    url: str | StoreURL,
+    settings: Settings | None,
+    table: Mapping[str, tuple[str, str]],
+    what: str,
+    *more: str,
+) -> Any:
     parsed = StoreURL.parse(url) if isinstance(url, str) else url
     if parsed.scheme not in table:
-        what = "key" if table is _KEYS else "signing key"
         raise InvalidRequestError(
             f"unknown {what} scheme {parsed.scheme!r}", hint=f"known: {', '.join(sorted(table))}"
         )
     home, extra = table[parsed.scheme]
     found = _load(home, extra)
     try:
-        return getattr(found, "from_url", found)(parsed, settings or Settings())
+        return getattr(found, "from_url", found)(parsed, settings or Settings(), *more)
     except Exception as exc:  # noqa: BLE001  (whatever an SDK raises)
-        error = translated(exc, "open", getattr(found, "error_for", ProviderKey.error_for))
+        error = translated(
+            exc, "create" if more else "open", getattr(found, "error_for", ProviderKey.error_for)
+        )
     error.backend = error.backend or parsed.scheme
     raise error
 

@@ -12,6 +12,7 @@ from strongroom.backend import Capability, Clock
 from strongroom.errors import InvalidRequestError, SecretNotFoundError, SecretStoreError
 
 from .failure import ACTION_NEEDED, one_line
+from .keys import KeyFinding, examine_all, print_findings
 from .options import Options, common, opened, pass_options
 from .output import day, print_json, print_table, progress
 
@@ -46,6 +47,22 @@ class Finding:
         return bool(self.problem or self.old)
 
 
+@dataclass(slots=True)
+class CoordinatorFinding:
+    """What `check` learned of the coordinator: its URL, and what keeps it from working, if anything does."""
+
+    url: str
+    problem: str = ""
+
+    @property
+    def needs_action(self) -> bool:
+        """Whether somebody must do something."""
+        return bool(self.problem)
+
+
+_LEASE = 5.0
+
+
 @click.command(short_help="test configuration, access, capabilities, ages; reveals nothing")
 @click.option("--max-age", type=click.IntRange(min=1), metavar="DAYS", help="Older secrets need action.")
 @common
@@ -55,15 +72,23 @@ def check(options: Options, ctx: click.Context, max_age: int | None) -> None:
     """Open every store of the configuration, or the one that --store names, and say how it is.
 
     Names are listed, the dates of all secrets are asked for, and one value is read to prove that it decrypts;
-    no value is shown. Exit code 10 says that something needs action.
+    no value is shown. Without --store each key wraps and unwraps random bytes, or tells its public half, and
+    the coordinator gives a lease. Exit code 10 says that something needs action.
     """
     findings = [examine(options, target, max_age) for target in _targets(options)]
+    keys = [] if options.store else examine_all(options, use=True)
+    guard = None if options.store else _coordinator(options)
+    needs_action = any([finding.needs_action for finding in findings] + [key.needs_action for key in keys])
+    needs_action |= guard is not None and guard.needs_action
     if options.json:
-        documents = [{**asdict(finding), "needs_action": finding.needs_action} for finding in findings]
-        print_json({"stores": documents, "audit": None})
-    elif not options.quiet or any(finding.needs_action for finding in findings):
-        _print(findings)
-    ctx.exit(ACTION_NEEDED if any(finding.needs_action for finding in findings) else 0)
+        stores = [{**asdict(finding), "needs_action": finding.needs_action} for finding in findings]
+        document = {"stores": stores, "keys": list(map(asdict, keys)), "audit": None}
+        print_json({**document, "coordinator": asdict(guard) if guard else None})
+    elif not options.quiet or needs_action:
+        if findings:
+            _print(findings)
+        _print_rest(keys, guard)
+    ctx.exit(ACTION_NEEDED if needs_action else 0)
 
 
 def _targets(options: Options) -> list[str]:
@@ -71,10 +96,25 @@ def _targets(options: Options) -> list[str]:
         return [options.store]
     from strongroom.config import Config
 
-    stores = list(Config.load(options.config).stores)
-    if not stores:
+    config = Config.load(options.config)
+    if not (config.stores or config.keys):
         raise InvalidRequestError("no store is configured", operation="check", hint="run: strongroom init")
-    return stores
+    return list(config.stores)
+
+
+def _coordinator(options: Options) -> CoordinatorFinding | None:
+    """Whether the coordinator gives a lease: of a name that no secret has, and only for a moment."""
+    from strongroom.config import Config, coordinator
+
+    config = Config.load(options.config)
+    finding = CoordinatorFinding(config.coordinator)
+    try:
+        with coordinator(config) as opened_one:
+            if opened_one and (lease := opened_one.acquire("strongroom check", _LEASE)):
+                opened_one.release(lease)
+    except SecretStoreError as error:
+        finding.problem = one_line(str(error))
+    return finding if config.coordinator else None
 
 
 def examine(options: Options, target: str, max_age: int | None) -> Finding:
@@ -111,6 +151,14 @@ def _written(store: SecretStore, name: str) -> datetime | None:
     return newest.created_at if newest else None
 
 
+def _print_rest(keys: list[KeyFinding], guard: CoordinatorFinding | None) -> None:
+    if keys:
+        print_findings(keys)
+    if guard:
+        click.echo(one_line(f"coordinator {guard.url}: {guard.problem or 'ok'}"))
+    click.echo("audit: no journal is configured; only the program's own hooks run")
+
+
 def _print(findings: list[Finding]) -> None:
     rows = [
         (
@@ -128,4 +176,3 @@ def _print(findings: list[Finding]) -> None:
             click.echo(f"{finding.store}: {finding.problem}")
         for name in finding.old:
             click.echo(one_line(f"{finding.store}: {name} is older than --max-age"))
-    click.echo("audit: no journal is configured; only the program's own hooks run")

@@ -36,6 +36,7 @@ SECTIONS = {
         "copy": Entry("copying", "copy", "migrate names between stores"),
     },
     "Other": {
+        "key": Entry("keys", "key", "make keys, and see those that are configured"),
         "backend": Entry("backends", "backend", "what is installed; test a backend"),
         "completion": Entry("completion", "completion", "print the completion script for a shell"),
     },

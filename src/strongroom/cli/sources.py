@@ -69,13 +69,18 @@ def _without_newline(given: SecretValue) -> SecretValue:
 
 
 def _ask() -> SecretValue:
-    first, again = _type("Value: "), _type("Again: ")
+    first, again = typed("Value: "), typed("Again: ")
     if first != again:
         raise InvalidRequestError("the two did not match; nothing was stored")
     return first
 
 
-def _type(question: str) -> SecretValue:
+def typed(question: str) -> SecretValue:
+    """What is typed on the terminal, which does not show it.
+
+    Raises:
+        InvalidRequestError: the terminal would show it.
+    """
     import getpass
     import warnings
 

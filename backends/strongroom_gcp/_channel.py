@@ -34,6 +34,8 @@ _OPTIONS: Final = (
     ("grpc.enable_retries", 0),
     # A service configuration from DNS could switch such repeats on again.
     ("grpc.service_config_disable_resolution", 1),
+    # Its own pause between two attempts to connect grows to two minutes, in which no call is even tried.
+    ("grpc.max_reconnect_backoff_ms", 5_000),
     # Connections of its own: closing this channel closes them.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", -1),

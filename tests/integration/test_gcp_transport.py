@@ -22,6 +22,7 @@ from tests.canary import CANARY, assert_no_canary_in
 from tests.integration.gcp_support import NAME, PROJECT
 from tests.servers import google
 from tests.servers.https import Authority, Server
+from tests.servers.process import free_port
 
 KEY = Name(NAME)
 SERVICE = "google.cloud.secretmanager.v1.SecretManagerService"
@@ -127,6 +128,24 @@ def test_no_proxy_stands_before_loopback(
     backend = opened(google_process)
     with pytest.raises(SecretNotFoundError):
         backend.get(KEY, Stage.CURRENT)
+    backend.close()
+
+
+def test_who_is_not_there_performed_nothing() -> None:
+    """Nobody listens: gRPC says so at once, and a write that was never sent says that nothing happened."""
+    backend = open_backend(
+        f"gcp-sm://{PROJECT}/app?endpoint=http://127.0.0.1:{free_port()}", Settings(attempts=1)
+    )
+    for act in (
+        lambda: backend.get(KEY, Stage.CURRENT),
+        lambda: backend.put(KEY, SecretValue(CANARY), None),
+        lambda: backend.purge(KEY),
+    ):
+        with pytest.raises(UnavailableError) as caught:
+            act()
+        assert caught.value.performed is False
+        assert caught.value.retryable
+        assert_no_canary_in(caught.value)
     backend.close()
 
 

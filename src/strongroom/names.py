@@ -143,14 +143,18 @@ def flat_name(key: Key, prefix: str = "", mark: str = "-", mode: NameMode = "por
 
 def flat_key(text: str, prefix: str = "", mark: str = "-", mode: NameMode = "portable") -> Key | None:
     """The key that ``flat_name`` put at `text`, or None for what is not ours to show."""
-    kind, found, name = text.rpartition(_MARK * mark)
-    if found and not _KIND.fullmatch(kind):
+    kind, found, name = text.partition(_MARK * mark)
+    if not found:
+        name = text
+    elif not _KIND.fullmatch(kind) or _MARK * mark in name:
         return None
     path = name if mode == "native" else _unrun(name, mark)
     if path is None:
         return None
     root = f"{RESERVED_ROOT}/{kind}/" if found else ""
-    return path_key(root + path, prefix, mode)
+    key = path_key(root + path, prefix, mode)
+    # Other texts can read as the same key: shown as it, they would lead to another secret than their own.
+    return key if key is not None and flat_name(key, prefix, mark, mode) == text else None
 
 
 def _unrun(text: str, mark: str) -> str | None:

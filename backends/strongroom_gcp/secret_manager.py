@@ -34,7 +34,6 @@ from strongroom.names import (
     Key,
     Name,
     StoreURL,
-    check_prefix,
     flat_key,
     flat_name,
     key_name,
@@ -52,13 +51,12 @@ from ._errors import ROLES, translate
 from ._intent import put
 from ._judge import after, judge
 from ._known import Facts, Known
+from ._place import parent_of, prefix_of
 from ._port import Seen, Write
 from ._tags import check_tags, tagged
 
 _FRAME_BYTES: Final = 1024
 """Room for the facts around a pending value in its companion."""
-_PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,62}")
-_LOCATION: Final = re.compile(r"[a-z]+(-[a-z]+)+\d{1,2}")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")  # CreateSecretRequest.secret_id
 _ID: Final = re.compile(r"([1-9]\d{0,17})(?:\.(\d{10,20}))?")
 _RECORD: Final = re.compile(r"\S{1,200}")
@@ -96,9 +94,9 @@ class SecretManager(Backend):
     def __init__(self, url: StoreURL, settings: Settings):
         url.allow("location", "endpoint")
         self._settings = settings
-        self._prefix = _prefix(url, settings)
+        self._prefix = prefix_of(url, settings)
         location = url.option("location")
-        self._parent = _parent(url.host, location)
+        self._parent = parent_of(url.host, location)
         host = f"secretmanager.{location}.rep.googleapis.com" if location else "secretmanager.googleapis.com"
         address = Address.of(url, settings, host)
         made_with = creation(settings.options, location)
@@ -376,25 +374,3 @@ def _checked(record: str | None) -> str | None:
     if record is not None and not _RECORD.fullmatch(record):
         raise InvalidRequestError("a record is 1 to 200 characters without white space")
     return record
-
-
-def _prefix(url: StoreURL, settings: Settings) -> str:
-    prefix = check_prefix(url.path.strip("/"), settings.names)
-    if prefix and settings.names == "native":
-        raise InvalidRequestError(
-            "Google's own names have no prefix", hint='leave it away, or use names = "portable"'
-        )
-    return prefix
-
-
-def _parent(project: str, location: str | None) -> str:
-    if not _PROJECT.fullmatch(project):
-        raise InvalidRequestError(
-            f"not a Google project: {project[:60]!r}",
-            hint="write gcp-sm://PROJECT/PREFIX, as in gcp-sm://acme-prod/app",
-        )
-    if location is None:
-        return f"projects/{project}"
-    if not _LOCATION.fullmatch(location):  # it becomes part of a host name
-        raise InvalidRequestError(f"not a Google location: {location[:60]!r}", hint="as in europe-west6")
-    return f"projects/{project}/locations/{location}"

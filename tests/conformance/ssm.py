@@ -13,7 +13,7 @@ from tests.conformance.aws import PREFIX, REGION
 
 
 def ssm(endpoint: str, **settings: Any) -> Backend:
-    """Parameter Store at a loopback endpoint, below a prefix; patient, so that a busy machine ends no lease."""
+    """Parameter Store at a loopback endpoint; patient, so that a busy machine ends no lease."""
     url = f"aws-ssm://{REGION}/{PREFIX}?endpoint={endpoint}"
     return open_backend(url, Settings(timeout=30.0, **settings))
 

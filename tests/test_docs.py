@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,13 +17,15 @@ import strongroom
 from strongroom import errors
 from strongroom.backend import Settings
 from strongroom.cli import failure
-from strongroom.cli.table import markdown
+from strongroom.cli.table import keys_markdown, markdown
 from strongroom.config import Config
-from strongroom.errors import PermissionDeniedError
+from strongroom.errors import PermissionDeniedError, SecretStoreError
 from strongroom.registry import open_backend
 from strongroom.store import SecretStore
 from strongroom.value import SecretValue
 from tests.canary import CANARY
+from tests.integration import transit_support
+from tests.integration.vault_support import policy_token, token_auth
 from tests.servers.openbao import OpenBao
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +41,7 @@ _BLOCK = re.compile(
 
 
 class Block(NamedTuple):
-    """A fenced block and its test: ``python``, ``shell``, ``toml``, ``policy ROLE``, or none."""
+    """A fenced block and its test: ``python``, ``shell``, ``toml``, ``double``, ``policy ROLE``, or none."""
 
     page: Path
     line: int
@@ -74,7 +77,7 @@ def test_no_example_goes_untested(page: Path) -> None:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
     """Makes a new private folder, and goes there; HOME is private too."""
     (tmp_path / "home").mkdir()
-    for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "STRONGROOM_CONFIG"):
+    for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "STRONGROOM_CONFIG", "SOFTHSM2_CONF"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PATH", f"{BIN}:{os.environ['PATH']}")
@@ -98,6 +101,8 @@ def test_examples_run(page: Path, folder: Callable[[], Path]) -> None:
             _run_shell(block)
         elif block.test == "python":
             _run_python(block, here)
+        elif block.test == "python process":  # a PKCS#11 module reads its configuration once per process
+            subprocess.run([sys.executable, "-c", block.text], check=True)
 
 
 def _run_python(block: Block, here: Path) -> None:
@@ -132,6 +137,71 @@ def test_the_configuration_in_the_guide_is_valid(tmp_path: Path) -> None:
     assert set(config.stores) == {"laptop", "prod", "prod-eu", "prod-dr"}
 
 
+_PROVIDERS = ROOT / "docs" / "providers.md"
+
+
+def _of_providers(test: str) -> list[Block]:
+    return [block for block in blocks(_PROVIDERS) if block.test == test]
+
+
+def _line(block: Block) -> str:
+    return f"line {block.line}"
+
+
+@pytest.mark.parametrize("block", _of_providers("toml"), ids=_line)
+def test_each_configuration_of_a_provider_is_valid(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And every store and key of it opens, which says that options and credentials are known."""
+    for variable in re.findall(r"env://(\w+)", block.text):
+        monkeypatch.setenv(variable, "DEMO")
+    (tmp_path / "gcp.json").write_text("{}")
+    text = block.text.replace("/run/secrets", str(tmp_path)).replace("/var/lib/app", str(tmp_path))
+    (tmp_path / "strongroom.toml").write_text(text)
+    config = Config.load(tmp_path / "strongroom.toml")
+    for alias in config.stores:
+        strongroom.open(alias, config=config).close()
+    for alias in config.keys:
+        strongroom.key(alias, config=config).close()
+
+
+@pytest.mark.parametrize("block", _of_providers("double"), ids=_line)
+def test_a_double_prints_what_works_with_it(block: Block, folder: Callable[[], Path]) -> None:
+    """The configuration that it prints, written to a file; then the command."""
+    here = folder()
+    command = block.text.removeprefix("$ ").strip().replace("python", sys.executable, 1)
+    with subprocess.Popen(
+        command.split(), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as double:
+        try:
+            assert double.stdout
+            lines = list(iter(double.stdout.readline, "# then:\n"))
+            (here / "strongroom.toml").write_text("".join(lines))
+            use = double.stdout.readline()
+            done = subprocess.run(["bash", "-c", use], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.endswith("\ndb/password\n")
+        finally:
+            double.send_signal(signal.SIGINT)
+            double.communicate()
+
+
+def test_the_policy_for_a_transit_key_wraps_and_no_more(openbao_server: OpenBao) -> None:
+    """The least privilege of the page is enough for an encrypted store, and refuses to sign."""
+    key = transit_support.made(openbao_server, type="aes256-gcm96")
+    text = _policy(_PROVIDERS, "transit").replace("/app", f"/{key.name}")
+    auth = token_auth(policy_token(openbao_server, text))
+    with key.opened(auth=auth) as kek:
+        assert kek.unwrap(kek.wrap(bytes(32), {}), {}) == bytes(32)
+    with key.signing(auth=auth, options={"algorithm": "HS256"}) as signer, pytest.raises(SecretStoreError):
+        signer.sign(b"a message")
+
+
+def _policy(page: Path, role: str) -> str:
+    [policy] = [block.text for block in blocks(page) if block.test == f"policy {role}"]
+    return policy
+
+
 class Vault:
     """A mount of OpenBao under the guide's policies."""
 
@@ -145,8 +215,7 @@ class Vault:
         return SecretStore(open_backend(url, Settings(auth={"token": SecretValue(token)})), cache=None)
 
     def _token(self, role: str) -> str:
-        page = blocks(ROOT / "docs" / "guide.md")
-        [policy] = [block.text for block in page if block.test == f"policy {role}"]
+        policy = _policy(ROOT / "docs" / "guide.md", role)
         client = self.server.client()
         client.sys.create_or_update_policy(
             f"{self.mount}-{role}", policy.replace('"secret/', f'"{self.mount}/')
@@ -215,10 +284,12 @@ def test_the_administrators_policy_does_the_rest(vault: Vault) -> None:
         assert list(store.list_names()) == []
 
 
-def test_the_readme_shows_the_flags_as_they_are() -> None:
+@pytest.mark.parametrize(("command", "generate"), [("table", markdown), ("table keys", keys_markdown)])
+def test_the_readme_shows_stores_and_keys_as_they_are(command: str, generate: Callable[[], str]) -> None:
     """`python -m strongroom.cli.table` prints what belongs there."""
-    shown = (ROOT / "README.md").read_text().split("<!-- generated: python -m strongroom.cli.table -->\n")[1]
-    assert shown.split("<!-- end -->")[0] == markdown()
+    begin = f"<!-- generated: python -m strongroom.cli.{command} -->\n"
+    shown = (ROOT / "README.md").read_text().split(begin)[1]
+    assert shown.split("<!-- end -->")[0] == generate()
 
 
 def test_the_guide_lists_every_error_with_its_exit_code() -> None:

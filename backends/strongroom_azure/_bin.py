@@ -6,6 +6,7 @@ next call finds it done, but not longer than a read may take with all its attemp
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from strongroom.errors import (
     PermissionDeniedError,
     SecretConflictError,
     SecretNotFoundError,
+    SecretStoreError,
     UnavailableError,
 )
 from strongroom.retry import attempts
@@ -59,14 +61,22 @@ class Bin:
 
     def restore(self, key: Key) -> None:
         """Take a secret out of the bin; see ``Backend.restore``."""
-        name = self._name(key)
-        self._changed(
-            key, "recover", lambda: self._ask("recover", "begin_recover_deleted_secret", name), self._is_live
-        )
+        if not self._recovered(key):
+            raise SecretNotFoundError("not in the bin")
         if not self._wait(lambda: self._is_live(key)):
             raise UnavailableError(
                 "Key Vault is still restoring the secret", performed=None, hint="it takes some seconds"
             )
+
+    def _recovered(self, key: Key) -> bool:
+        name = self._name(key)
+        try:
+            self._changed(
+                key, lambda: self._ask("recover", "begin_recover_deleted_secret", name), self._is_live
+            )
+        except SecretNotFoundError:
+            return False
+        return True
 
     def purge(self, key: Key) -> None:
         """Remove a secret for ever, from the bin or through it; see ``Backend.purge``."""
@@ -91,13 +101,12 @@ class Bin:
 
     def _deleted(self, key: Key) -> None:
         name = self._name(key)
-        self._changed(key, "delete", lambda: self._ask("delete", "begin_delete_secret", name), self.holds)
+        self._changed(key, lambda: self._ask("delete", "begin_delete_secret", name), self.holds)
 
     def _purged(self, key: Key) -> None:
         name = self._name(key)
         self._changed(
             key,
-            "purge",
             lambda: self._ask("purge", "purge_deleted_secret", name),
             lambda key: not self.holds(key),
             forget=True,
@@ -109,7 +118,6 @@ class Bin:
     def _changed(
         self,
         key: Key,
-        operation: str,
         ask: Callable[[], None],
         done: Callable[[Key], bool],
         *,
@@ -130,7 +138,10 @@ class Bin:
             lost = exc
         else:
             return
-        if lost.performed is not None or not done(key):
+        seen = False
+        with contextlib.suppress(SecretStoreError):  # who cannot look still does not know
+            seen = lost.performed is None and done(key)
+        if not seen:
             raise lost
 
     def _is_live(self, key: Key) -> bool:

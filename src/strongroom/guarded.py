@@ -23,6 +23,7 @@ from .backend import ABSENT, Absent, Secret, SecretVersion, Settings
 from .errors import (
     SecretConflictError,
     SecretNotFoundError,
+    SecretStoreError,
     UnavailableError,
     UnsupportedOperationError,
 )
@@ -237,7 +238,7 @@ class Guard:
     def _found(self, key: Key, write_id: str) -> Head | None:
         try:
             heads = self._port.heads(key)
-        except UnavailableError:
+        except SecretStoreError:  # a look that is denied says nothing of the write
             return None
         return next((head for head in heads if head.stamp and head.stamp.write_id == write_id), None)
 

@@ -99,6 +99,29 @@ def test_a_restore_whose_answer_is_lost_is_looked_up(store: Backend, azure_serve
     assert store.get(DB, Stage.CURRENT).value == text("1")
 
 
+@pytest.mark.parametrize(("write", "look"), [
+    ("put", "secrets.versions"), ("set_tags", "secrets.get"),
+    ("delete", "deletedsecrets.get"), ("purge", "deletedsecrets.get"),
+])  # fmt: skip
+def test_who_may_not_look_it_up_is_told_that_nobody_knows(
+    store: Backend, azure_server: Vault, monkeypatch: pytest.MonkeyPatch, write: str, look: str
+) -> None:
+    """The denial is of the look, not of the write."""
+    operation, call = WRITES[write]
+    before = azure_server.faults.before
+
+    def losing(asked: str) -> object:
+        if asked == operation:
+            azure_server.faults.deny(look)
+        return before(asked)
+
+    if write == "purge":
+        store.delete(DB)
+    monkeypatch.setattr(azure_server.faults, "before", losing)
+    azure_server.faults.drop_answers(operation)
+    assert _error(lambda: call(store)).performed is None
+
+
 def test_a_lost_put_is_found_by_its_own_id(store: Backend, azure_server: Vault) -> None:
     """Not by its value, nor by being the newest: the version returned is the one that was written."""
     azure_server.faults.drop_answers("secrets.set")

@@ -121,9 +121,9 @@ _KEYS = """\
 
 A key encryption key is a subclass of `strongroom.keys.KeyWrapper` with `wrap` and `unwrap`, a signing key
 one of `Signer` with `sign_digest` and `public_key`. Both are used from Python, as in
-`Encrypted(backend, [key], "prod")`. `KeyWrapperConformance` and `SignerConformance` of `strongroom.testing` are
-their suites. Their fixtures `refused` and `unreachable`, the same key for whom it is denied and where nobody
-answers, are doubles unless you give real ones.
+`Encrypted(backend, [key], "prod")`. `KeyWrapperConformance` and `SignerConformance` in `strongroom.testing`
+are their suites. Their fixtures `refused` and `unreachable`, the same key for whom it is denied and where
+nobody answers, are doubles unless you give real ones.
 """
 
 

@@ -1,6 +1,6 @@
 """One store under many threads and forks, in a process of its own: ``python -m tests.integration.forking``.
 
-It gets a strongroom.toml whose store ``it`` is to be used, says in JSON what it found, and never says a value.
+It gets a strongroom.toml whose store ``it`` is to be used; it says in JSON what it found, never a value.
 """
 
 from __future__ import annotations

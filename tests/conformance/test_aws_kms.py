@@ -17,7 +17,10 @@ from tests.servers import moto_kms
 from tests.servers.moto import REGION, Moto
 
 NOWHERE = "http://127.0.0.1:9"
-NOBODY: dict[str, str | SecretValue] = {"access_key_id": moto_kms.REFUSED, "secret_access_key": SecretValue("x")}
+NOBODY: dict[str, str | SecretValue] = {
+    "access_key_id": moto_kms.REFUSED,
+    "secret_access_key": SecretValue("x"),
+}
 
 
 @pytest.fixture(scope="module")

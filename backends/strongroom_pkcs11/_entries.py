@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from itertools import zip_longest
@@ -79,22 +80,21 @@ def create(session: Any, mark: Mark, value: SecretValue) -> None:
     )
 
 
-def current(session: Any, path: str) -> Entry | None:
-    """The newest version: one search, which finds one object as a rule, and one reading of what it says."""
-    bearing = [_read(item, path) for item in _search(session, {Attribute.LABEL: path})]
+def current(session: Any, path: str, *, value: bool = False) -> Entry | None:
+    """The newest version: one search, which finds one object as a rule; `value`: it is wanted too."""
+    bearing = _found(session, {Attribute.LABEL: path}, path, _read if value else _entry)
     found = ordered(bearing) or history(session, path)
     return found[0] if found else None
 
 
 def bearers(session: Any, path: str) -> list[Entry]:
     """All that bear a secret's name, in no order. Labels are not unique on a token."""
-    return [_entry(item, path) for item in _search(session, {Attribute.LABEL: path})]
+    return _found(session, {Attribute.LABEL: path}, path)
 
 
 def ours(session: Any, path: str) -> list[Entry]:
     """Every version that Strongroom made, in no order."""
-    found = [_entry(item, path) for item in _search(session, {Attribute.OBJECT_ID: object_id(path)})]
-    return [entry for entry in found if entry.mark]
+    return [entry for entry in _found(session, {Attribute.OBJECT_ID: object_id(path)}, path) if entry.mark]
 
 
 def history(session: Any, path: str) -> list[Entry]:
@@ -117,9 +117,8 @@ def everything(session: Any, path: str) -> list[Entry]:
     others = [entry for entry in bearers(session, path) if not entry.mark or entry.version not in known]
     for entry in made:
         if entry.mark and entry.mark.over:
-            label = older_label(path, entry.version)
-            found = [_entry(item, path) for item in _search(session, {Attribute.LABEL: label})]
-            others += [other for other in found if not other.mark]
+            renamed = _found(session, {Attribute.LABEL: older_label(path, entry.version)}, path)
+            others += [other for other in renamed if not other.mark]
     return made + others
 
 
@@ -163,27 +162,34 @@ def tidy(session: Any, path: str, keep: int) -> None:
 def scan(session: Any) -> dict[str, list[Entry]]:
     """All data objects of the token by the path of their secret; no value is read."""
     found: dict[str, list[Entry]] = {}
-    for item in _search(session, {}):
-        label = _text(item, Attribute.LABEL)
-        mark = Mark.parse(_text(item, Attribute.APPLICATION))
-        if mark is not None or not is_older_label(label):
-            entry = Entry(item, mark.path if mark else label, label, mark)
+    for entry in _found(session, {}, None):
+        if entry.mark or not is_older_label(entry.label):
             found.setdefault(entry.path, []).append(entry)
     return found
 
 
-def _search(session: Any, template: dict[Attribute, Any]) -> list[Any]:
-    return list(session.get_objects({**_DATA, **template}))
+def _entry(item: Any, path: str | None) -> Entry:
+    """Of this path, or of whichever it says itself."""
+    label, mark = _text(item, Attribute.LABEL), Mark.parse(_text(item, Attribute.APPLICATION), path)
+    return Entry(item, path or (mark.path if mark else label), label, mark)
 
 
-def _entry(item: Any, path: str) -> Entry:
-    label, application = _text(item, Attribute.LABEL), _text(item, Attribute.APPLICATION)
-    return Entry(item, path, label, Mark.parse(application, path))
+def _found(
+    session: Any,
+    template: dict[Attribute, Any],
+    path: str | None,
+    entry: Callable[[Any, Any], Entry] = _entry,
+) -> list[Entry]:
+    found = []
+    for item in list(session.get_objects({**_DATA, **template})):
+        with suppress(pkcs11.ObjectHandleInvalid):  # another process has just destroyed it
+            found.append(entry(item, path))
+    return found
 
 
 def _read(item: Any, path: str) -> Entry:
     """What bears a secret's name, value included: two attributes at once take a token as long as one."""
-    with suppress(pkcs11.ObjectHandleInvalid, *_UNREADABLE):
+    with suppress(*_UNREADABLE):
         found = item.get_attributes(_READ)
         if len(found) == len(_READ):
             entry = Entry(item, path, path, Mark.parse(str(found[Attribute.APPLICATION]), path))
@@ -199,8 +205,8 @@ def _sealed(found: bytes, mark: Mark | None) -> SecretValue:
 
 
 def _text(item: Any, attribute: Attribute) -> str:
-    """A text; nothing where another program wrote something else, or the object is gone."""
-    with suppress(pkcs11.ObjectHandleInvalid, *_UNREADABLE):
+    """A text; nothing where another program wrote something else."""
+    with suppress(*_UNREADABLE):
         return str(item[attribute])
     return ""
 

@@ -30,7 +30,7 @@ from .sessions import Token
 
 if TYPE_CHECKING:
     from strongroom.backend import Settings
-    from strongroom.value import SecretValue
+    from strongroom.value import Kind, SecretValue
 
     from .uri import TokenURI
 
@@ -99,7 +99,11 @@ class Versions:
     def newest(self, key: Key) -> Secret:
         """The current version, with its value."""
         path = self._place(key)
-        return self.read(lambda session: self._secret(key, _entries.current(session, path), Stage.CURRENT))
+
+        def newest(session: Any) -> Secret:
+            return self._secret(key, _entries.current(session, path, value=True), Stage.CURRENT)
+
+        return self.read(newest)
 
     def get(self, key: Key, version: str) -> Secret:
         """One version, with its value."""
@@ -113,7 +117,9 @@ class Versions:
             UnavailableError: `performed` is None if the token failed during that call.
         """
         path = self._place(key)
-        mark = self.change("put", lambda session: self._made(session, path, value, record, stamp))
+        # Apart: what fails before the one call that writes has certainly written nothing.
+        mark = self.change("get", lambda session: self._mark(session, path, value.kind, record, stamp))
+        self.change("put", lambda session: _entries.create(session, mark, value))
         self._tidy(key)
         return mark.public(Stage.CURRENT)
 
@@ -151,14 +157,12 @@ class Versions:
         """Leave the token."""
         self._token.close()
 
-    def _made(self, session: Any, path: str, value: SecretValue, record: str | None, stamp: Stamp) -> Mark:
+    def _mark(self, session: Any, path: str, kind: Kind, record: str | None, stamp: Stamp) -> Mark:
         before = number_of(stamp.before) or _highest(session, path)
         foreign = [entry.value for entry in _entries.bearers(session, path) if not entry.mark]
         salt = os.urandom(SALT_BYTES).hex() if foreign else ""
         now, over = self._settings.clock.now(), digests(salt, foreign)
-        mark = Mark(path, before + 1, stamp, value.kind, now, record, over, salt)
-        _entries.create(session, mark, value)
-        return mark
+        return Mark(path, before + 1, stamp, kind, now, record, over, salt)
 
     def _tidy(self, key: Key) -> None:
         """The version is written, whatever comes of this."""

@@ -143,9 +143,15 @@ class _Entry:
             entry = cls(**json.loads(value.reveal()))
         except (ValueError, TypeError):
             entry = cls("")
-        if entry.resource != resource or type(entry.fence) is not int:
+        if entry.resource != resource or not entry.sound:
             raise IntegrityError("a lease in the coordinator's store is damaged", hint="purge it there")
         return entry
+
+    @property
+    def sound(self) -> bool:
+        """Whether the facts are of the types they should be: another store's writer may have written them."""
+        numbers = type(self.fence) is int and self.fence >= 0 and type(self.expires) in (int, float)
+        return numbers and type(self.holder) is str and isinstance(self.recorded, str | None)
 
 
 class StoreCoordinator(Coordinator):

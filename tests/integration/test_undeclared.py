@@ -88,8 +88,8 @@ class TestVaultKV1(Undeclared):
     def place(self, openbao_server: OpenBao, kv1_mount: str) -> Iterator[Place]:
         with Relay(urlsplit(openbao_server.address).port or 0) as relay:
             url = f"vault:///{kv1_mount}/app?endpoint=http://127.0.0.1:{relay.port}&kv=1"
-            auth = {"method": "token", "token": SecretValue(openbao_server.token)}
-            yield url, Settings(auth=auth), lambda: relay.connections
+            token = SecretValue(openbao_server.token)
+            yield url, Settings(auth={"method": "token", "token": token}), lambda: relay.connections
 
 
 class TestSecretManager(Undeclared):
@@ -98,7 +98,7 @@ class TestSecretManager(Undeclared):
     @pytest.fixture
     def place(self, google_server: Google) -> Place:
         url = f"gcp-sm://undeclared/app?endpoint={google_server.url}"
-        return url, Settings(), lambda: google_server.calls.total()
+        return url, Settings(), google_server.calls.total
 
 
 class TestKeyVault(Undeclared):

@@ -1,24 +1,30 @@
-"""Leases and fences of the SQLite coordinator."""
+"""Leases and fences, of the SQLite coordinator and of one in a store."""
 
 from __future__ import annotations
 
 import multiprocessing
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
 
 import pytest
 
-from strongroom.backend import Clock
-from strongroom.coordinator import SQLiteCoordinator
+from strongroom.backend import Backend, Clock, Settings
+from strongroom.coordinator import SQLiteCoordinator, StoreCoordinator
 from strongroom.errors import SecretConflictError, UnavailableError
-from strongroom.lease import Lease
+from strongroom.lease import Coordinator, Lease
+from strongroom.memory import MemoryBackend
+from strongroom.registry import open_backend
+from strongroom.testing.conformance_safety import at_once
+from strongroom.value import SecretValue
 from tests.scale import scaled
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.servers.openbao import OpenBao
 
 RESOURCE = "azure-kv://vault/db/password"
+Make = Callable[[], Coordinator]
 
 
 class Hands(Clock):
@@ -44,15 +50,39 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "leases.db"
 
 
-def held(coordinator: SQLiteCoordinator, seconds: float = 30) -> Lease:
+def _vault(request: pytest.FixtureRequest) -> Backend:
+    server: OpenBao = request.getfixturevalue("openbao_server")
+    token = SecretValue(server.token)
+    url = f"vault:///{request.getfixturevalue('kv2_mount')}/coordination?endpoint={server.address}"
+    return open_backend(url, Settings(auth={"method": "token", "token": token}, timeout=30.0))
+
+
+@pytest.fixture(params=["sqlite", "memory", "vault"])
+def make(request: pytest.FixtureRequest, path: Path, clock: Hands) -> Iterator[Make]:
+    """Makes coordinators that meet in one place, as several processes have them."""
+    kind, shared = request.param, MemoryBackend()
+    with ExitStack() as ends:
+
+        def made() -> Coordinator:
+            if kind == "sqlite":
+                coordinator: Coordinator = SQLiteCoordinator(path, clock)
+            else:
+                coordinator = StoreCoordinator(shared if kind == "memory" else _vault(request), clock)
+            ends.callback(coordinator.close)
+            return coordinator
+
+        yield made
+
+
+def held(coordinator: Coordinator, seconds: float = 30) -> Lease:
     lease = coordinator.acquire(RESOURCE, seconds)
     assert lease is not None
     return lease
 
 
-def test_one_holds_a_lease_and_others_wait_until_it_runs_out(path: Path, clock: Hands) -> None:
-    """Two coordinators on one file are two processes of one machine."""
-    one, two = SQLiteCoordinator(path, clock), SQLiteCoordinator(path, clock)
+def test_one_holds_a_lease_and_others_wait_until_it_runs_out(make: Make, clock: Hands) -> None:
+    """Two coordinators in one place are two processes."""
+    one, two = make(), make()
     first = held(one)
     assert two.acquire(RESOURCE, 30) is None
     assert two.acquire("another", 30) is not None
@@ -61,9 +91,9 @@ def test_one_holds_a_lease_and_others_wait_until_it_runs_out(path: Path, clock: 
     assert held(two).fence == first.fence + 1
 
 
-def test_a_released_lease_is_free_at_once_and_the_fence_still_grows(path: Path, clock: Hands) -> None:
+def test_a_released_lease_is_free_at_once_and_the_fence_still_grows(make: Make) -> None:
     """Fences never repeat, whether a lease ran out or was given back."""
-    coordinator = SQLiteCoordinator(path, clock)
+    coordinator = make()
     first = held(coordinator)
     coordinator.release(first)
     second = held(coordinator)
@@ -72,9 +102,9 @@ def test_a_released_lease_is_free_at_once_and_the_fence_still_grows(path: Path, 
     assert second.fence > first.fence
 
 
-def test_a_suspended_holder_cannot_record_after_it_was_overtaken(path: Path, clock: Hands) -> None:
+def test_a_suspended_holder_cannot_record_after_it_was_overtaken(make: Make, clock: Hands) -> None:
     """The attack a lease alone allows: the first holder wakes after its end and writes over the second."""
-    one, two = SQLiteCoordinator(path, clock), SQLiteCoordinator(path, clock)
+    one, two = make(), make()
     suspended = held(one)
     one.record(suspended, "version-1")
     clock.move(31)
@@ -84,20 +114,53 @@ def test_a_suspended_holder_cannot_record_after_it_was_overtaken(path: Path, clo
     assert one.recorded(RESOURCE) == "version-2"
 
 
-def test_what_was_recorded_outlives_leases_and_processes(path: Path, clock: Hands) -> None:
-    """A new process reads what the last one recorded; nothing recorded is None."""
-    first = SQLiteCoordinator(path, clock)
+def test_a_holder_that_nobody_overtook_may_still_record(make: Make, clock: Hands) -> None:
+    """Its lease ran out, and no higher fence was given: what it wrote is still the newest."""
+    coordinator = make()
+    slow = held(coordinator)
+    clock.move(31)
+    coordinator.record(slow, "version-1")
+    assert coordinator.recorded(RESOURCE) == "version-1"
+
+
+def test_what_was_recorded_outlives_leases_and_processes(make: Make) -> None:
+    """A new process reads what the last one recorded; nothing recorded is None, and is not empty text."""
+    first = make()
     assert first.recorded(RESOURCE) is None
-    first.record(held(first), "version-1")
+    lease = held(first)
+    assert first.recorded(RESOURCE) is None
+    first.record(lease, "")
+    assert first.recorded(RESOURCE) == ""
+    first.record(lease, "version-1")
+    first.release(lease)
     first.close()
     first.close()
-    assert SQLiteCoordinator(path, clock).recorded(RESOURCE) == "version-1"
+    later = make()
+    assert later.recorded(RESOURCE) == "version-1"
+    held(later)
+    assert later.recorded(RESOURCE) == "version-1"
+
+
+def test_racing_threads_never_share_a_fence(make: Make) -> None:
+    """Eight threads take and release one lease as fast as they can, on two coordinators."""
+    coordinators, rounds = [make(), make()], scaled(100)
+
+    def fences(coordinator: Coordinator) -> list[int]:
+        won = [coordinator.acquire(RESOURCE, 60) for _ in range(rounds)]
+        for lease in filter(None, won):
+            coordinator.release(lease)
+        return [lease.fence for lease in won if lease]
+
+    answers = at_once([partial(fences, coordinator) for coordinator in coordinators * 4])
+    found = [fence for answer in answers for fence in answer]
+    assert len(found) == len(set(found)) > 0
 
 
 def test_the_file_is_for_its_owner_only(path: Path, clock: Hands) -> None:
     """Whoever writes the file decides who may write secrets."""
-    held(SQLiteCoordinator(path, clock))
+    held(coordinator := SQLiteCoordinator(path, clock))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    coordinator.close()
 
 
 def test_a_coordinator_that_cannot_be_reached_is_unavailable(tmp_path: Path, clock: Hands) -> None:

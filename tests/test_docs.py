@@ -27,6 +27,7 @@ from tests.canary import CANARY
 from tests.integration import transit_support
 from tests.integration.vault_support import policy_token, token_auth
 from tests.servers.openbao import OpenBao
+from tests.session import note
 
 ROOT = Path(__file__).parents[1]
 # Generated from the conformance suite, or part of an example: tested with those.
@@ -116,6 +117,8 @@ def _run_python(block: Block, here: Path) -> None:
 
 
 def _run_shell(block: Block) -> None:
+    if "softhsm2-util" in block.text:
+        note("servers", name="SoftHSM 2")
     for command in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
         typed, _, shown = command.partition("\n")
         done = subprocess.run(

@@ -100,7 +100,7 @@ class Listing:
 
     def _change(self, key: Key, tags: Mapping[str, str | None], action: str, **how: Any) -> None:
         try:
-            self._client.write(action, **self._resource(key), **how)
+            self._client.write(action, None, **self._resource(key), **how)
         except SecretStoreError as exc:
             error = exc
         else:
@@ -111,7 +111,7 @@ class Listing:
                 return
         raise error
 
-    def _resource(self, key: Key) -> dict[str, str]:
+    def _resource(self, key: Key) -> dict[str, Any]:
         return {"ResourceType": "Parameter", "ResourceId": self._names.of(key)}
 
 

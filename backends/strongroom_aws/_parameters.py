@@ -64,7 +64,9 @@ class Parameters:
 
     def history(self, key: Key) -> list[Version]:
         """Every version that AWS still keeps, newest first; none if there is no parameter."""
-        name, entries, more = self._names.of(key), [], {}
+        name = self._names.of(key)
+        entries: list[Answer] = []
+        more: dict[str, str] = {}
         try:
             while True:
                 page = self._client.read("GetParameterHistory", Name=name, MaxResults=_PAGE, **more)

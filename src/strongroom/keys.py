@@ -16,8 +16,6 @@ A `Signer` signs with a private key that never leaves its provider.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Self
@@ -207,6 +205,8 @@ class Signer(ProviderKey):
 
         Ed25519 and HS256 override this: they take the message itself.
         """
+        import hashlib
+
         return self.sign_digest(hashlib.new(self._hash(), message).digest())
 
     @abstractmethod
@@ -224,7 +224,7 @@ class Signer(ProviderKey):
 
     def check_digest(self, digest: bytes) -> bytes:
         """`digest`, if `algorithm` can sign it; what `sign_digest` does first, before any I/O."""
-        length = hashlib.new(self._hash()).digest_size
+        length = 48 if self._hash() == "sha384" else 32
         if len(digest) != length:
             problem = f"a digest for {self.algorithm} is {length} bytes long"
             raise InvalidRequestError(problem, operation="sign")
@@ -325,7 +325,7 @@ def _encode_pairs(context: Mapping[str, str]) -> list[bytes] | None:
 
 def bind(data_key: bytes, context: Mapping[str, str]) -> bytes:
     """What a KEK without additional data wraps: the data key and the SHA-256 of its context, 64 bytes."""
-    return data_key + hashlib.sha256(encode_context(context)).digest()
+    return data_key + _digest(context)
 
 
 def unbind(bound: bytes, context: Mapping[str, str]) -> bytes:
@@ -334,10 +334,18 @@ def unbind(bound: bytes, context: Mapping[str, str]) -> bytes:
     Raises:
         IntegrityError: another context, or not 64 bytes.
     """
+    from hmac import compare_digest
+
     data_key, digest = bound[:DATA_KEY_LENGTH], bound[DATA_KEY_LENGTH:]
-    if not hmac.compare_digest(digest, hashlib.sha256(encode_context(context)).digest()):
+    if not compare_digest(digest, _digest(context)):
         raise IntegrityError(
             "the wrapped data key does not belong to this context",
             hint="the message or its context was changed",
         )
     return data_key
+
+
+def _digest(context: Mapping[str, str]) -> bytes:
+    from hashlib import sha256  # not at import time: it takes longer than the rest of opening a store
+
+    return sha256(encode_context(context)).digest()

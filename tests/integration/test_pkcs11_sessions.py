@@ -92,7 +92,7 @@ def sessions_of(token: TestToken) -> int:
     SoftHSM does not tell (CK_UNAVAILABLE_INFORMATION), but it numbers its handles upwards: each is asked.
     """
     library, info, slot = ctypes.CDLL(token.module), (ctypes.c_ulong * 4)(), slot_of(token)
-    probe = pkcs11.lib(token.module).get_token(token_label=token.label).open()
+    probe: Any = pkcs11.lib(token.module).get_token(token_label=token.label).open()
     handles = range(1, probe.handle)
     probe.close()
     found = [library.C_GetSessionInfo(ctypes.c_ulong(handle), info) == 0 and info[0] for handle in handles]

@@ -294,9 +294,9 @@ def test_cryptography_is_loaded_by_the_first_message_and_not_before() -> None:
     """Importing the envelope costs no 20 ms to a program that never encrypts."""
     code = """
 import sys
-import strongroom.envelope.cipher, strongroom.keys
+import strongroom.envelope.cipher, strongroom.localkey
 assert not any(name.partition(".")[0] == "cryptography" for name in sys.modules)
-strongroom.keys.LocalKey(bytes(32), name="k")
+strongroom.localkey.LocalKey(bytes(32), name="k")
 assert "cryptography" in sys.modules
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

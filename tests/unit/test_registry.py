@@ -28,7 +28,7 @@ def test_an_unknown_scheme_is_refused_with_the_nearest_one(scheme: str, near: st
 
 def test_a_scheme_like_no_other_is_refused_with_all_there_are() -> None:
     """Nothing near: the whole list."""
-    with pytest.raises(InvalidRequestError, match="known schemes: aws-sm, aws-ssm, azure-kv, env, file, gcp-sm, local"):
+    with pytest.raises(InvalidRequestError, match="known schemes: aws-sm, aws-ssm, azure-kv, env, file"):
         registry.backend_class("qqqqqq")
 
 
@@ -229,7 +229,7 @@ def test_a_failure_to_open_is_translated_too(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("url", ["local-kye:///k.json", "aws-sm://eu-west-1/x"])
 def test_an_unknown_key_scheme_is_refused_with_those_there_are(url: str) -> None:
     """Stores and keys have schemes of their own."""
-    with pytest.raises(InvalidRequestError, match="known: .*local-key"):
+    with pytest.raises(InvalidRequestError, match=r"known: .*local-key"):
         registry.open_key(url)
 
 

@@ -147,6 +147,15 @@ def _of_providers(test: str) -> list[Block]:
     return [block for block in blocks(_PROVIDERS) if block.test == test]
 
 
+# A test run in the background has Ctrl-C ignored, and its children inherit that.
+_INTERRUPTIBLE = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name="__main__")
+"""
+
+
 def _line(block: Block) -> str:
     return f"line {block.line}"
 
@@ -172,9 +181,13 @@ def test_each_configuration_of_a_provider_is_valid(
 def test_a_double_prints_what_works_with_it(block: Block, folder: Callable[[], Path]) -> None:
     """The configuration that it prints, written to a file; then the command."""
     here = folder()
-    command = block.text.removeprefix("$ ").strip().replace("python", sys.executable, 1)
+    module = block.text.strip().removeprefix("$ python -m ")
     with subprocess.Popen(
-        command.split(), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _INTERRUPTIBLE, module],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as double:
         try:
             assert double.stdout

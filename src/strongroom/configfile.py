@@ -175,10 +175,20 @@ class _Reader(Reader):
         text, scheme = self._url(at, table)
         if scheme not in ("sqlite", "strongroom"):
             self.fail(at, "url", f"{scheme!r} coordinates nothing", f"write {_COORDINATORS}")
-        alias = StoreURL.parse(text).host
-        if scheme == "strongroom" and alias not in stores:
-            self.fail(at, "url", f"no store is called {alias!r}", near(alias, stores))
+        url = StoreURL.parse(text)
+        alone = not url.query and (not url.path if scheme == "strongroom" else not url.host)
+        # A path that depended on the working folder would be another coordinator in each.
+        if not alone or (scheme == "sqlite" and not url.path.startswith("/")):
+            self.fail(at, "url", "is not where a coordinator is", f"write {_COORDINATORS}")
+        if scheme == "strongroom":
+            self._check_coordinating(at, url.host, stores)
         return text
+
+    def _check_coordinating(self, at: Place, alias: str, stores: Mapping[str, StoreEntry]) -> None:
+        if alias not in stores:
+            self.fail(at, "url", f"no store is called {alias!r}", near(alias, stores))
+        if stores[alias].failover:  # an answer of another member is not what the first one compares with
+            self.fail(at, "url", f"{alias!r} is a failover", "name a store that is one place")
 
     def _key(self, at: Place, table: Table) -> KeyEntry:
         self.known(at, table, ("url", *_REACH_KEYS))

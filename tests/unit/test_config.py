@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 import strongroom
-from strongroom.backend import Capability
+from strongroom.backend import Capability, Settings
 from strongroom.config import Config
+from strongroom.coordinator import SQLiteCoordinator, StoreCoordinator
 from strongroom.errors import InvalidRequestError, SecretStoreError, UnsupportedOperationError
-from strongroom.memory import MemoryBackend
+from strongroom.keys import KeyWrapper, WrappedKey
+from strongroom.memory import ALL, MemoryBackend
 from strongroom.value import SecretValue
 from strongroom_local.keyset import KeysetFile
 from tests.canary import CANARY, assert_no_canary_in, plaintext
@@ -153,6 +156,53 @@ BAD: dict[str, tuple[str, int, str, str]] = {
         STORE + '[store.a]\nfailover = ["prod"]\ntimeout = "5s"\n',
         *(5, "store.a.timeout", "its members have the rest"),
     ),
+    "coordinator no table": ('coordinator = "sqlite:///l.db"\n', 1, "coordinator", "must be a table"),
+    "coordinator without url": ('[coordinator]\nulr = "sqlite:///l.db"\n', 2, "coordinator.ulr", "'url'"),
+    "coordinator elsewhere": (
+        '[coordinator]\nurl = "redis://h/0"\n',
+        *(2, "coordinator.url", "sqlite:///path"),
+    ),
+    "coordinator no url": ('[coordinator]\nurl = "leases.db"\n', 2, "coordinator.url", "SCHEME://PLACE"),
+    "coordinator here": ('[coordinator]\nurl = "sqlite:leases.db"\n', 2, "coordinator.url", "sqlite:///path"),
+    "coordinator of a host": (
+        '[coordinator]\nurl = "sqlite://tmp/leases.db"\n',
+        *(2, "coordinator.url", "sqlite:///path"),
+    ),
+    "coordinator nowhere": ('[coordinator]\nurl = "sqlite://"\n', 2, "coordinator.url", "sqlite:///path"),
+    "coordinator with options": (
+        '[coordinator]\nurl = "sqlite:///l.db?mode=ro"\n',
+        *(2, "coordinator.url", "sqlite:///path"),
+    ),
+    "coordinator unknown": (
+        STORE + '[coordinator]\nurl = "strongroom://prdo"\n',
+        *(4, "coordinator.url", "did you mean 'prod'"),
+    ),
+    "coordinator with a path": (
+        STORE + '[coordinator]\nurl = "strongroom://prod/leases"\n',
+        *(4, "coordinator.url", "strongroom://ALIAS"),
+    ),
+    "coordinator of many": (
+        STORE + '[store.all]\nfailover = ["prod"]\n[coordinator]\nurl = "strongroom://all"\n',
+        *(6, "coordinator.url", "one place"),
+    ),
+    "module of a key": (
+        '[key.k]\nurl = "pkcs11:token=t"\nmodule = ["a"]\n',
+        *(3, "key.k.module", "must be a string"),
+    ),
+    "module empty": ('[key.k]\nurl = "pkcs11:token=t"\nmodule = ""\n', 3, "key.k.module", "must be a string"),
+    "pin in the file": ('[key.k]\nurl = "pkcs11:token=t"\npin = "1234"\n', 3, "key.k.pin", "env://VAR"),
+    "pin no text": ('[key.k]\nurl = "pkcs11:token=t"\npin = 1234\n', 3, "key.k.pin", "must be a string"),
+    "pin of a store": (STORE + 'pin = "1234"\n', 3, "store.prod.pin", "env://VAR"),
+    "timeout of a key": ('[key.k]\nurl = "local-key:///k"\ntimeout = 5\n', 3, "key.k.timeout", '"30s"'),
+    "endpoint of a key": (
+        '[key.k]\nurl = "local-key:///k"\nendpoint = "http://kms.example"\n',
+        *(3, "key.k.endpoint", "https://HOST:PORT"),
+    ),
+    "auth of a key": (
+        '[key.k]\nurl = "local-key:///k"\nauth = { token = "t" }\n',
+        *(3, "key.k.auth.token", "env://VAR"),
+    ),
+    "cache of a key": ('[key.k]\nurl = "local-key:///k"\ncache = false\n', 3, "key.k.cache", "no such key"),
     "the second of two": (
         STORE + 'timeout = "5s"\n[store.b]\nurl = "memory://"\n# timeout = "1s"\ntimeout = 5\n',
         *(7, "store.b.timeout", '"30s"'),
@@ -390,3 +440,186 @@ def test_a_store_that_may_not_open_leaves_nothing_open(tmp_path: Path) -> None:
     with pytest.raises(SecretStoreError):
         strongroom.open("prod", config=path)
     assert Watched.open_now == 0
+
+
+def test_a_key_says_how_it_is_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a store does; module and pin stand for what a token needs."""
+    monkeypatch.setenv("PIN", CANARY)
+    text = """\
+[key.hsm]
+url = "pkcs11:token=main;object=kek"
+module = "/usr/lib/softhsm/libsofthsm2.so"
+pin = "env://PIN"
+options = { mechanism = "aes-gcm" }
+
+[key.kms]
+url = "aws-kms://eu-west-1/alias/strongroom"
+endpoint = "https://kms.example.net"
+ca = "/etc/ca.pem"
+timeout = "2s"
+attempts = 2
+auth = { profile = "keys" }
+"""
+    config = Config.load(write(tmp_path / "c.toml", text))
+    hsm, kms = config.key("hsm").settings, config.key("kms").settings
+    assert hsm.options == {"mechanism": "aes-gcm", "module": "/usr/lib/softhsm/libsofthsm2.so"}
+    assert hsm.auth == {"pin": SecretValue(CANARY)}
+    assert (kms.endpoint, kms.ca, kms.timeout, kms.attempts) == (
+        "https://kms.example.net",
+        "/etc/ca.pem",
+        2,
+        2,
+    )
+    assert kms.auth == {"profile": "keys"}
+    assert CANARY not in repr(config)
+
+
+def test_a_key_is_named_by_alias_or_url(tmp_path: Path) -> None:
+    """As a store is; a typo has a hint."""
+    config = Config.load(write(tmp_path / "c.toml"))
+    assert config.key("main").url == "local-key:///etc/strongroom/keyset.json"
+    assert config.key("local-key:///other.json").url == "local-key:///other.json"
+    with pytest.raises(InvalidRequestError, match="did you mean 'main'"):
+        config.key("mian")
+
+
+class Held(MemoryBackend):
+    """Keeps what it was opened with, and tells when it ends."""
+
+    opened: ClassVar[list[Settings]] = []
+    told: ClassVar[list[str]] = []
+
+    def close(self) -> None:
+        Held.told.append(f"close {self.origin}")
+
+    def after_fork(self) -> None:
+        Held.told.append(f"fork {self.origin}")
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> type[Held]:
+    """memory:// opens one that is watched, and aws-kms:// a key of this process."""
+
+    def from_url(url: Any, settings: Settings) -> MemoryBackend:
+        Held.opened.append(settings)
+        if url.host == "broken":
+            raise InvalidRequestError("broken")
+        return Held(ALL if url.host != "weak" else Capability.PUT, origin=url.host)
+
+    def open_key(url: str, settings: Settings) -> Any:
+        if "broken" in url:
+            raise InvalidRequestError("broken")
+        return Ended(url)
+
+    monkeypatch.setattr(Held, "opened", [])
+    monkeypatch.setattr(Held, "told", [])
+    monkeypatch.setattr(MemoryBackend, "from_url", from_url)
+    for name in ("open_key", "open_signer"):
+        monkeypatch.setattr(f"strongroom.config.{name}", open_key)
+    return Held
+
+
+class Ended(KeyWrapper):
+    """A key that tells when it ends."""
+
+    provider_id = "acme"
+
+    def __init__(self, url: str):
+        self.key_id = url
+
+    def wrap(self, data_key: bytes, context: Mapping[str, str]) -> WrappedKey:
+        raise AssertionError
+
+    def unwrap(self, wrapped: WrappedKey, context: Mapping[str, str]) -> bytes:
+        raise AssertionError
+
+    def close(self) -> None:
+        Held.told.append(f"close {self.key_id}")
+
+    def after_fork(self) -> None:
+        Held.told.append(f"fork {self.key_id}")
+
+
+KEYED = """\
+[coordinator]
+url = "{coordinator}"
+[store.lease]
+url = "memory://lease"
+[store.weak]
+url = "memory://weak"
+[store.prod]
+url = "memory://{store}"
+encrypt = {{ keys = ["a", "b"], domain = "prod" }}
+[key.a]
+url = "aws-kms://eu-west-1/alias/a"
+[key.b]
+url = "aws-kms://eu-west-1/alias/{key}"
+"""
+
+
+def keyed(path: Path, coordinator: str = "strongroom://lease", store: str = "x", key: str = "b") -> Path:
+    return write(path / "c.toml", KEYED.format(coordinator=coordinator, store=store, key=key))
+
+
+def test_a_store_gets_the_coordinator_and_ends_it_and_its_keys(held: type[Held], tmp_path: Path) -> None:
+    """First the store itself, then what it stood on; each once, however often it is closed."""
+    store = strongroom.open("prod", config=keyed(tmp_path))
+    assert [type(settings.coordinator) for settings in held.opened] == [type(None), StoreCoordinator]
+    store._after_fork()
+    keys = [f"aws-kms://eu-west-1/alias/{name}" for name in "ab"]
+    assert set(held.told) == {f"fork {name}" for name in ("lease", "x", *keys)}
+    held.told.clear()
+    store.close()
+    store.close()
+    assert held.told == [f"close {name}" for name in ("x", *keys[::-1], "lease")]
+
+
+def test_every_store_meets_at_the_same_file(held: type[Held], tmp_path: Path) -> None:
+    """sqlite:///: made when it is first needed, and not before."""
+    leases = tmp_path / "leases.db"
+    with strongroom.open("prod", config=keyed(tmp_path, f"sqlite://{leases}")):
+        coordinator = held.opened[-1].coordinator
+        assert isinstance(coordinator, SQLiteCoordinator)
+        assert not leases.exists()
+        assert coordinator.acquire("x", 1)
+    assert leases.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"store": "broken"}, "broken"),
+        ({"key": "broken"}, "broken"),
+        ({"coordinator": "strongroom://weak"}, "weak"),
+    ],
+)
+def test_a_store_that_does_not_open_ends_what_was_opened_for_it(
+    held: type[Held], tmp_path: Path, change: dict[str, str], why: str
+) -> None:
+    """Coordinator, keys and stores, whichever of them fails."""
+    with pytest.raises(InvalidRequestError, match=why):
+        strongroom.open("prod", config=keyed(tmp_path, **change))
+    ended = {line for line in held.told if line.startswith("close")}
+    expected = {"close weak"} if why == "weak" else {"close lease"}
+    if change.get("store"):
+        expected |= {f"close aws-kms://eu-west-1/alias/{name}" for name in "ab"}
+    if change.get("key"):
+        expected |= {"close aws-kms://eu-west-1/alias/a"}
+    assert ended == expected
+
+
+def test_without_a_coordinator_a_store_has_none(held: type[Held], tmp_path: Path) -> None:
+    """And what needs one is refused by the store."""
+    with strongroom.open("eu", config=write(tmp_path / "c.toml")):
+        assert held.opened[-1].coordinator is None
+
+
+@pytest.mark.usefixtures("held")
+@pytest.mark.parametrize("opens", [strongroom.key, strongroom.signer])
+def test_a_key_and_a_signer_open_by_alias_and_by_url(opens: Callable[..., Any], tmp_path: Path) -> None:
+    """With the settings of their table; whoever opened them closes them."""
+    config = keyed(tmp_path)
+    assert opens("a", config=config).key_id == "aws-kms://eu-west-1/alias/a"
+    assert opens("aws-kms://eu-west-1/alias/c", config=config).key_id == "aws-kms://eu-west-1/alias/c"
+    with pytest.raises(InvalidRequestError, match="no key is called"):
+        opens("prod", config=config)

@@ -6,12 +6,14 @@ processes of one machine, `StoreCoordinator` for all who reach a store that has 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import sqlite3
 import threading
 import uuid
+import weakref
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,9 +54,11 @@ class SQLiteCoordinator(Coordinator):
     def __init__(self, path: str | os.PathLike[str], clock: Clock | None = None):
         self._path = Path(path)
         self._clock = clock or Clock()
-        self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
+        self.renew()
+        with _fork_lock:
+            _coordinators.add(self)
 
     def acquire(self, resource: str, seconds: float) -> Lease | None:
         now = self._now()
@@ -89,8 +93,24 @@ class SQLiteCoordinator(Coordinator):
 
     def close(self) -> None:
         with self._lock:
-            if self._connection and self._pid == os.getpid():
-                self._connection.close()
+            self._disconnect()
+
+    def pause(self) -> None:
+        """Before a fork: close the connection and let nobody open one, until `resume` (or `renew`)."""
+        self._lock.acquire()
+        self._disconnect()
+
+    def resume(self) -> None:
+        """After a fork, in the parent."""
+        self._lock.release()
+
+    def renew(self) -> None:
+        """After a fork, in the child: a lock that nobody holds."""
+        self._lock = threading.Lock()
+
+    def _disconnect(self) -> None:
+        if self._connection and self._pid == os.getpid():
+            self._connection.close()
             self._connection = None
 
     def _now(self) -> float:
@@ -113,14 +133,61 @@ class SQLiteCoordinator(Coordinator):
         raise UnavailableError(f"the coordinator's database {self._path} does not answer ({problem})")
 
     def _open(self) -> sqlite3.Connection:
-        if self._connection is None or self._pid != os.getpid():  # SQLite must not be carried across a fork
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if self._connection is None:
+            self._create()
             opened = sqlite3.connect(self._path, timeout=5.0, isolation_level=None, check_same_thread=False)
             opened.execute("PRAGMA journal_mode = WAL")
             opened.execute("PRAGMA synchronous = FULL")  # a fence given twice after a power cut is no fence
             opened.execute(_SCHEMA)
             self._connection, self._pid = opened, os.getpid()
+        if self._pid != os.getpid():  # a fork made in C, of which `_before_fork` was not told
+            raise UnavailableError(
+                "the coordinator was open when this process was forked", hint="open it after forking"
+            )
         return self._connection
+
+    def _create(self) -> None:
+        """Make a missing file; one that exists is not touched.
+
+        ▲ Closing any descriptor of a file drops all of the process's POSIX locks on it, also those of another
+        store's coordinator (https://sqlite.org/howtocorrupt.html, section 2.2).
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self._path, flags, 0o600))
+
+
+_coordinators: weakref.WeakSet[SQLiteCoordinator] = weakref.WeakSet()
+_fork_lock = threading.Lock()
+_at_fork: list[SQLiteCoordinator] = []
+
+
+# ▲ A child inherits SQLite's table of the locks that its process holds, and not the locks (howtocorrupt.html,
+# section 2.6): the parent would remove the log as its last user, and fences that the child was given be given
+# again (a test shows it). So nothing is open during a fork; afterwards both open their own.
+def _before_fork() -> None:
+    _fork_lock.acquire()
+    _at_fork[:] = list(_coordinators)
+    for coordinator in _at_fork:
+        coordinator.pause()
+
+
+def _after_in_parent() -> None:
+    for coordinator in _at_fork:
+        coordinator.resume()
+    _at_fork.clear()
+    _fork_lock.release()
+
+
+def _after_in_child() -> None:
+    global _fork_lock  # noqa: PLW0603  (the parent's thread that holds it does not exist here)
+    _fork_lock = threading.Lock()
+    for coordinator in _at_fork:
+        coordinator.renew()
+    _at_fork.clear()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
 
 
 @dataclass(frozen=True, slots=True)

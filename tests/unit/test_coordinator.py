@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import stat
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -20,6 +24,7 @@ from strongroom.memory import MemoryBackend
 from strongroom.registry import open_backend
 from strongroom.testing.conformance_safety import at_once
 from strongroom.value import SecretValue
+from tests.chaos.forked import Say, forked
 from tests.scale import scaled
 from tests.servers.openbao import OpenBao
 
@@ -170,6 +175,80 @@ def test_a_coordinator_that_cannot_be_reached_is_unavailable(tmp_path: Path, clo
     (tmp_path / "junk").write_bytes(b"not a database, long enough to be read as one" * 40)
     with pytest.raises(UnavailableError):
         SQLiteCoordinator(tmp_path / "junk", clock).acquire(RESOURCE, 1)
+
+
+def _elsewhere(path: Path) -> int:
+    """The fence that another program gets, which begins and ends here."""
+    code = f"""
+from strongroom.coordinator import SQLiteCoordinator
+coordinator = SQLiteCoordinator({str(path)!r})
+lease = coordinator.acquire({RESOURCE!r}, 0)
+coordinator.close()
+print(lease.fence)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return int(ran.stdout)
+
+
+def test_two_stores_of_one_process_do_not_undo_each_others_locks(path: Path) -> None:
+    """POSIX drops a process's locks on a file when it closes any descriptor of it ▲: another program would
+    take itself for the last one and remove the log that this one goes on writing to.
+    """
+    one, two = SQLiteCoordinator(path), SQLiteCoordinator(path)
+    fences = [held(one, 0).fence, held(two, 0).fence]
+    fences += [_elsewhere(path), held(one, 0).fence, _elsewhere(path), held(two, 0).fence]
+    assert fences == [1, 2, 3, 4, 5, 6]
+    assert path.with_name("leases.db-wal").exists()
+    one.close()
+    two.close()
+
+
+def _child(coordinator: SQLiteCoordinator, go: int) -> Callable[[Say], None]:
+    def work(say: Say) -> None:
+        say(held(coordinator, 0).fence)
+        os.read(go, 1)
+        say(held(coordinator, 0).fence)
+
+    return work
+
+
+def test_a_forked_child_has_locks_of_its_own(path: Path) -> None:
+    """SQLite inherits the table of its parent's locks, and not the locks ▲: the parent would remove the log
+    as its last user, and the child's fences would be given again.
+    """
+    parent = SQLiteCoordinator(path)
+    fences = [held(parent, 0).fence]
+    waiting, go = os.pipe()
+    with forked(_child(parent, waiting)) as (child,):
+        fences.append(child.hear())
+        parent.close()
+        fences.append(_elsewhere(path))
+        os.write(go, b"g")
+        fences.append(child.hear())
+    for end in (waiting, go):
+        os.close(end)
+    fences.append(_elsewhere(path))
+    assert fences == [1, 2, 3, 4, 5]
+
+
+def test_a_fork_waits_for_a_thread_that_uses_the_coordinator(path: Path) -> None:
+    """The child would wait for ever for a lock whose holder does not exist there."""
+    coordinator, busy, let = SQLiteCoordinator(path), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with coordinator._lock:
+            busy.set()
+            assert let.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert busy.wait(30)
+    threading.Timer(0.2, let.set).start()
+    with forked(lambda say: say(held(coordinator, 0).fence)) as (child,):
+        assert child.hear(30) == 1
+    holder.join(30)
+    assert held(coordinator).fence == 2
+    coordinator.close()
 
 
 def _count(path: str, rounds: int, won: multiprocessing.SimpleQueue[list[int]]) -> None:

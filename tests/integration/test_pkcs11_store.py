@@ -39,6 +39,8 @@ from tests.scale import scaled
 from tests.servers.softhsm import TestToken
 
 WRITERS, WRITES = 4, 6
+PATIENT = 8
+"""Attempts where many processes log in at once: SoftHSM may then show some of them no token for a moment."""
 
 
 @pytest.fixture
@@ -286,7 +288,7 @@ def test_processes_compare_and_set_without_losing_a_write(place: Place, leases: 
 
 def _counting(place: Place, leases: Path) -> int:
     try:
-        store, counted = place.open(SQLiteCoordinator(leases)), 0
+        store, counted = place.open(SQLiteCoordinator(leases), attempts=PATIENT), 0
         while counted < WRITES:
             seen = store.get(DB, Stage.CURRENT)
             try:
@@ -314,7 +316,7 @@ def test_processes_without_a_coordinator_end_with_one_newest(place: Place) -> No
 
 def _writing(place: Place, writer: int) -> int:
     try:
-        store = place.open()
+        store = place.open(attempts=PATIENT)
         for n in range(2 * WRITES):
             store.put(DB, text(f"{writer} {n}"), None)
         os._exit(0)
@@ -322,8 +324,9 @@ def _writing(place: Place, writer: int) -> int:
         os._exit(1)
 
 
-def test_eight_children_and_their_parent_work_at_once(place: Place, store: TokenStore) -> None:
+def test_eight_children_and_their_parent_work_at_once(place: Place, coordinator: SQLiteCoordinator) -> None:
     """Forked while the parent has sessions; each makes its own."""
+    store = place.open(coordinator, attempts=PATIENT)
     store.put(DB, text(), None)
 
     def work(child: int) -> None:

@@ -1,8 +1,13 @@
-"""What a backend does not declare is no case of its suite."""
+"""What a backend does not declare is no case of its suite, and second ways run whole by night."""
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import pytest
+
+from tests.scale import NIGHTLY
+from tests.session import note
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -10,3 +15,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     from strongroom.testing.conformance import deselect_undeclared
 
     deselect_undeclared(config, items)
+    _a_tenth_of_second_ways(config, items)
+
+
+def _a_tenth_of_second_ways(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a class with ``second_way`` every tenth case runs by day, always the same ones."""
+    second = [item for item in items if getattr(getattr(item, "cls", None), "second_way", False)]
+    left = [item for item in second if not NIGHTLY and crc32(item.name.encode()) % 10]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
+    if second:
+        run = str(len(second) - len(left))
+        note("counts", name="conformance by second ways", nightly=str(len(second)), run=run)

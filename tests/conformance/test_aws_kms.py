@@ -99,11 +99,15 @@ class TestKMSKey(_Wrappers):
 class TestKMSAlias(_Wrappers):
     """Named by an alias: until KMS has answered, nobody knows which key it is."""
 
+    second_way = True
+
     alias = "alias/strongroom/conformance"
 
 
 class TestMultiRegionKMSKey(_Wrappers):
     """With an id that is the same in all its regions."""
+
+    second_way = True
 
     kind: ClassVar[dict[str, Any]] = {"MultiRegion": True}
 
@@ -171,6 +175,7 @@ class TestES256(_Signers):
 
 
 class TestES384(_Signers):
+    second_way = True
     algorithm = "ES384"
     spec = "ECC_NIST_P384"
 
@@ -187,6 +192,8 @@ class TestPS256(_Signers):
 
 class TestRS256(_Signers):
     """Only if it is asked for: PS256 is the better signature of the same key."""
+
+    second_way = True
 
     algorithm = "RS256"
     spec = "RSA_2048"

@@ -61,6 +61,8 @@ class TestParameterStore(Parameters, Suite):
 class TestParameterStoreAsync(Parameters, AsyncConformance):
     """The same through ``AsyncSecretStore``."""
 
+    second_way = True
+
 
 class TestParameterStoreAlone(Parameters, Suite):
     """Without a coordinator: what is left is unconditional and create-only."""
@@ -75,6 +77,8 @@ class TestParameterStoreAlone(Parameters, Suite):
 
 class TestParameterStoreEncrypted(Parameters, Suite):
     """Messages in advanced parameters: 8 KB, since a message takes its place and base64 a third more."""
+
+    second_way = True
 
     @pytest.fixture(scope="class")
     @classmethod

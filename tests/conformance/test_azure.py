@@ -74,6 +74,8 @@ class TestAzure(AzureSuite, Suite):
 class TestAzureAsync(AzureSuite, AsyncConformance):
     """The same, awaited."""
 
+    second_way = True
+
     @pytest.fixture(scope="class")
     @classmethod
     def native_reader(cls, _vault: double.Vault) -> NativeReader:
@@ -82,6 +84,8 @@ class TestAzureAsync(AzureSuite, AsyncConformance):
 
 class TestAzureEncrypted(AzureSuite, Suite):
     """Messages in Key Vault, as base64."""
+
+    second_way = True
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -106,6 +106,8 @@ class TestES256(AzureSigner):
 class TestES384(AzureSigner):
     """P-384."""
 
+    second_way = True
+
     algorithm, kind = "ES384", "P-384"
 
 
@@ -123,6 +125,8 @@ class TestPS256(AzureSigner):
 
 class TestRS256(AzureSigner):
     """RSA where the option says so."""
+
+    second_way = True
 
     algorithm, kind = "RS256", "RSA"
 

@@ -88,6 +88,8 @@ class TestGcp(GoogleSuite):
 class TestGcpEncrypted(GoogleSuite):
     """Messages in Google, the companion's under its own key."""
 
+    second_way = True
+
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, google_process: google.Process) -> Iterator[Backend]:
@@ -102,6 +104,8 @@ class TestGcpEncrypted(GoogleSuite):
 
 class TestGcpAsync(Ours, AsyncConformance):
     """Every call awaited."""
+
+    second_way = True
 
     undeclared = Capability.DELETE
 

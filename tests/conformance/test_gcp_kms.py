@@ -78,6 +78,8 @@ class TestCloudKMSKey(_WrapperOnTheDouble):
 class TestCloudKMSKeyVersion(_WrapperOnTheDouble):
     """A key by the name of a version."""
 
+    second_way = True
+
     def named(self, key: str) -> str:
         return f"{key}/cryptoKeyVersions/1"
 
@@ -123,6 +125,7 @@ class TestES256(_SignerOnTheDouble):
 
 
 class TestES384(_SignerOnTheDouble):
+    second_way = True
     algorithm = "ES384"
     google = "EC_SIGN_P384_SHA384"
 
@@ -146,6 +149,7 @@ class TestPS256(_SignerOnTheDouble):
 
 
 class TestRS256(_SignerOnTheDouble):
+    second_way = True
     algorithm = "RS256"
     google = "RSA_SIGN_PKCS1_2048_SHA256"
 

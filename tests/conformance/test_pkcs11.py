@@ -73,9 +73,13 @@ class TestTokenStore(TokenSuite, Suite):
 class TestTokenAsync(TokenSuite, AsyncConformance):
     """The same through ``AsyncSecretStore``."""
 
+    second_way = True
+
 
 class TestTokenEncrypted(TokenSuite, Suite):
     """Messages on the token."""
+
+    second_way = True
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -58,11 +58,15 @@ class TestAES(_Wrappers):
 class TestXChaCha(_Wrappers):
     """The same with the longer nonce."""
 
+    second_way = True
+
     kind: ClassVar[dict[str, object]] = {"type": "xchacha20-poly1305"}
 
 
 class TestConvergent(_Wrappers):
     """Derived keys that encrypt the same to the same: data keys never are the same."""
+
+    second_way = True
 
     kind: ClassVar[dict[str, object]] = {
         "type": "chacha20-poly1305", "derived": True, "convergent_encryption": True
@@ -117,6 +121,7 @@ class TestP256(_Signers):
 
 
 class TestP384(_Signers):
+    second_way = True
     type = "ecdsa-p384"
     algorithm = "ES384"
 
@@ -135,6 +140,8 @@ class TestPSS(_Signers):
 
 class TestPKCS1(_Signers):
     """What an RSA key signs if it is told to."""
+
+    second_way = True
 
     type = "rsa-3072"
     algorithm = "RS256"

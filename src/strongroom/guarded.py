@@ -150,7 +150,7 @@ class Guard:
             self._check_time(lease)
             yield
             if forget:
-                self._record(lease, _NOTHING)
+                self._conclude(lease, _NOTHING)
 
     def _put_unguarded(
         self, key: Key, value: SecretValue, if_version: str | Absent | None, record: str | None
@@ -211,9 +211,13 @@ class Guard:
     ) -> SecretVersion:
         self._check_time(lease)
         written = self._sent(key, value, record, stamp)
+        self._conclude(lease, written.id)
+        return written
+
+    def _conclude(self, lease: Lease, version: str) -> None:
+        """Record what the provider has done."""
         try:
-            self._record(lease, written.id)
-            return written
+            return self._record(lease, version)
         except UnavailableError:
             pass
         # Whoever took the lease may have settled before our write arrived: it may count or be written past.

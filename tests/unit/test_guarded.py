@@ -470,6 +470,24 @@ def test_a_purge_that_failed_forgets_nothing(guard: Guard, coordinator: SQLiteCo
     assert coordinator.acquire(f"shelf://{NAME}", 1), "the lease was not given back"
 
 
+def test_a_purge_whose_lease_was_overtaken_does_not_say_that_nothing_was_done(
+    guard: Guard, other: Guard, shelf: Shelf, clock: FakeClock
+) -> None:
+    """It would be repeated, and destroy what the other holder has written since ▲."""
+
+    def purge() -> None:
+        with guard.holding(NAME, forget=True):
+            del shelf.kept[NAME]
+            clock.advance(LEASE + 1)
+            put(other, "2", ABSENT)
+
+    put(guard, "1")
+    with pytest.raises(UnavailableError) as caught:
+        purge()
+    assert caught.value.performed is None
+    assert shelf.seen() == value("2")
+
+
 def test_without_a_coordinator_a_delete_holds_nothing(shelf: Shelf, clock: FakeClock) -> None:
     """It is allowed: it has no condition."""
     with guarding(shelf, clock, None).holding(NAME, forget=True):

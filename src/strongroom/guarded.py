@@ -185,7 +185,8 @@ class Guard:
             return head
         heads = self._port.heads(key)
         tip = true_tip(heads, recorded or None) or head
-        if not tip.fence and recorded is not None:
+        past_a_purge = recorded == _NOTHING and tip.before is not None
+        if (recorded is not None and not tip.fence) or past_a_purge:
             _log.warning("%s: version %s was written past the coordinator", lease.resource, tip.version)
         self._record(lease, tip.version)
         return tip if tip.version == heads[0].version else self._written_again(key, tip, lease)

@@ -41,6 +41,8 @@ class TestAsyncMemoryCompanion(AsyncSuite):
 class TestAsyncSecretsManager(AsyncSuite):
     """boto3's threads under an event loop."""
 
+    second_way = True
+
     @pytest.fixture(scope="class")
     @classmethod
     def _server(cls) -> Iterator[StrictServer]:
@@ -59,6 +61,8 @@ class TestAsyncSecretsManager(AsyncSuite):
 
 class TestAsyncVault(AsyncSuite):
     """The real OpenBao."""
+
+    second_way = True
 
     @pytest.fixture(scope="class")
     @classmethod

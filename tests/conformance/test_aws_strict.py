@@ -63,6 +63,8 @@ class TestAwsStrict(StrictSuite):
 class TestAwsStrictEncrypted(StrictSuite):
     """The same, holding only messages."""
 
+    second_way = True
+
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, server: StrictServer) -> Backend:

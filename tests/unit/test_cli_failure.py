@@ -148,11 +148,15 @@ def test_every_command_has_the_options_that_mean_the_same() -> None:
     """--store, --config, --json, --quiet, --debug everywhere; --yes and --dry-run where something changes."""
     context = click.Context(cli)
     changing = {"init", "put", "tag", "delete", "restore", "purge", "rollback", "import", "copy"}
+    changing |= {"key create"}
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
-        leaves = command.commands.values() if isinstance(command, click.Group) else [command]
-        for leaf in leaves:
+        group = isinstance(command, click.Group)
+        leaves = command.commands.items() if isinstance(command, click.Group) else [("", command)]
+        for verb, leaf in leaves:
             assert leaf is not None
             given = {option for param in leaf.params for option in param.opts}
             assert given >= {"--store", "--config", "--json", "--quiet", "--debug"}, name
-            assert (given >= {"--yes", "--dry-run"}) == (name in changing), name
+            assert (given >= {"--yes", "--dry-run"}) == ((f"{name} {verb}" if group else name) in changing), (
+                name
+            )

@@ -94,8 +94,15 @@ def _identity(settings: Settings, vault: Vault) -> TokenCredential:
     who = auth["tenant_id"], auth["client_id"]
     if "client_secret" in auth:
         return identity.ClientSecretCredential(*who, auth["client_secret"], retry_total=0, **how)
-    password = auth.get("certificate_password")
-    return identity.CertificateCredential(*who, auth["certificate"], password=password, retry_total=0, **how)
+    how |= _certificate(settings.auth["certificate"]) | {"password": auth.get("certificate_password")}
+    return identity.CertificateCredential(*who, retry_total=0, **how)
+
+
+def _certificate(given: str | SecretValue) -> dict[str, Any]:
+    """A path as it stands in strongroom.toml; the PEM itself where it came by ``env://`` or ``file://``."""
+    if isinstance(given, SecretValue):
+        return {"certificate_data": given.reveal()}
+    return {"certificate_path": given}
 
 
 def _is_complete(names: set[str]) -> bool:

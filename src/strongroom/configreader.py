@@ -20,6 +20,7 @@ _PLAIN_AUTH = frozenset(
     [
         "access_key_id",
         "cert",
+        "certificate",
         "client_id",
         "jwt_file",
         "key",

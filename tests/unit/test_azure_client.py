@@ -8,11 +8,16 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import azure.identity
 import psutil
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from strongroom.backend import Backend, Capability, Settings, Stage
 from strongroom.errors import InvalidRequestError, SecretStoreError, UnsupportedOperationError
@@ -89,6 +94,20 @@ class TestAddresses:
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def self_signed() -> bytes:
+    """A certificate and its RSA key, the only kind that azure-identity takes."""
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "rotator")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    certificate = made.sign(key, hashes.SHA256())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM) + private
+
+
 class TestCredentials:
     @pytest.mark.parametrize(("auth", "kind"), [
         ({}, azure.identity.DefaultAzureCredential),
@@ -117,6 +136,17 @@ class TestCredentials:
         with pytest.raises(InvalidRequestError, match="credentials") as caught:
             store.get(DB, Stage.CURRENT)
         assert_no_canary_in(caught.value)
+
+    @pytest.mark.parametrize("by", ["path", "content"])
+    def test_a_certificate_is_a_path_or_the_pem_itself(self, by: str, tmp_path: Path) -> None:
+        """In strongroom.toml it is a path, or comes by reference as what the file holds."""
+        pem = self_signed()
+        (tmp_path / "both.pem").write_bytes(pem)
+        given = str(tmp_path / "both.pem") if by == "path" else SecretValue(pem)
+        auth: dict[str, str | SecretValue] = {"tenant_id": TENANT, "client_id": CLIENT, "certificate": given}
+        found = credential(Settings(auth=auth), vault())
+        assert isinstance(found, azure.identity.CertificateCredential)
+        found.close()
 
     def test_no_credential_shows_in_a_repr(self) -> None:
         """Of the store or its settings."""

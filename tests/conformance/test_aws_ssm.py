@@ -67,6 +67,8 @@ class TestParameterStoreAsync(Parameters, AsyncConformance):
 class TestParameterStoreAlone(Parameters, Suite):
     """Without a coordinator: what is left is unconditional and create-only."""
 
+    second_way = True
+
     undeclared = UNDECLARED | Capability.CAS_GUARDED
 
     @pytest.fixture(scope="class")

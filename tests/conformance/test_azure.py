@@ -105,6 +105,8 @@ class TestAzureEncrypted(AzureSuite, Suite):
 class TestAzureWithoutCoordinator(AzureSuite, Suite):
     """Neither conditional writes nor pending values: they are refused before anything is sent."""
 
+    second_way = True
+
     undeclared = MISSING | NEEDS_COORDINATOR
 
     @pytest.fixture(scope="class")

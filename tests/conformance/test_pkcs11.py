@@ -94,6 +94,8 @@ class TestTokenEncrypted(TokenSuite, Suite):
 class TestTokenAlone(TokenSuite, Suite):
     """Neither conditional writes nor pending values: they are refused before the token is asked."""
 
+    second_way = True
+
     undeclared = MISSING | NEEDS_COORDINATOR
 
     @pytest.fixture(scope="class")

@@ -5,6 +5,7 @@ Each rule's source stands beside it in tests/servers/google_*.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,20 @@ from google.cloud import secretmanager_v1 as api
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from strongroom.testing.clock import FakeClock
-from tests.canary import CANARY_BYTES
+from tests.canary import CANARY_BYTES, not_ours
 from tests.servers.google_rules import crc32c
 from tests.unit.google_support import AUTOMATIC, NAME, PARENT, added, client_of, code, made
 
 if TYPE_CHECKING:
     from tests.servers.google import Google
+
+
+@pytest.fixture(autouse=True)
+def _plain_sdk() -> Iterator[None]:
+    """Google's own clients log requests at DEBUG, unless a store of ours happens to be open."""
+    with not_ours():
+        yield
+
 
 KEY = "projects/p/locations/{}/keyRings/r/cryptoKeys/k"
 State = api.SecretVersion.State

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,13 +24,21 @@ from google.api_core.exceptions import (
 from google.rpc import error_details_pb2
 
 from strongroom.testing.clock import FakeClock
-from tests.canary import CANARY
+from tests.canary import CANARY, not_ours
 from tests.servers.google import Google
 from tests.servers.google_rules import crc32c
 from tests.unit.google_support import AUTOMATIC, NAME, PARENT, added, client_of, code, made
 
 if TYPE_CHECKING:
     from tests.servers.google import Process
+
+
+@pytest.fixture(autouse=True)
+def _plain_sdk() -> Iterator[None]:
+    """Google's own clients log requests at DEBUG, unless a store of ours happens to be open."""
+    with not_ours():
+        yield
+
 
 ROOT = Path(__file__).parents[2]
 LATEST = f"{NAME}/versions/latest"
@@ -97,9 +106,7 @@ class TestLists:
             ('name:"db" AND create_time>2026-01-01T00:00:00+00:00', ["dbc", "xDB"]),
         ],
     )
-    def test_filters_select(
-        self, client: Any, google_server: Google, text: str, expected: list[str]
-    ) -> None:
+    def test_filters_select(self, client: Any, google_server: Google, text: str, expected: list[str]) -> None:
         """As the documentation's table of examples has them."""
         clock = FakeClock(datetime(2026, 1, 1, tzinfo=UTC))
         google_server.reset(clock)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,12 +16,20 @@ from google.cloud import kms_v1 as api
 
 from strongroom.testing.clock import FakeClock
 from strongroom.testing.conformance_signers import verified
-from tests.canary import CANARY_BYTES
+from tests.canary import CANARY_BYTES, not_ours
 from tests.servers.google_rules import crc32c
 from tests.unit.google_support import code, key_client_of
 
 if TYPE_CHECKING:
     from tests.servers.google import Google
+
+
+@pytest.fixture(autouse=True)
+def _plain_sdk() -> Iterator[None]:
+    """Google's own clients log requests at DEBUG, unless a store of ours happens to be open."""
+    with not_ours():
+        yield
+
 
 RING = "projects/p/locations/europe-west6/keyRings/r"
 KEY = f"{RING}/cryptoKeys/k"

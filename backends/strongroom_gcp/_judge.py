@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from strongroom.errors import SecretNotFoundError
+from strongroom.errors import SecretNotFoundError, UnavailableError
 
 from ._book import Book, Chain
 from ._port import Port, Seen, holds
 
 _JUDGED: Final = 32
 """How many unrecorded versions are compared with the traces that are kept; older ones count as foreign."""
+_ROUNDS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,26 +68,49 @@ def _newest(port: Port, recorded: int) -> int:
     return number
 
 
-def after(port: Port, base: int, life: str) -> list[int]:
-    """The versions that count, right after `base` and later, oldest first.
+def settle(port: Port) -> tuple[Seen, State] | None:
+    """What counts, recorded: from here on no writer decides otherwise. None if there is no secret.
 
-    The numbers are looked at before the secret: a version of the intent that stands then was there before
-    anybody could take that intent over, so it will be recorded.
+    What counts only because the intent it was for still stands could become a late loser yet: whoever takes
+    the intent over may have looked before it arrived. Recorded under the etag, while the intent stays, it is
+    known to all; and the etag tells a secret that was read late.
+
+    Raises:
+        UnavailableError: the secret was patched again and again meanwhile.
+    """
+    for times in range(_ROUNDS):
+        seen = port.look()
+        if seen is None:
+            return None
+        state = judge(port, seen)
+        settled = seen if state.book == seen.book else port.change(seen, state.book)
+        if settled is not None:
+            port.report(state.foreign)
+            return settled, state
+        if not port.wait(times):
+            break
+    raise UnavailableError("another writer is at work", hint="try again in a moment")
+
+
+def current(port: Port) -> int:
+    """The number of the version that counts, settled.
+
+    Raises:
+        SecretNotFoundError: there is none.
+    """
+    settled = settle(port)
+    if settled is None or not settled[1].current:
+        raise SecretNotFoundError("no such secret")
+    return settled[1].current
+
+
+def after(port: Port, base: int, life: str) -> list[int]:
+    """The versions that count, right after `base` and later, oldest first, settled.
 
     Raises:
         SecretNotFoundError: the base is not known any more, or never counted.
     """
-    seen = port.look()
-    newest = _newest(port, seen.book.chain.last) if seen else 0
-    if seen and newest > seen.book.chain.last:
-        seen = port.look()
-    if seen is None or seen.life != life:
-        raise _unknown_base()
-    chain = judge(port, seen).book.chain
-    if base not in chain:
-        raise _unknown_base()
-    return [number for number in chain if base < number <= max(newest, seen.book.chain.last)]
-
-
-def _unknown_base() -> SecretNotFoundError:
-    return SecretNotFoundError("the base version is not known any more")
+    settled = settle(port)
+    if settled is None or settled[0].life != life or base not in settled[1].book.chain:
+        raise SecretNotFoundError("the base version is not known any more")
+    return [number for number in settled[1].book.chain if number > base]

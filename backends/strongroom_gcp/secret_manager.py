@@ -49,7 +49,7 @@ from ._creation import creation
 from ._digests import KEY, Digests
 from ._errors import ROLES, translate
 from ._intent import put
-from ._judge import after, judge
+from ._judge import after, current, judge, settle
 from ._known import Facts, Known
 from ._place import parent_of, prefix_of
 from ._port import Seen, Write
@@ -119,7 +119,7 @@ class SecretManager(Backend):
     def get(self, key: Key, version: str | Stage) -> Secret:
         name = self._resource(key)
         if version is Stage.CURRENT:
-            number, payload = self._known.latest(name)
+            number, payload = self._current(key, name)
             return self._secret(key, number, payload, self._known.facts(name, number, payload), version)
         if version is Stage.PREVIOUS:
             number, payload = self._client.access(name, self._previous(name))
@@ -127,6 +127,23 @@ class SecretManager(Backend):
         if isinstance(version, Stage):
             raise SecretNotFoundError("a pending value is read by its rotation id")
         return self._by_id(key, name, version)
+
+    def _current(self, key: Key, name: str) -> tuple[int, SecretValue]:
+        """What ``latest`` says; of a companion what is recorded, or the late frame of a rotation that is done
+        would stop all that follow."""
+        if isinstance(key, Companion):
+            with contextlib.suppress(PermissionDeniedError):  # who may only read values settles nothing
+                return self._settled(name)
+        return self._known.latest(name)
+
+    def _settled(self, name: str) -> tuple[int, SecretValue]:
+        """What counts; if it was retired since, the one that counts instead."""
+        calls, number = self._calls(name), 0
+        while number != (newer := current(calls)):
+            number = newer
+            with contextlib.suppress(SecretNotFoundError):
+                return self._client.access(name, number)
+        return self._client.access(name, number)
 
     def _by_id(self, key: Key, name: str, version: str) -> Secret:
         wanted = _number_and_life(version)
@@ -191,13 +208,12 @@ class SecretManager(Backend):
         raise error
 
     def retire(self, key: Key, version: str) -> None:
-        """Destroy the version's payload for ever, unless it is the newest."""
+        """Destroy the version's payload for ever, unless it is the newest or counts as current."""
         name, wanted = self._resource(key), _number_and_life(version)
-        seen = self._calls(name).look()
-        if seen is None or wanted is None or wanted[1] != seen.life:
+        settled = settle(self._calls(name))
+        if settled is None or wanted is None or wanted[1] != settled[0].life:
             return
-        is_newest = self._client.read(name, wanted[0] + 1) is None  # the secret may have been read late
-        if is_newest or wanted[0] == seen.book.chain.last:
+        if wanted[0] == settled[1].current or wanted[0] >= settled[1].newest:
             raise SecretConflictError("the version is current")
         self._client.destroy(name, wanted[0])
 

@@ -168,10 +168,12 @@ class Pending:
 
     def _fence(self, held: _Found) -> None:
         """A paused or late promote lands while the base is current, whatever the companion says by then."""
-        current = self._backend.get(self._name, Stage.CURRENT)
-        if current.version == held.frame.base:
-            with contextlib.suppress(SecretConflictError):  # somebody else moved the base: as good
-                self._backend.put(self._name, current.value, current.version, current.record)
+        try:
+            base = self._backend.get(self._name, held.frame.base or "")
+            self._backend.put(self._name, base.value, base.version, base.record)
+        except (SecretConflictError, SecretNotFoundError) as error:  # somebody else moved the base: as good
+            if error.retryable:  # or is at it just now
+                raise
 
     def _held(self, found: _Found | None = None) -> _Found:
         found = found or _companion(self._backend, self._name)
@@ -374,8 +376,7 @@ def _companion(backend: Backend, name: Name) -> _Found | None:
         secret = backend.get(Companion(name), Stage.CURRENT)
     except SecretNotFoundError:
         return None
-    frame, value = _Frame.split(secret.value)
-    return _Found(frame, value, secret.version, secret)
+    return _Found(*_Frame.split(secret.value), secret.version, secret)
 
 
 def _pair(backend: Backend, name: Name) -> tuple[Name | Companion, ...]:

@@ -2,7 +2,7 @@
 
 Modelled: conditional and unconditional writers of one secret, deadlines that pass at any moment, crashes,
 lost answers, late calls, and another program that adds versions. Not modelled: metadata that is read late
-(the etag decides), purge, disabled versions, the companion (the same functions on another secret).
+(the etag decides), purge, disabled versions; the companion is in `test_google_stages`.
 """
 
 from __future__ import annotations

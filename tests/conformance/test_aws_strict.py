@@ -63,8 +63,6 @@ class TestAwsStrict(StrictSuite):
 class TestAwsStrictEncrypted(StrictSuite):
     """The same, holding only messages."""
 
-    second_way = True
-
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, server: StrictServer) -> Backend:

@@ -28,8 +28,6 @@ class TestFailover(FailoverSuite):
 class TestFailoverOfEncrypted(FailoverSuite):
     """As DESIGN orders the layers: failover outside, encryption inside, here with companions."""
 
-    second_way = True
-
     @pytest.fixture
     def backend(self) -> Backend:
         lesser = ALL & ~Capability.NATIVE_PENDING

@@ -68,8 +68,6 @@ class TestVault(VaultSuite):
 class TestVaultEncrypted(VaultSuite):
     """Messages in Vault, the companion's under its own key."""
 
-    second_way = True
-
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, openbao_server: OpenBao, kv2_mount: str) -> Backend:

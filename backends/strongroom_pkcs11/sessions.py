@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from .uri import TokenURI
 
+_INITIALISATIONS = 3
+"""How often a module is initialised anew in search of a token: other processes may start just then."""
+
 
 class Token:
     """A token as one store, key or signer uses it. Opened on first use; safe across threads and forks.
@@ -86,21 +89,23 @@ class Token:
         return self._pool
 
     def _open(self) -> Pool:
-        try:
-            return self._admitted()
-        except pkcs11.PKCS11Error as exc:
-            if not self._may_help(exc):
-                raise
-        self._module.reinitialize()
+        for _ in range(_INITIALISATIONS):
+            try:
+                return self._admitted()
+            except pkcs11.PKCS11Error as exc:
+                if not self._may_help(exc):
+                    raise
+            self._module.reinitialize()
         return self._admitted()
 
     def _may_help(self, exc: pkcs11.PKCS11Error) -> bool:
         """Whether initialising the module anew may bring the token back.
 
-        SoftHSM loses tokens, or fails, if another process logs in while this one initialises; and some
-        modules show what was plugged in since only then. Working sessions are not given up in search of one.
+        SoftHSM loses tokens, or fails, if another process logs in while this one initialises: a login writes
+        the token's file, and the PIN in it is read only now. Some modules show what was plugged in since only
+        then. Working sessions are not given up in search of a token or its PIN.
         """
-        if isinstance(exc, pkcs11.NoSuchToken):
+        if isinstance(exc, pkcs11.NoSuchToken | pkcs11.UserPinNotInitialized):
             return not self._module.pools
         failed = _is_lost(exc) or isinstance(exc, pkcs11.GeneralError | pkcs11.FunctionFailed)
         return self._module.loaded and failed

@@ -174,9 +174,7 @@ class TestWrapping:
             assert opened(name=VERSION).unwrap(wrapped, CONTEXT) == DATA_KEY
         assert [wrapped.ciphertext[3] for wrapped in (old, new, pinned)] == [1, 2, 1]
 
-    def test_a_project_may_be_named_by_its_number(
-        self, wrapper: KeyWrapper, google_server: Google
-    ) -> None:
+    def test_a_project_may_be_named_by_its_number(self, wrapper: KeyWrapper, google_server: Google) -> None:
         """The answer then says its id, and is of the same key all the same."""
         named = VERSION.replace("projects/p/", "projects/123/")
         google_server.faults.alter("Encrypt", _set("name", named))
@@ -327,16 +325,12 @@ class TestRefusals:
         assert google_server.calls["Encrypt"] == (3 if kind is UnavailableError else 1)
 
     @pytest.mark.parametrize("state", ["disabled", "destroyed", "never there"])
-    def test_a_key_out_of_use_is_denied(
-        self, wrapper: KeyWrapper, google_server: Google, state: str
-    ) -> None:
+    def test_a_key_out_of_use_is_denied(self, wrapper: KeyWrapper, google_server: Google, state: str) -> None:
         """Somebody decided so: no cached value outlives it, and another key of the message is tried."""
         wrapped, client = wrapper.wrap(DATA_KEY, CONTEXT), key_client_of(google_server)
         if state == "disabled":
             changed = {"name": VERSION, "state": "DISABLED"}
-            client.update_crypto_key_version(
-                crypto_key_version=changed, update_mask={"paths": ["state"]}
-            )
+            client.update_crypto_key_version(crypto_key_version=changed, update_mask={"paths": ["state"]})
         elif state == "destroyed":
             client.destroy_crypto_key_version(name=VERSION)
         else:
@@ -430,9 +424,7 @@ class TestSigning:
         assert (request.data, len(request.digest.sha256)) == (b"", 32)
 
 
-def test_no_logger_of_googles_prints_a_request(
-    wrapper: KeyWrapper, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_logger_of_googles_prints_a_request(wrapper: KeyWrapper, caplog: pytest.LogCaptureFixture) -> None:
     """At DEBUG its SDK logs whole requests; the guard of the whole run reads every record too."""
     with caplog.at_level(logging.DEBUG):
         wrapper.unwrap(wrapper.wrap(DATA_KEY, CONTEXT), CONTEXT)

@@ -23,7 +23,7 @@ value names telemetry passwords quiet
 backend keys lease
 localkey retry stamp
 coordinator
-guarded
+guarded gate
 memory envelope stages replication.record webhooks
 audit
 layers

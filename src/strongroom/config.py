@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .backend import Backend, Capability, Clock
 from .configfile import Config, KeyEntry, StoreEntry
+from .gate import NOTHING
 from .layers.encrypted import Encrypted
 from .layers.failover import Failover
 from .layers.owner import Owner
 from .names import StoreURL
 from .registry import open_backend, open_key, open_signer
-from .store import NOTHING, SecretStore
+from .store import SecretStore
 from .value import SecretValue
 
 if TYPE_CHECKING:

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 from . import stages
 from .audit.event import AuditEvent, AuditHook, Auditor, outcome_of, unheard
 from .backend import (
-    ABSENT,
-    ANY_CAS,
     Absent,
     Backend,
     Capability,
@@ -28,8 +26,8 @@ from .errors import (
     InvalidRequestError,
     PartialFailureError,
     SecretStoreError,
-    UnsupportedOperationError,
 )
+from .gate import NOTHING, Gate, needed_to_put
 from .layers.edge import edge
 from .names import Name, NameMode, check_beginning
 from .value import SecretValue, take
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
     from .stages import Pending
 
 T = TypeVar("T")
-NOTHING = Capability(0)
 _DEFAULT_CACHE = CachePolicy()
 _stores: weakref.WeakSet[SecretStore] = weakref.WeakSet()
 
@@ -74,11 +71,10 @@ class SecretStore:
         self._backend = edge(backend)
         self._auditor = Auditor(hooks)
         self._clock = clock or Clock()
-        self._names: NameMode = names
         self._alias = alias
-        self._closed = False
+        self._gate = Gate(self._backend, names, alias)
         self._reads = Reads(self._backend, cache, self._clock)
-        self._need(require, "open", None)
+        self._gate.need(require, "open", None)
         _stores.add(self)
 
     @property
@@ -105,12 +101,14 @@ class SecretStore:
             UnavailableError: the provider does not answer, and nothing within the stale bound is known.
             UnsupportedOperationError: the backend keeps no versions; a pending value is read by ``pending``.
         """
-        key = self._key(name, "get")
+        key = self._gate.key(name, "get")
         if stage is Stage.PENDING:
-            raise self._unsupported("get a pending value", "get", name, "use pending() with its rotation id")
+            raise self._gate.unsupported(
+                "get a pending value", "get", name, "use pending() with its rotation id"
+            )
         if version is None and stage is Stage.CURRENT:
             return self._run("get", key, lambda: self._current(key), stage=stage.value)
-        self._need(Capability.VERSIONS, "get", name)
+        self._gate.need(Capability.VERSIONS, "get", name)
         wanted: str | Stage = stage if version is None else version
         shown = stage.value if version is None else None
         read = lambda: self._named(self._backend.get(key, wanted), key)  # noqa: E731
@@ -118,7 +116,7 @@ class SecretStore:
 
     def is_warm(self, name: str) -> bool:
         """Whether ``get(name)`` would be answered from the cache, without I/O."""
-        return self._reads.is_warm(self._key(name, "get"))
+        return self._reads.is_warm(self._gate.key(name, "get"))
 
     def get_many(self, names: Iterable[str]) -> dict[str, Secret]:
         """Read many current versions, in one request where the provider can.
@@ -126,7 +124,7 @@ class SecretStore:
         Raises:
             PartialFailureError: some could not be read; ``results`` has the others.
         """
-        keys = [self._key(name, "get_many") for name in dict.fromkeys(names)]
+        keys = [self._gate.key(name, "get_many") for name in dict.fromkeys(names)]
         return self._run("get_many", f"{len(keys)} names", lambda: self._many(keys))
 
     def put(
@@ -150,38 +148,38 @@ class SecretStore:
             UnavailableError: ``performed`` says whether the write happened, None if that is unknown.
         """
         taken, value = take(value), b""
-        key = self._key(name, "put")
+        key = self._gate.key(name, "put")
         if isinstance(taken, InvalidRequestError):
             taken.name, taken.operation = name, "put"
             raise taken
-        self._need(_needed_to_put(if_version), "put", name)
+        self._gate.need(needed_to_put(if_version), "put", name)
         stages.check_size(self._backend, key, taken, "put")
         version = if_version if isinstance(if_version, str) else None
         return self._write("put", key, lambda: self._backend.put(key, taken, if_version), version=version)
 
     def list_names(self, prefix: str = "") -> Iterator[str]:
         """The names that begin with ``prefix``: all of them, page by page, never a value."""
-        self._usable("list")
-        self._need(Capability.LIST, "list", None)
-        check_beginning(prefix, self._names)
+        self._gate.usable("list")
+        self._gate.need(Capability.LIST, "list", None)
+        check_beginning(prefix, self._gate.names)
         return self._listed(prefix)
 
     def versions(self, name: str) -> list[SecretVersion]:
         """The versions that can be read, newest first; a pending one is not among them."""
-        key = self._key(name, "versions")
-        self._need(Capability.VERSIONS, "versions", name)
+        key = self._gate.key(name, "versions")
+        self._gate.need(Capability.VERSIONS, "versions", name)
         return self._run("versions", key, lambda: list(self._backend.versions(key)))
 
     def describe(self, name: str) -> SecretInfo:
         """Tags, dates and the newest version, never a value."""
-        key = self._key(name, "describe")
-        self._need(Capability.DESCRIBE, "describe", name)
+        key = self._gate.key(name, "describe")
+        self._gate.need(Capability.DESCRIBE, "describe", name)
         return self._run("describe", key, lambda: self._backend.describe(key))
 
     def set_tags(self, name: str, tags: Mapping[str, str | None]) -> None:
         """Set these tags, remove those given as None, keep all others."""
-        key = self._key(name, "set_tags")
-        self._need(Capability.TAGS, "set_tags", name)
+        key = self._gate.key(name, "set_tags")
+        self._gate.need(Capability.TAGS, "set_tags", name)
         self._run("set_tags", key, lambda: self._backend.set_tags(key, dict(tags)))
 
     def delete(self, name: str) -> None:
@@ -190,8 +188,8 @@ class SecretStore:
         Raises:
             UnsupportedOperationError: this provider cannot undo a delete; use ``purge``.
         """
-        key = self._key(name, "delete")
-        self._need(Capability.DELETE, "delete", name)
+        key = self._gate.key(name, "delete")
+        self._gate.need(Capability.DELETE, "delete", name)
         self._end("delete", key, lambda: stages.delete(self._backend.writer, key))
 
     def restore(self, name: str) -> None:
@@ -200,14 +198,14 @@ class SecretStore:
         Raises:
             SecretNotFoundError: it is not in the bin.
         """
-        key = self._key(name, "restore")
-        self._need(Capability.DELETE, "restore", name)
+        key = self._gate.key(name, "restore")
+        self._gate.need(Capability.DELETE, "restore", name)
         self._end("restore", key, lambda: stages.restore(self._backend.writer, key))
 
     def purge(self, name: str) -> None:
         """Destroy the secret, its versions and its pending value for ever."""
-        key = self._key(name, "purge")
-        self._need(Capability.PURGE, "purge", name)
+        key = self._gate.key(name, "purge")
+        self._gate.need(Capability.PURGE, "purge", name)
         self._end("purge", key, lambda: stages.purge(self._backend.writer, key))
 
     def rollback(self, name: str, *, if_version: str) -> SecretVersion:
@@ -217,8 +215,8 @@ class SecretStore:
             SecretConflictError: ``if_version`` is not current: somebody was faster.
             SecretNotFoundError: there is no previous value.
         """
-        key = self._key(name, "rollback")
-        self._need(Capability.VERSIONS | _needed_to_put(if_version), "rollback", name)
+        key = self._gate.key(name, "rollback")
+        self._gate.need(Capability.VERSIONS | needed_to_put(if_version), "rollback", name)
 
         def call() -> SecretVersion:
             bad = self._backend.own_version(if_version)
@@ -231,7 +229,7 @@ class SecretStore:
 
         Callers at the same time share one request, at most one a second and name goes out.
         """
-        key = self._key(name, "refresh")
+        key = self._gate.key(name, "refresh")
         ask = lambda: self._named(self._reads.refresh(key, rejected), key)  # noqa: E731
         return self._run("refresh", key, ask, version=rejected)
 
@@ -241,9 +239,9 @@ class SecretStore:
         Raises:
             UnsupportedOperationError: this store cannot hold pending values.
         """
-        key = self._key(name, "pending")
+        key = self._gate.key(name, "pending")
         if not stages.supports_pending(self.capabilities):
-            raise self._unsupported("hold pending values", "pending", name)
+            raise self._gate.unsupported("hold pending values", "pending", name)
 
         def run(operation: str, call: Callable[[], T]) -> T:
             # A discard may write current's value anew, so that the version the cache knows is another.
@@ -255,8 +253,8 @@ class SecretStore:
 
     def close(self) -> None:
         """Drop cached values and release connections. Safe to repeat; anything else is refused after."""
-        if not self._closed:
-            self._closed = True
+        if not self._gate.closed:
+            self._gate.closed = True
             self._reads.clear()
             self._backend.close()
 
@@ -273,31 +271,6 @@ class SecretStore:
         self._auditor.after_fork()
         self._reads.after_fork()
         self._backend.after_fork()
-
-    def _key(self, name: str, operation: str) -> Name:
-        self._usable(operation)
-        try:
-            return Name.parse(name, self._names)
-        except InvalidRequestError as error:
-            error.operation = operation
-            raise
-
-    def _usable(self, operation: str) -> None:
-        if self._closed:
-            raise InvalidRequestError("the store is closed", operation=operation)
-
-    def _need(self, wanted: Capability, operation: str, name: str | None) -> None:
-        missing = wanted & ~self.capabilities
-        if wanted & ANY_CAS and self.capabilities & ANY_CAS:
-            missing &= ~ANY_CAS
-        if missing:
-            raise self._unsupported(f"{operation} with {', '.join(missing.names).lower()}", operation, name)
-
-    def _unsupported(
-        self, what: str, operation: str, name: str | None, hint: str | None = None
-    ) -> UnsupportedOperationError:
-        what, at = f"{self._alias or self.origin} cannot {what}", self.origin
-        return UnsupportedOperationError(what, operation=operation, name=name, backend=at, hint=hint)
 
     def _current(self, key: Name) -> Secret:
         return self._named(self._reads.current(key), key)
@@ -361,13 +334,13 @@ class SecretStore:
 
     def _run(self, operation: str, key: Name | str, call: Callable[[], T], **facts: str | None) -> T:
         if not self._auditor:  # nobody listens: making events would cost more than a read from a token
-            self._usable(operation)
+            self._gate.usable(operation)
             return unheard(operation, str(key), call)
         event = self._intent(operation, key, **facts)
         return self._auditor.run(event, call, self._clock)
 
     def _intent(self, operation: str, key: Name | str, **facts: str | None) -> AuditEvent:
-        self._usable(operation)
+        self._gate.usable(operation)
         location = self._backend.locate(key) if isinstance(key, Name) and self._auditor else ""
         event = AuditEvent(
             operation,
@@ -381,12 +354,6 @@ class SecretStore:
         )
         self._auditor.intent(event)
         return event
-
-
-def _needed_to_put(if_version: str | Absent | None) -> Capability:
-    if if_version is ABSENT:
-        return Capability.PUT | Capability.CREATE_ONLY
-    return Capability.PUT | (ANY_CAS if isinstance(if_version, str) else NOTHING)
 
 
 def _after_fork() -> None:

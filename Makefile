@@ -7,6 +7,8 @@ SHELL := /bin/bash
 EXTRAS := cli,aws,vault,gcp,azure,pkcs11,keyring,dev
 BIN := .venv/bin
 STAMP := .venv/.installed
+NODE := tests/servers/node
+NODE_STAMP := $(NODE)/node_modules/.package-lock.json
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -20,7 +22,7 @@ help:
 	@echo 'make nightly  the same tests with the full counts'
 	@echo 'make bench    a table of times beside their bars, and build/bench.json'
 
-install: $(STAMP)
+install: $(STAMP) $(NODE_STAMP)
 
 # Debian ships venv without ensurepip unless python3-venv is there; pip can then fill an empty environment itself.
 $(STAMP): pyproject.toml tests/servers/install.sh tests/servers/debian.txt
@@ -31,21 +33,26 @@ $(STAMP): pyproject.toml tests/servers/install.sh tests/servers/debian.txt
 	$(BIN)/python -m pip install -q -e '.[$(EXTRAS)]'
 	touch $@
 
+# AWS's Encryption SDK for JavaScript, for the interoperation tests alone; no package may run a script here.
+$(NODE_STAMP): $(NODE)/package.json $(NODE)/package-lock.json | $(STAMP)
+	cd $(NODE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
 demo: $(STAMP)
 	@$(BIN)/python docs/examples/demo.py
 
-test: $(STAMP)
+test: $(STAMP) $(NODE_STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-nightly: $(STAMP)
+nightly: $(STAMP) $(NODE_STAMP)
 	STRONGROOM_NIGHTLY=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q --timeout=3600
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(NODE)/node_modules

@@ -22,7 +22,7 @@ errors
 value names telemetry passwords quiet
 backend keys lease
 localkey retry stamp
-coordinator
+coordinator wrapcount
 guarded gate
 memory envelope stages replication.record webhooks
 audit
@@ -49,7 +49,7 @@ BACKEND_MAY_IMPORT = {
     for name in ("backend", "keys", "lease", "guarded", "retry", "stamp", "value", "errors", "names")
 }
 # The embedded store brings its own key: its KEKs and keysets are the envelope's local ones.
-BACKEND_EXCEPTIONS = {"strongroom_local": {"strongroom.localkey"}}
+BACKEND_EXCEPTIONS = {"strongroom_local": {"strongroom.localkey", "strongroom.wrapcount"}}
 # Who in the core may use what beyond the standard library; a star: at import time too.
 THIRD_PARTY = {
     "strongroom.localkey": {"cryptography"},

@@ -27,8 +27,7 @@ from strongroom.errors import (
 )
 from strongroom.keys import DATA_KEY_LENGTH
 from strongroom.localkey import LocalKey, WrapCounter
-
-from .wrapcount import FileWrapCounter
+from strongroom.wrapcount import FileWrapCounter
 
 if TYPE_CHECKING:
     from strongroom.backend import Settings

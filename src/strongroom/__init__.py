@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .audit.event import AuditEvent, AuditHook
     from .backend import ABSENT, Capability, Secret, SecretInfo, SecretVersion, Stage
     from .config import key, open, signer  # noqa: A004  (the module's main verb, as in gzip.open)
+    from .envelope.keyring import Keyring
     from .errors import (
         BackendNotInstalledError,
         IntegrityError,
@@ -46,6 +47,7 @@ _HOMES = {
     "audit.event": ("AuditEvent", "AuditHook"),
     "backend": ("ABSENT", "Capability", "Secret", "SecretInfo", "SecretVersion", "Stage"),
     "config": ("key", "open", "signer"),
+    "envelope.keyring": ("Keyring",),
     "errors": (
         "BackendNotInstalledError",
         "IntegrityError",
@@ -76,6 +78,7 @@ __all__ = [
     "IntegrityError",
     "InvalidRequestError",
     "KeyWrapper",
+    "Keyring",
     "MemoryBackend",
     "PartialFailureError",
     "Pending",

@@ -34,7 +34,7 @@ from strongroom_local import passphrase as passphrase_module
 from strongroom_local.keyset import Keyset, KeysetFile
 from strongroom_local.os_keyring import OsKeyring
 from strongroom_local.passphrase import open_keyset, seal_keyset
-from strongroom_local.wrapcount import FileWrapCounter
+from strongroom.wrapcount import FileWrapCounter
 from tests.canary import CANARY, assert_no_canary, assert_no_canary_in
 from tests.scale import scaled
 from tests.unit.envelope_support import MemoryCounter
@@ -413,7 +413,7 @@ _RESERVE = """
 import os, sys
 from pathlib import Path
 from strongroom.localkey import MAX_WRAPS, WRAP_BLOCK
-from strongroom_local.wrapcount import FileWrapCounter
+from strongroom.wrapcount import FileWrapCounter
 counter = FileWrapCounter(Path(sys.argv[1]))
 while (start := counter.reserve(WRAP_BLOCK)) < MAX_WRAPS:
     os.write(1, start.to_bytes(8, "big"))

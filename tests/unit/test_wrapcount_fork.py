@@ -7,7 +7,7 @@ import select
 from typing import TYPE_CHECKING
 
 from strongroom.localkey import WRAP_BLOCK
-from strongroom_local.wrapcount import FileWrapCounter
+from strongroom.wrapcount import FileWrapCounter
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""The wrap counter of a local key, as a file beside its keyset."""
+"""The wrap counter of a local key, as a file beside its keyset or keyring."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import fcntl
 import os
 from typing import TYPE_CHECKING, Final, final
 
-from strongroom.errors import IntegrityError, PermissionDeniedError, SecretStoreError, UnavailableError
-from strongroom.localkey import MAX_WRAPS, WRAP_BLOCK
+from .errors import IntegrityError, PermissionDeniedError, SecretStoreError, UnavailableError
+from .localkey import MAX_WRAPS, WRAP_BLOCK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ class FileWrapCounter:
 
     A block is taken by appending one byte under an exclusive lock and making it durable before it is used,
     so that there is no torn state: after a crash the byte is there (the block is lost) or not (it was never
-    used). The file ends at 32,768 bytes, where the key is spent. It is made with the keyset and never again:
+    used). The file ends at 32,768 bytes, where the key is spent. It is made with its key and never again:
     a counter that is gone is an error, since starting anew at zero would forget every wrap there was.
     """
 
@@ -34,7 +34,7 @@ class FileWrapCounter:
         os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
     def reserve(self, count: int) -> int:
-        """Take blocks for `count` wraps; see `strongroom.keys.WrapCounter`.
+        """Take blocks for `count` wraps; see `strongroom.localkey.WrapCounter`.
 
         Raises:
             IntegrityError: the file is missing.
@@ -66,7 +66,7 @@ class FileWrapCounter:
         if number == errno.ENOENT:
             return IntegrityError(
                 f"the wrap counter {self.path} is missing",
-                hint="restore it with its keyset, or create a new key; reading still works",
+                hint="restore it with its key, or make a new key; reading still works",
             )
         if number in _READ_ONLY:
             return PermissionDeniedError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import functools
+import os
 import re
+import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import botocore.session
@@ -39,8 +40,10 @@ class Access:
 
     def connect(self, service: str) -> Any:
         """A new boto client; it sends nothing yet."""
-        session = botocore.session.Session(profile=self._auth.get("profile"))
-        session.register_component("data_loader", _models(session))
+        with _Sessions.lock:  # boto's sessions are not safe across threads, its clients are
+            return self._connect(_Sessions.fit_for(self._auth), service)
+
+    def _connect(self, session: Any, service: str) -> Any:
         return session.create_client(
             service,
             region_name=self.region,
@@ -67,17 +70,37 @@ class Access:
         return options
 
 
-@functools.cache
-def _shared_models() -> list[Any]:
-    return []
+class _Sessions:
+    """What boto takes long to make: its table of handlers, 40 ms, and its parsed API models, 70 ms.
+
+    The models are shared by the process. The handlers are shared by clients that were given their keys; with
+    any others a session finds credentials in its surroundings and keeps them, so each store has its own.
+    """
+
+    lock: ClassVar = threading.Lock()
+    _plain: ClassVar[Any] = None
+    _models: ClassVar[Any] = None
+
+    @classmethod
+    def fit_for(cls, auth: Mapping[str, str | SecretValue]) -> Any:
+        if "access_key_id" not in auth or "profile" in auth:
+            return cls._new(auth.get("profile"))
+        cls._plain = cls._plain or cls._new(None)
+        return cls._plain
+
+    @classmethod
+    def _new(cls, profile: Any) -> Any:
+        session = botocore.session.Session(profile=profile)
+        cls._models = cls._models or session.get_component("data_loader")
+        session.register_component("data_loader", cls._models)
+        return session
+
+    @classmethod
+    def after_fork(cls) -> None:
+        cls.lock = threading.Lock()  # the parent may be holding it
 
 
-def _models(session: Any) -> Any:
-    """One loader of AWS's API models for the process: parsing them takes most of a client's making."""
-    shared = _shared_models()
-    if not shared:
-        shared.append(session.get_component("data_loader"))
-    return shared[0]
+os.register_at_fork(after_in_child=_Sessions.after_fork)
 
 
 def _region(host: str, example: str) -> str:

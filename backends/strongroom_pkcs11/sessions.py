@@ -103,12 +103,12 @@ class Token:
 
         SoftHSM loses tokens, or fails, if another process logs in while this one initialises: a login writes
         the token's file, and the PIN in it is read only now. Some modules show what was plugged in since only
-        then. Working sessions are not given up in search of a token or its PIN.
+        then. Working sessions are not given up in search of a token.
         """
-        if isinstance(exc, pkcs11.NoSuchToken | pkcs11.UserPinNotInitialized):
+        if isinstance(exc, pkcs11.NoSuchToken):
             return not self._module.pools
-        failed = _is_lost(exc) or isinstance(exc, pkcs11.GeneralError | pkcs11.FunctionFailed)
-        return self._module.loaded and failed
+        failing = pkcs11.GeneralError | pkcs11.FunctionFailed | pkcs11.UserPinNotInitialized
+        return self._module.loaded and (_is_lost(exc) or isinstance(exc, failing))
 
     def _admitted(self) -> Pool:
         found = self._found()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers import azure, https, moto, nss, openbao, softhsm
+from tests.servers import azure, https, moto, node, nss, openbao, softhsm
 
 if TYPE_CHECKING:
     from tests.servers import google
@@ -168,3 +168,10 @@ def nss_token() -> Iterator[softhsm.TestToken]:
     """A token of NSS softokn, which is another program than SoftHSM in every way."""
     with nss.token() as token:
         yield token
+
+
+@pytest.fixture(scope="session")
+def node_sdk() -> Iterator[node.Node]:
+    """AWS's Encryption SDK for JavaScript."""
+    with node.node() as server:
+        yield server

@@ -23,7 +23,7 @@ value names telemetry passwords quiet
 backend keys lease
 localkey retry stamp
 coordinator wrapcount
-guarded gate
+guarded gate companion
 memory envelope stages replication.record webhooks
 audit
 layers

@@ -16,15 +16,13 @@ lives as long as its secret, so that nobody can mistake a finished rotation for 
 from __future__ import annotations
 
 import contextlib
-import json
-import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar, final
 
 from .backend import ABSENT, ANY_CAS, Backend, Capability, Secret, SecretVersion, Stage
+from .companion import Found, Frame, check_rotation_id, find
 from .errors import (
-    IntegrityError,
     InvalidRequestError,
     SecretConflictError,
     SecretNotFoundError,
@@ -32,7 +30,7 @@ from .errors import (
     UnavailableError,
 )
 from .names import Companion, Name
-from .value import Kind, SecretValue, take
+from .value import SecretValue, take
 
 T = TypeVar("T")
 FRAME_BYTES = 1024
@@ -127,12 +125,12 @@ class Pending:
         base = self._own_version(base_version)
         if self._native:
             return self._backend.put_pending(self._name, self.rotation_id, value, base)
-        found = _companion(self._backend, self._name)
+        found = find(self._backend, self._name)
         if found and (again := self._held_already(found, value)):
             return again
         if self._backend.get(self._name, Stage.CURRENT).version != base:
             raise SecretConflictError("base_version is not the current version")
-        return self._hold(_Frame(self.rotation_id, True, base).with_value(value), found, value)
+        return self._hold(Frame(self.rotation_id, True, base).with_value(value), found, value)
 
     def _get(self) -> Secret:
         if self._native:
@@ -143,7 +141,7 @@ class Pending:
     def _promote(self) -> SecretVersion:
         if self._native:
             return self._backend.promote_pending(self._name, self.rotation_id)
-        found = _companion(self._backend, self._name)
+        found = find(self._backend, self._name)
         if found and found.frame.done_as(self.rotation_id):
             self._retire(found.frame.was)
             return SecretVersion(found.frame.version or "")
@@ -156,7 +154,7 @@ class Pending:
     def _discard(self) -> None:
         if self._native:
             return self._backend.discard_pending(self._name, self.rotation_id)
-        found = _companion(self._backend, self._name)
+        found = find(self._backend, self._name)
         if not found or found.frame.rotation_id != self.rotation_id:
             return None
         if found.frame.held:
@@ -166,7 +164,7 @@ class Pending:
                 raise SecretConflictError("it was promoted already", hint="use rollback")
             return self._finish(found, None) if found.frame.held else self._retire(found.frame.was)
 
-    def _fence(self, held: _Found) -> None:
+    def _fence(self, held: Found) -> None:
         """A paused or late promote lands while the base is current, whatever the companion says by then."""
         try:
             base = self._backend.get(self._name, held.frame.base or "")
@@ -175,13 +173,13 @@ class Pending:
             if error.retryable:  # or is at it just now
                 raise
 
-    def _held(self, found: _Found | None = None) -> _Found:
-        found = found or _companion(self._backend, self._name)
+    def _held(self, found: Found | None = None) -> Found:
+        found = found or find(self._backend, self._name)
         if not found or not found.frame.held or found.frame.rotation_id != self.rotation_id:
             raise SecretNotFoundError("nothing is pending under this rotation id")
         return found
 
-    def _held_already(self, found: _Found, value: SecretValue) -> SecretVersion | None:
+    def _held_already(self, found: Found, value: SecretValue) -> SecretVersion | None:
         if found.frame.rotation_id != self.rotation_id:
             if found.frame.held:
                 hint = f"rotation {found.frame.rotation_id} holds it"
@@ -193,7 +191,7 @@ class Pending:
             raise SecretConflictError("another value is pending under this rotation id")
         return SecretVersion(found.version, stages=frozenset({Stage.PENDING}))
 
-    def _hold(self, framed: SecretValue, found: _Found | None, value: SecretValue) -> SecretVersion:
+    def _hold(self, framed: SecretValue, found: Found | None, value: SecretValue) -> SecretVersion:
         """Eight may race to hold: the companion's compare-and-set lets one in; the others look who it was."""
         error: SecretStoreError
         try:
@@ -202,12 +200,12 @@ class Pending:
         except (SecretConflictError, UnavailableError) as exc:
             error = exc
         with _half_done():
-            now = _companion(self._backend, self._name)
+            now = find(self._backend, self._name)
         if now and (again := self._held_already(now, value)):
             return again
         raise error
 
-    def _make_current(self, held: _Found) -> SecretVersion:
+    def _make_current(self, held: Found) -> SecretVersion:
         error: SecretStoreError
         try:
             return self._backend.put(self._name, held.value, held.frame.base)
@@ -221,7 +219,7 @@ class Pending:
             raise SecretConflictError("superseded: another version became current", hint="rotate anew")
         raise error
 
-    def _promoted(self, held: _Found) -> SecretVersion | None:
+    def _promoted(self, held: Found) -> SecretVersion | None:
         """The version right after the base, if it holds the pending value: superseded since or not."""
         try:
             after = self._backend.versions_after(self._name, held.frame.base or "")
@@ -230,8 +228,8 @@ class Pending:
             return None  # pruned or destroyed since: what cannot be shown to be ours is not promoted
         return after[0] if value == held.value else None
 
-    def _finish(self, held: _Found, version: str | None) -> None:
-        frame = _Frame(self.rotation_id, False, version=version, was=held.version)
+    def _finish(self, held: Found, version: str | None) -> None:
+        frame = Frame(self.rotation_id, False, version=version, was=held.version)
         changed = False
         try:
             self._backend.put(Companion(self._name), frame.with_value(_NOTHING), held.version)
@@ -248,7 +246,7 @@ class Pending:
 
     def _finished(self, version: str | None) -> bool:
         """Whoever finds its own id done has nothing left to do; so has one whose successor already began."""
-        now = _companion(self._backend, self._name)
+        now = find(self._backend, self._name)
         mine = now is not None and now.frame.rotation_id == self.rotation_id
         return not mine or (now is not None and not now.frame.held and now.frame.version == version)
 
@@ -311,72 +309,7 @@ def rollback(backend: Backend, name: Name, if_version: str) -> SecretVersion:
     return backend.put(name, previous.value, if_version, previous.record)
 
 
-def check_rotation_id(rotation_id: str) -> str:
-    """Check that a rotation id is a UUID, and return it in its canonical form.
-
-    Raises:
-        InvalidRequestError: it is not; a guessable or reused id could meet another rotation's value.
-    """
-    with contextlib.suppress(ValueError, AttributeError, TypeError):
-        return str(uuid.UUID(rotation_id))
-    raise InvalidRequestError("a rotation id is a UUID", operation="pending", hint="use str(uuid.uuid4())")
-
-
 _NOTHING = SecretValue("")
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """What stands before the value in a companion: one line of JSON, so that a person can read it."""
-
-    rotation_id: str
-    held: bool
-    base: str | None = None
-    version: str | None = None
-    was: str | None = None  # of a done frame: the companion's own version that held the value
-
-    def done_as(self, rotation_id: str) -> bool:
-        return not self.held and self.rotation_id == rotation_id and self.version is not None
-
-    def with_value(self, value: SecretValue) -> SecretValue:
-        facts = {"rotation": self.rotation_id, "base": self.base, "version": self.version, "was": self.was}
-        line = {"strongroom": "held" if self.held else "done", "kind": value.kind, **facts}
-        return SecretValue(json.dumps(line).encode() + b"\n" + value.reveal(), value.kind)
-
-    @classmethod
-    def split(cls, framed: SecretValue) -> tuple[_Frame, SecretValue]:
-        line, _, rest = framed.reveal().partition(b"\n")
-        with contextlib.suppress(ValueError, RecursionError, KeyError, TypeError, InvalidRequestError):
-            frame, kind = cls._read(json.loads(line))
-            return frame, SecretValue(rest, kind)
-        line = rest = b""  # another tool's value may be a secret too
-        raise IntegrityError("the companion holds no pending value", hint="damaged, or another tool's")
-
-    @classmethod
-    def _read(cls, facts: Any) -> tuple[_Frame, Kind]:
-        held = {"held": True, "done": False}[facts["strongroom"]]
-        base, version, was = told = [facts[fact] for fact in ("base", "version", "was")]
-        if facts["kind"] not in ("text", "binary") or not all(isinstance(fact, str | None) for fact in told):
-            raise TypeError
-        return cls(check_rotation_id(facts["rotation"]), held, base, version, was), facts["kind"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A companion as it was read."""
-
-    frame: _Frame
-    value: SecretValue
-    version: str
-    secret: Secret
-
-
-def _companion(backend: Backend, name: Name) -> _Found | None:
-    try:
-        secret = backend.get(Companion(name), Stage.CURRENT)
-    except SecretNotFoundError:
-        return None
-    return _Found(*_Frame.split(secret.value), secret.version, secret)
 
 
 def _pair(backend: Backend, name: Name) -> tuple[Name | Companion, ...]:

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from strongroom.backend import Clock, Settings
+from strongroom.companion import Frame
 from strongroom.errors import SecretNotFoundError, UnavailableError
 from strongroom.names import Name, StoreURL
-from strongroom.stages import _Frame
 from strongroom.value import SecretValue
 from strongroom_gcp._client import LATEST, Added
 from strongroom_gcp._known import Known
@@ -59,7 +59,7 @@ class World(NamedTuple):
     def held(self) -> list[str]:
         """The values that can still be read in the companion."""
         framed = [text for text in self.secrets[COMPANION].versions if text != GONE]
-        split = [_Frame.split(SecretValue(text)) for text in framed]
+        split = [Frame.split(SecretValue(text)) for text in framed]
         return [value.reveal_text() for frame, value in split if frame.held]
 
 

@@ -17,11 +17,11 @@ from typing import NamedTuple
 import pytest
 
 from strongroom.backend import Absent, Backend, Capability, Clock, Secret, SecretVersion, Settings, Stage
+from strongroom.companion import Frame
 from strongroom.errors import SecretConflictError, SecretNotFoundError, UnavailableError
 from strongroom.guarded import Guard, Head, Stamp, chain
 from strongroom.lease import Coordinator, Lease
 from strongroom.names import Companion, Key, Name
-from strongroom.stages import _Frame
 from strongroom.stamp import back, true_tip
 from strongroom.value import SecretValue
 from tests.models.ledger import Client, Ledger, keep
@@ -265,13 +265,13 @@ class Framed(NamedTuple):
 def _encode(key: Key, value: SecretValue) -> Hashable:
     if not isinstance(key, Companion):
         return value.reveal_text()
-    frame, inner = _Frame.split(value)
+    frame, inner = Frame.split(value)
     return Framed(frame.rotation_id, frame.held, frame.base, frame.version, frame.was, inner.reveal_text())
 
 
 def _decode(key: Key, text: Hashable) -> SecretValue:
     if isinstance(text, Framed):
-        frame = _Frame(text.rotation, text.held, text.base, text.version, text.was)
+        frame = Frame(text.rotation, text.held, text.base, text.version, text.was)
         return frame.with_value(SecretValue(text.text))
     return SecretValue(str(text))
 

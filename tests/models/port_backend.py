@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from strongroom.backend import Absent, Backend, Capability, Secret, SecretVersion, Stage
+from strongroom.companion import Frame
 from strongroom.errors import SecretConflictError, SecretNotFoundError, UnavailableError
 from strongroom.names import Companion, Key
-from strongroom.stages import _Frame
 from strongroom.value import SecretValue
 from tests.models.kv2 import COMPANION, KV, SECRET, Done, Found, Held, Value
 from tests.models.ledger import ConflictError, UnknownError
@@ -75,7 +75,7 @@ def _encode(key: Key, value: SecretValue, base: int | None) -> Value | Held | Do
     if not isinstance(key, Companion):
         text = value.reveal_text()
         return Value(text, text.partition(" by ")[0], base)
-    frame, inner = _Frame.split(value)
+    frame, inner = Frame.split(value)
     if frame.held:
         return Held(frame.rotation_id, int(frame.base or 0), inner.reveal_text())
     return Done(frame.rotation_id, frame.version, frame.was)
@@ -86,8 +86,8 @@ def _decode(found: Found) -> SecretValue:
     if isinstance(data, Value):
         return SecretValue(data.text)
     if isinstance(data, Held):
-        return _Frame(data.rotation, True, str(data.base)).with_value(SecretValue(data.text))
+        return Frame(data.rotation, True, str(data.base)).with_value(SecretValue(data.text))
     assert isinstance(data, Done)
     version = None if data.outcome is None else str(data.outcome)
     was = None if data.was is None else str(data.was)
-    return _Frame(data.rotation, False, version=version, was=was).with_value(SecretValue(""))
+    return Frame(data.rotation, False, version=version, was=was).with_value(SecretValue(""))

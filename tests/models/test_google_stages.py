@@ -11,8 +11,9 @@ from collections.abc import Mapping
 import pytest
 
 from strongroom.backend import Stage
+from strongroom.companion import Found, Frame
 from strongroom.errors import SecretConflictError, SecretNotFoundError, UnavailableError
-from strongroom.stages import Pending, _Found, _Frame
+from strongroom.stages import Pending
 from strongroom.value import SecretValue
 from strongroom_gcp.secret_manager import SecretManager
 from tests.models import google
@@ -132,7 +133,7 @@ def promoter(rotation: str) -> Program:
 
 def holding(rotation: str) -> World:
     """A value is held already: what comes before is in the cases that begin with nothing."""
-    frame = _Frame(pending(opened(Port((), 0)), rotation).rotation_id, True, FIRST)
+    frame = Frame(pending(opened(Port((), 0)), rotation).rotation_id, True, FIRST)
     text = frame.with_value(SecretValue(f"{rotation} by z")).reveal_text()
     return World((google.START, google.World(1, google.START.annotations, (text,))))
 
@@ -254,7 +255,7 @@ def test_the_checker_finds_a_discard_that_takes_any_conflict_for_a_moved_base(
     """A conflict that passes by itself says nothing of the base."""
     fence = Pending._fence
 
-    def careless(mine: Pending, held: _Found) -> None:
+    def careless(mine: Pending, held: Found) -> None:
         with contextlib.suppress(SecretConflictError):
             fence(mine, held)
 

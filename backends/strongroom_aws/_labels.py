@@ -91,6 +91,11 @@ class Labels:
             return "lost"
         return "held" if self.base(rotation_id) else "none"
 
+    def held(self) -> dict[str, str]:
+        """The base of every rotation whose value waits; its version's id is the rotation's."""
+        bases = {version: self.base(version) for version in self.by_version if self.state(version) == "held"}
+        return {rotation_id: base for rotation_id, base in bases.items() if base}
+
     def follower(self, base: str) -> str | None:
         """The rotation whose turn it is to follow a version, as far as labels tell."""
         return turn_in(self.on(turn_of(base)))

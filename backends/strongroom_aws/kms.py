@@ -46,6 +46,7 @@ class KMSKey(KeyWrapper):
     provider_id = "aws-kms"
     loggers = LOGGERS
     largest = 4096  # the API model, Encrypt: Plaintext
+    longest = 512  # of a data key: 184 in 2026, and RSA_4096; the API model promises no more than 6,144
 
     def __init__(self, url: StoreURL, settings: Settings):
         self._key = Key(url, settings)

@@ -318,7 +318,8 @@ class SecretsManager(Backend):
         current = labels.holder(CURRENT)
         newest = _version(current, labels.on(current), None) if current else None
         record = record_of(labels.on(current)) if current else None
-        return SecretInfo(key, tags_of(answer), newest, _utc(answer.get("CreatedDate")), record)
+        created = _utc(answer.get("CreatedDate"))
+        return SecretInfo(key, tags_of(answer), newest, created, record, labels.held())
 
 
 def _version(version_id: str, labels: Any, created: datetime | None) -> SecretVersion:

@@ -36,6 +36,7 @@ class VaultKey(KeyWrapper):
     largest: int | None = 190  # of a 2,048-bit key: RFC 8017 section 7.1.1, 256 - 2 * 32 - 2
     lengths: ClassVar[frozenset[int]] = frozenset({256, 384, 512})
     """Bytes of a ciphertext: the service has RSA keys of 2,048, 3,072 and 4,096 bits."""
+    longest = 512
 
     def __init__(self, url: StoreURL, settings: Settings):
         self._key = Key(url, settings)
@@ -94,3 +95,4 @@ class SymmetricVaultKey(VaultKey):
     largest = None
     lengths: ClassVar[frozenset[int]] = frozenset({72})
     """64 bytes and the 8 that the mechanism adds."""
+    longest = 72

@@ -31,6 +31,7 @@ class CloudKMSKey(KeyWrapper):
     provider_id = PROVIDER_ID
     loggers = LOGGERS
     largest = LIMIT
+    longest = 512  # of a data key: about 113 from software keys, and more from external ones
 
     def __init__(self, url: StoreURL, settings: Settings):
         self._key = CryptoKey(url, settings)

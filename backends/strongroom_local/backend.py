@@ -347,7 +347,9 @@ def _held(entry: Entry, rotation_id: str) -> Held:
 def _info(key: Key, entry: Entry) -> SecretInfo:
     newest = entry.history[-1] if entry.history else None
     public = entry.public(newest) if newest else None
-    return SecretInfo(key, dict(entry.tags), public, entry.created_at, newest.record if newest else None)
+    record, held = newest.record if newest else None, entry.held
+    pending = {held.rotation_id: held.base} if held else {}
+    return SecretInfo(key, dict(entry.tags), public, entry.created_at, record, pending)
 
 
 def _recovery_days(settings: Settings) -> float:

@@ -44,6 +44,7 @@ class TokenKey(KeyWrapper):
         self._wrapping = WRAPPINGS[mechanism]
         self.symmetric = self._wrapping.symmetric
         self.algorithm, self.context = self._wrapping.algorithm, self._wrapping.context
+        self.longest = 128 if self.symmetric else KeyWrapper.longest
         self.key_id = uri.key_id
         self._settings = settings
         self._access = KeyAccess(uri, settings)

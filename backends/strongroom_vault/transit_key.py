@@ -43,6 +43,7 @@ class TransitKey(KeyWrapper):
     provider_id = PROVIDER
     loggers = LOGGERS
     algorithm = "AES-256-GCM, ChaCha20-Poly1305"
+    longest = 256  # vault:v1: and the base64 of at most 24 + 64 + 16 bytes
     _types: ClassVar[tuple[str, ...]] = ("aes256-gcm96", "chacha20-poly1305", "xchacha20-poly1305")
 
     def __init__(self, url: StoreURL, settings: Settings):
@@ -174,6 +175,7 @@ class AsymmetricTransitKey(TransitKey):
     algorithm = _OAEP
     context = "bound by digest"
     largest = 190  # RFC 8017 section 7.1.1, for 2,048 bits and SHA-256
+    longest = 768  # the base64 of 512 bytes, and the version before it
     _types: ClassVar[tuple[str, ...]] = ("rsa-2048", "rsa-3072", "rsa-4096")
 
     def _sealing(self, data_key: bytes, context: Mapping[str, str]) -> dict[str, str]:

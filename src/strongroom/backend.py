@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, final
@@ -142,6 +142,7 @@ class SecretInfo:
         newest: the newest version that is not only pending; None unless detail was asked for.
         created_at: when the secret was first written, if the provider tells.
         record: replication's record.
+        pending: of native pending values, the base version by rotation id. Empty unless detail was asked for.
     """
 
     key: Key
@@ -149,6 +150,7 @@ class SecretInfo:
     newest: SecretVersion | None = None
     created_at: datetime | None = None
     record: str | None = None
+    pending: Mapping[str, str] = field(default_factory=dict)
 
 
 class Clock:
@@ -394,6 +396,3 @@ def unsupported(backend: Backend, operation: str) -> UnsupportedOperationError:
     return UnsupportedOperationError(
         f"{backend.origin or type(backend).__name__} cannot {operation}", operation=operation
     )
-
-
-BackendFactory = Callable[[StoreURL, Settings], Backend]

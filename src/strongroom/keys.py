@@ -38,6 +38,10 @@ DIGEST_LENGTH: Final = 32
 """Bytes of the SHA-256 digest that `bind` puts behind a data key."""
 
 
+_FIELD_LENGTHS: Final = 6
+_MORE_INFO: Final = 128
+
+
 class WrappedKey(NamedTuple):
     """An encrypted data key (EDK) as it stands in a message header.
 
@@ -114,6 +118,10 @@ class KeyWrapper(ProviderKey):
         symmetric: False if whoever holds only the public half can wrap. Encrypted stores refuse such a key,
             since anybody with the public key could forge their messages.
         algorithm, context, largest: how it wraps, see `Wrapping`.
+        remote: whether a call leaves this process and is worth sparing; a `DataKeyCache` serves only messages
+            under at least one such key.
+        longest: at most how many bytes a wrapped data key has; the default is that of RSA with 8,192 bits.
+            Encrypted stores tell from it how large a value fits.
 
     The context is a mapping of str to str and must be authenticated with the data key: natively where the
     provider takes additional data (give it `encode_context(context)`, or the pairs where it takes pairs, as
@@ -134,6 +142,7 @@ class KeyWrapper(ProviderKey):
     algorithm: str = "AES-256-GCM"
     context: str = "authenticated"
     largest: int | None = None
+    longest: int = 1024
 
     @classmethod
     def wrappings(cls) -> tuple[Wrapping, ...]:
@@ -168,6 +177,17 @@ class KeyWrapper(ProviderKey):
         account that was not configured. Override it where `key_info` holds more than the key id.
         """
         return wrapped.provider_id == self.provider_id and wrapped.key_info == self.key_id.encode()
+
+    def is_primary(self, wrapped: WrappedKey) -> bool:
+        """Whether `wrap` would use the same key today: of a KEK with versions that it knows, the newest."""
+        return self.matches(wrapped)
+
+    def room(self) -> int:
+        """At most how many bytes a data key wrapped by this KEK takes in a message's header.
+
+        Some record more than `key_id`: a version, an IV, an ARN where the configuration has an alias.
+        """
+        return _FIELD_LENGTHS + len(self.provider_id) + len(self.key_id.encode()) + _MORE_INFO + self.longest
 
     def wrapped(self, ciphertext: bytes) -> WrappedKey:
         """`ciphertext` under this KEK's identifiers, as the default `matches` expects them."""

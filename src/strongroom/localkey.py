@@ -70,6 +70,10 @@ class LocalKey(KeyWrapper):
     A fork drops the numbers the parent reserved; the child reserves its own.
     """
 
+    remote = False
+
+    longest = _WRAPPED_LENGTH
+
     def __init__(
         self,
         key: bytes,

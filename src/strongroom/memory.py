@@ -288,7 +288,9 @@ class MemoryBackend(Backend):
         entry = self._entries[key]
         newest = entry.history[-1] if entry.history else None
         public = self._public(entry, newest) if newest else None
-        return SecretInfo(key, dict(entry.tags), public, entry.created_at, newest.record if newest else None)
+        record, held = newest.record if newest else None, entry.held
+        pending = {held.rotation_id: held.base} if held else {}
+        return SecretInfo(key, dict(entry.tags), public, entry.created_at, record, pending)
 
     def _outcome(self, key: Key) -> Secret | SecretStoreError:
         try:

@@ -149,7 +149,9 @@ class Failover(Layer):
         return replace(version, id=f"{alias}:{version.id}")
 
     def _described(self, alias: str, info: SecretInfo) -> SecretInfo:
-        return replace(info, newest=self._qualified(alias, info.newest)) if info.newest else info
+        newest = info.newest and self._qualified(alias, info.newest)
+        pending = {rotation_id: f"{alias}:{base}" for rotation_id, base in info.pending.items()}
+        return replace(info, newest=newest, pending=pending)
 
 
 def _all_or_unavailable(

@@ -65,6 +65,8 @@ class KeyEdge(_Edge[KeyWrapper], KeyWrapper):
         self._enclose(inner)
         self.provider_id = inner.provider_id
         self.algorithm, self.context, self.largest = inner.algorithm, inner.context, inner.largest
+        self.remote = inner.remote
+        self.longest = inner.longest
 
     @property
     def key_id(self) -> str:  # type: ignore[override]  # an alias is known by its key once it answered
@@ -89,6 +91,12 @@ class KeyEdge(_Edge[KeyWrapper], KeyWrapper):
 
     def matches(self, wrapped: WrappedKey) -> bool:
         return self._call("matches", self.inner.matches, wrapped)
+
+    def is_primary(self, wrapped: WrappedKey) -> bool:
+        return self._call("matches", self.inner.is_primary, wrapped)
+
+    def room(self) -> int:
+        return self._call("open", self.inner.room)
 
 
 class SignerEdge(_Edge[Signer], Signer):

@@ -185,6 +185,14 @@ class Identifiers(KeyHarness):
         assert wrapper.symmetric is self.symmetric
         assert wrapper.key_id in repr(wrapper)
 
+    def test_a_wrapped_key_takes_no_more_room_than_is_said(self, wrapper: KeyWrapper) -> None:
+        """`room` is told before anything is wrapped, and an encrypted store's limit depends on it."""
+        room = wrapper.room()
+        wrapped = wrapper.wrap(self.data_key, {**CONTEXT, "more": "x" * 1000})
+        assert sum(2 + len(field) for field in (wrapped.provider_id.encode(), *wrapped[1:])) <= room
+        assert len(wrapped.ciphertext) <= wrapper.longest
+        assert wrapper.is_primary(wrapped)
+
 
 class Uses(KeyHarness):
     """Messages and encrypted stores."""

@@ -62,6 +62,17 @@ class PendingValues(Harness):
         assert newest is not None
         assert newest.id == base
 
+    @needs(PUT, Capability.DESCRIBE, pending=True)
+    def test_a_description_tells_what_waits_natively(self, store: SecretStore) -> None:
+        """Each rotation whose value is held, and the version it is to follow; a companion tells of itself."""
+        native = Capability.NATIVE_PENDING in store.capabilities
+        for end in ("promote", "discard"):
+            base, pending = self._held(store)
+            waits = {pending.rotation_id: base} if native else {}
+            assert dict(store.describe(self.name()).pending) == waits
+            getattr(pending, end)()
+            assert not store.describe(self.name()).pending
+
     @needs(PUT, pending=True)
     def test_its_own_rotation_reads_it(self, store: SecretStore) -> None:
         """`pending.get` returns the value, its kind and the stage PENDING; text stays text."""

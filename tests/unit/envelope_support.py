@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import os
 from collections.abc import Mapping, Sequence
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from strongroom.envelope.message import frame_data
 from strongroom.errors import SecretStoreError
@@ -77,7 +81,15 @@ def pairs(*items: tuple[bytes, bytes]) -> bytes:
 class Author:
     """Writes messages that are authentic in every tag, and malformed wherever an argument says so."""
 
-    def __init__(self, kek: bytes = KEK, name: str = "local-1", context: bytes | Mapping[str, str] = b""):
+    def __init__(
+        self,
+        kek: bytes = KEK,
+        name: str = "local-1",
+        context: bytes | Mapping[str, str] = b"",
+        *,
+        suite: int = 0x0478,
+    ):
+        self.suite = suite
         self.context = context if isinstance(context, bytes) else encode_context(context)
         self.data_key, self.message_id, iv = os.urandom(32), os.urandom(32), os.urandom(12)
         info = name.encode() + b"\x00\x00\x00\x80\x00\x00\x00\x0c" + iv
@@ -89,11 +101,12 @@ class Author:
         *,
         frame_length: int = 0,
         version: int = 2,
-        suite: int = 0x0478,
+        suite: int | None = None,
         edks: Sequence[bytes] | None = None,
         content_type: int | None = None,
         commitment: bytes | None = None,
     ) -> bytes:
+        suite = self.suite if suite is None else suite
         message_key, right = derive(self.data_key, self.message_id, suite)
         edks = [self.edk] if edks is None else edks
         kind = content_type if content_type is not None else (2 if frame_length else 1)
@@ -104,7 +117,7 @@ class Author:
 
     def frame(self, sequence: int, piece: bytes, *, final: bool = False, iv: bytes | None = None) -> bytes:
         iv = sequence.to_bytes(12, "big") if iv is None else iv
-        key, number = derive(self.data_key, self.message_id)[0], sequence.to_bytes(4, "big")
+        key, number = derive(self.data_key, self.message_id, self.suite)[0], sequence.to_bytes(4, "big")
         sealed = AESGCM(key).encrypt(
             iv, piece, frame_data(self.message_id, sequence, len(piece), final=final)
         )
@@ -113,7 +126,7 @@ class Author:
         return number + iv + sealed
 
     def single(self, value: bytes) -> bytes:
-        key, iv = derive(self.data_key, self.message_id)[0], (1).to_bytes(12, "big")
+        key, iv = derive(self.data_key, self.message_id, self.suite)[0], (1).to_bytes(12, "big")
         length = len(value).to_bytes(8, "big")
         content = b"AWSKMSEncryptionClient Single Block"
         sealed = AESGCM(key).encrypt(iv, value, self.message_id + content + b"\x00\x00\x00\x01" + length)
@@ -126,3 +139,23 @@ class Author:
             for number, piece in enumerate(pieces, start=1)
         ]
         return self.header(frame_length=frame_length) + b"".join(frames)
+
+
+class SignedAuthor(Author):
+    """The same under suite 0x0578; `public_key` is what the context says in place of the right key."""
+
+    def __init__(self, context: Mapping[str, str] | None = None, public_key: str | None = None):
+        self.private = ec.generate_private_key(ec.SECP384R1())
+        said = encoded_point(self.private) if public_key is None else public_key
+        super().__init__(context={**(context or {}), "aws-crypto-public-key": said}, suite=0x0578)
+
+    def footer(self, signed: bytes) -> bytes:
+        return field(self.private.sign(signed, ec.ECDSA(hashes.SHA384())))
+
+    def framed(self, value: bytes, frame_length: int) -> bytes:
+        message = super().framed(value, frame_length)
+        return message + self.footer(message)
+
+
+def encoded_point(key: ec.EllipticCurvePrivateKey, form: PublicFormat = PublicFormat.CompressedPoint) -> str:
+    return base64.b64encode(key.public_key().public_bytes(Encoding.X962, form)).decode()

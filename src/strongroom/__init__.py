@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .audit.event import AuditEvent, AuditHook
     from .backend import ABSENT, Capability, Secret, SecretInfo, SecretVersion, Stage
     from .config import key, open, signer  # noqa: A004  (the module's main verb, as in gzip.open)
+    from .envelope.cipher import Plaintext, decrypt, encrypt
+    from .envelope.datakeys import DataKeyCache
     from .envelope.keyring import Keyring
     from .errors import (
         BackendNotInstalledError,
@@ -47,6 +49,8 @@ _HOMES = {
     "audit.event": ("AuditEvent", "AuditHook"),
     "backend": ("ABSENT", "Capability", "Secret", "SecretInfo", "SecretVersion", "Stage"),
     "config": ("key", "open", "signer"),
+    "envelope.cipher": ("Plaintext", "decrypt", "encrypt"),
+    "envelope.datakeys": ("DataKeyCache",),
     "envelope.keyring": ("Keyring",),
     "errors": (
         "BackendNotInstalledError",
@@ -75,6 +79,7 @@ __all__ = [
     "AuditHook",
     "BackendNotInstalledError",
     "Capability",
+    "DataKeyCache",
     "IntegrityError",
     "InvalidRequestError",
     "KeyWrapper",
@@ -83,6 +88,7 @@ __all__ = [
     "PartialFailureError",
     "Pending",
     "PermissionDeniedError",
+    "Plaintext",
     "Secret",
     "SecretConflictError",
     "SecretInfo",
@@ -95,6 +101,8 @@ __all__ = [
     "Stage",
     "UnavailableError",
     "UnsupportedOperationError",
+    "decrypt",
+    "encrypt",
     "key",
     "open",
     "signer",

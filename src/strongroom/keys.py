@@ -143,6 +143,7 @@ class KeyWrapper(ProviderKey):
     context: str = "authenticated"
     largest: int | None = None
     longest: int = 1024
+    remote: bool = True
 
     @classmethod
     def wrappings(cls) -> tuple[Wrapping, ...]:

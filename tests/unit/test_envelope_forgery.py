@@ -143,9 +143,9 @@ def _rewrite(message: bytes, length: int, h: int, known: bytes, wanted: bytes) -
     header, _ = decode_header(message)
     (frame,) = decode_body(message, length + 16, header)
     ciphertext, tag = bytes(frame.sealed[:-16]), _tag(bytes(frame.sealed[-16:]))
-    mask = tag ^ _ghash(h, _blocks(frame.additional_data, ciphertext))
+    mask = tag ^ _ghash(h, _blocks(frame.head.additional_data, ciphertext))
     forged = bytes(c ^ k ^ w for c, k, w in zip(ciphertext, known, wanted, strict=True))
-    forged_tag = mask ^ _ghash(h, _blocks(frame.additional_data, forged))
+    forged_tag = mask ^ _ghash(h, _blocks(frame.head.additional_data, forged))
     return message[: -len(frame.sealed)] + forged + forged_tag.to_bytes(16, "big")
 
 

@@ -18,6 +18,7 @@ from tests.unit.envelope_support import KEK, Author, local_key
 _CLIENT = aws_encryption_sdk.EncryptionSDKClient(
     commitment_policy=CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT
 )
+_SIGNED = Algorithm.AES_256_GCM_HKDF_SHA512_COMMIT_KEY_ECDSA_P384
 _CONTEXTS: list[dict[str, str]] = [
     {},
     {"tenant": "acme", "name": "db/password"},
@@ -98,11 +99,20 @@ def test_aws_sdk_opens_a_message_of_several_keys_with_any_of_them() -> None:
         assert _CLIENT.decrypt(source=message, key_provider=_master_key(key, name))[0] == b"v"
 
 
-def test_we_refuse_what_aws_sdk_signs_or_writes_without_commitment() -> None:
-    """Signed messages until they are verified, older suites for ever."""
-    signed = _sdk_encrypt(b"v", {}, 128, algorithm=Algorithm.AES_256_GCM_HKDF_SHA512_COMMIT_KEY_ECDSA_P384)
-    with pytest.raises(IntegrityError, match="signed"):
-        decrypt(signed, keys=[local_key()], context={})
+@pytest.mark.parametrize("size", [0, 300])
+def test_each_reads_what_the_other_signs(size: int) -> None:
+    """Suite 0x0578, in several frames and without any."""
+    value = os.urandom(size)
+    ours = encrypt(value, keys=[local_key()], context=_CONTEXTS[1], signed=True)
+    opened, header = _CLIENT.decrypt(source=ours, key_provider=_master_key())
+    assert (opened, header.algorithm) == (value, _SIGNED)
+    for frame_length in (128, 0):
+        theirs = _sdk_encrypt(value, _CONTEXTS[1], frame_length, algorithm=_SIGNED)
+        assert decrypt(theirs, keys=[local_key()], context=_CONTEXTS[1]).value == value
+
+
+def test_we_refuse_what_aws_sdk_writes_without_commitment() -> None:
+    """Older suites, for ever."""
     lax = aws_encryption_sdk.EncryptionSDKClient(
         commitment_policy=CommitmentPolicy.FORBID_ENCRYPT_ALLOW_DECRYPT
     )

@@ -14,8 +14,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from strongroom.envelope import cipher
 from strongroom.envelope.cipher import decrypt
+from strongroom.envelope.suites import derive
 from strongroom.errors import IntegrityError
 from strongroom.localkey import aes_gcm
 from tests.unit.envelope_support import local_key
@@ -105,4 +105,4 @@ def test_our_hkdf_is_hkdf() -> None:
             HKDF(hashes.SHA512(), 32, message_id, info).derive(data_key)
             for info in (b"\x04\x78DERIVEKEY", b"COMMITKEY")
         ]
-        assert list(cipher._derive(data_key, message_id)) == derived
+        assert list(derive(0x0478, data_key, message_id)) == derived

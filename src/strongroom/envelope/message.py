@@ -13,6 +13,7 @@ header, every length checked against what is there before anything is copied.
     regular frame sequence number 4 | IV 12 | ciphertext, frame length | tag 16
     final frame   ffffffff | sequence number 4 | IV 12 | length 4 | ciphertext | tag 16
     non-framed    IV 12 | length 8 | ciphertext | tag 16
+    footer        of a signed message: length 2 | signature in DER
 """
 
 from __future__ import annotations
@@ -23,16 +24,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from strongroom.errors import IntegrityError, InvalidRequestError
 from strongroom.keys import Context, WrappedKey
 
+from .suites import SIGNED, SUITES
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Buffer = bytes | bytearray | memoryview
-
-SUITE_COMMITTING: Final = 0x0478
-"""AES-256-GCM, HKDF-SHA512, key commitment."""
-
-SUITE_SIGNED: Final = 0x0578
-"""The same with an ECDSA P-384 signature in a footer."""
 
 MAX_WRAPPED_KEYS: Final = 16
 """EDKs in one header. The format allows 65,535; each may cost a call to a KMS, so a message must not
@@ -46,6 +43,15 @@ FINAL_FRAME: Final = b"\xff\xff\xff\xff"
 MAX_FRAMES: Final = 2**32 - 2
 """The highest sequence number: 2^32 - 1 marks the final frame."""
 
+REGULAR_OVERHEAD: Final = 32
+"""Bytes that a regular frame takes beyond its plaintext: a head of 16 and a tag of 16."""
+
+FINAL_OVERHEAD: Final = 40
+"""The same for the final frame, whose head has 24."""
+
+MAX_SIGNATURE_LENGTH: Final = 104
+"""Bytes of the longest ECDSA P-384 signature in ASN.1 DER."""
+
 _MAX_FIELD: Final = 0xFFFF
 _short: Final = struct.Struct(">H").unpack_from
 _FIXED: Final = struct.Struct(f">BH{MESSAGE_ID_LENGTH}s")
@@ -53,6 +59,7 @@ _TAIL: Final = struct.Struct(f">BI{COMMITMENT_LENGTH}s")
 _REGULAR: Final = struct.Struct(f">I{IV_LENGTH}s")
 _FINAL: Final = struct.Struct(f">4xI{IV_LENGTH}sI")
 _SINGLE: Final = struct.Struct(f">{IV_LENGTH}sQ")
+_IV_PREFIX: Final = bytes(IV_LENGTH - 4)
 _SEQUENCE_AND_LENGTH: Final = struct.Struct(">IQ")
 _MAX_HEADER: Final = _FIXED.size + _TAIL.size + 4 + _MAX_FIELD + MAX_WRAPPED_KEYS * 3 * (2 + _MAX_FIELD)
 
@@ -81,12 +88,28 @@ class Header(NamedTuple):
     commitment: bytes
 
 
-class Frame(NamedTuple):
-    """One piece of a body: `sealed` is ciphertext and tag together."""
+class FrameHead(NamedTuple):
+    """What stands before a frame's ciphertext.
 
+    Attributes:
+        encoded: the head itself.
+        length: bytes of plaintext in the frame, and of ciphertext; its tag comes after.
+        final: whether the message's plaintext ends with this frame.
+    """
+
+    encoded: bytes
     iv: bytes
-    sealed: memoryview
+    length: int
+    final: bool
     additional_data: bytes
+
+
+class Frame(NamedTuple):
+    """One frame of a message in memory: `sealed` is ciphertext and tag together, `end` where they end."""
+
+    head: FrameHead
+    sealed: memoryview
+    end: int
 
 
 def encode_header(header: Header) -> bytes:
@@ -157,7 +180,7 @@ def _check_suite(version: int, suite: int) -> None:
             "not a message of format version 2",
             hint="version 1 has no key commitment and is refused; decode a message in base64 first",
         )
-    if suite not in (SUITE_COMMITTING, SUITE_SIGNED):
+    if suite not in SUITES:
         raise IntegrityError(
             f"algorithm suite 0x{suite:04x} is refused",
             hint="without key commitment a message can open under two keys",
@@ -182,10 +205,8 @@ def _decode_context(data: bytes) -> Context:
 
 
 def _decode_wrapped_keys(data: bytes, position: int) -> tuple[tuple[WrappedKey, ...], int]:
-    (count,), wrapped_keys = _short(data, position), []
+    count, wrapped_keys = _check_count(_short(data, position)[0]), []
     position += 2
-    if not 1 <= count <= MAX_WRAPPED_KEYS:
-        raise IntegrityError(f"the message has {count} wrapped data keys, not 1 to {MAX_WRAPPED_KEYS}")
     for _ in range(count):
         provider_id, position = _field(data, position)
         key_info, position = _field(data, position)
@@ -194,60 +215,149 @@ def _decode_wrapped_keys(data: bytes, position: int) -> tuple[tuple[WrappedKey, 
     return tuple(wrapped_keys), position
 
 
+def _check_count(count: int) -> int:
+    if not 1 <= count <= MAX_WRAPPED_KEYS:
+        raise IntegrityError(f"the message has {count} wrapped data keys, not 1 to {MAX_WRAPPED_KEYS}")
+    return count
+
+
 def frame_data(message_id: bytes, sequence: int, length: int, *, final: bool) -> bytes:
     """The additional data of a frame of `length` bytes."""
     content = _FINAL_CONTENT if final else _FRAME_CONTENT
     return message_id + content + _SEQUENCE_AND_LENGTH.pack(sequence, length)
 
 
-def decode_body(message: Buffer, position: int, header: Header) -> Iterator[Frame]:
-    """The frames from `position` to the very end of `message`, in order; a non-framed body is one frame.
+def encode_frame_head(sequence: int, length: int, *, final: bool) -> tuple[bytes, bytes]:
+    """What stands before a frame's ciphertext, and the frame's IV: its sequence number, so none repeats."""
+    number = sequence.to_bytes(4, "big")
+    iv = _IV_PREFIX + number
+    return (FINAL_FRAME + number + iv + length.to_bytes(4, "big") if final else number + iv), iv
 
-    Their IVs are read, not assumed: uniqueness is the writer's duty.
+
+def decode_frame_head(data: Buffer, position: int, header: Header, expected: int) -> FrameHead:
+    """The head at `position`, of the frame with sequence number `expected`, or of a non-framed body.
+
+    IVs are read, not assumed: uniqueness is the writer's duty.
 
     Raises:
-        IntegrityError: cut short, extended, out of order, or a final frame above the frame length.
+        IntegrityError: cut short, another sequence number, or a final frame above the frame length.
     """
-    return (_decode_frames if header.frame_length else _decode_single)(memoryview(message), position, header)
+    try:
+        return _decode_frame_head(data, position, header, expected)
+    except struct.error:
+        pass
+    raise IntegrityError(_CUT_SHORT)
 
 
-def _decode_frames(view: memoryview, position: int, header: Header) -> Iterator[Frame]:
-    expected, final = 0, False
+def _decode_frame_head(data: Buffer, position: int, header: Header, expected: int) -> FrameHead:
+    if not header.frame_length:
+        iv, length = _SINGLE.unpack_from(data, position)
+        additional_data = header.message_id + _SINGLE_CONTENT + _SEQUENCE_AND_LENGTH.pack(1, length)
+        return FrameHead(bytes(data[position : position + _SINGLE.size]), iv, length, True, additional_data)
+    final = data[position : position + 4] == FINAL_FRAME
+    layout = _FINAL if final else _REGULAR
+    sequence, iv, *stated = layout.unpack_from(data, position)
+    (length,) = stated or (header.frame_length,)
+    if sequence != expected:
+        raise IntegrityError("a frame is missing, repeated or out of order")
+    if length > header.frame_length:
+        raise IntegrityError("the final frame is longer than the message's frame length")
+    encoded = bytes(data[position : position + layout.size])
+    additional_data = frame_data(header.message_id, sequence, length, final=final)
+    return FrameHead(encoded, iv, length, final, additional_data)
+
+
+def decode_body(message: Buffer, position: int, header: Header) -> Iterator[Frame]:
+    """The frames from `position`, in order; a non-framed body is one frame.
+
+    After the last one comes the very end of `message`, or a footer and then the end.
+
+    Raises:
+        IntegrityError: as `decode_frame_head` and `decode_footer` do.
+    """
+    view, expected, final = memoryview(message), 0, False
     while not final:
         expected += 1
-        final = bytes(view[position : position + 4]) == FINAL_FRAME
-        layout = _FINAL if final else _REGULAR
-        start = position + layout.size
-        if start > len(view):
-            raise IntegrityError(_CUT_SHORT)
-        sequence, iv, *stated = layout.unpack_from(view, position)
-        (length,) = stated or (header.frame_length,)
-        position = start + length + TAG_LENGTH
-        if sequence != expected:
-            raise IntegrityError("a frame is missing, repeated or out of order")
-        if length > header.frame_length:
-            raise IntegrityError("the final frame is longer than the message's frame length")
+        head = decode_frame_head(view, position, header, expected)
+        start, final = position + len(head.encoded), head.final
+        position = start + head.length + TAG_LENGTH
         if position > len(view):
             raise IntegrityError(_CUT_SHORT)
-        additional_data = frame_data(header.message_id, sequence, length, final=final)
-        yield Frame(iv, view[start:position], additional_data)
-    _check_end(view, position)
+        yield Frame(head, view[start:position], position)
+    decode_footer(view, position, header)
 
 
-def _decode_single(view: memoryview, position: int, header: Header) -> Iterator[Frame]:
-    start = position + _SINGLE.size
-    if start > len(view):
-        raise IntegrityError(_CUT_SHORT)
-    iv, length = _SINGLE.unpack_from(view, position)
-    end = start + length + TAG_LENGTH
-    if end > len(view):
-        raise IntegrityError(_CUT_SHORT)
-    yield Frame(
-        iv, view[start:end], header.message_id + _SINGLE_CONTENT + _SEQUENCE_AND_LENGTH.pack(1, length)
-    )
-    _check_end(view, end)
+def decode_footer(message: Buffer, position: int, header: Header) -> bytes:
+    """The signature after the last frame, which ends at `position`; empty for an unsigned message.
 
-
-def _check_end(view: memoryview, position: int) -> None:
-    if position != len(view):
+    Raises:
+        IntegrityError: no footer in a signed message, a signature longer than any, or bytes after the end.
+    """
+    end, signature = position, b""
+    if header.suite == SIGNED.number:
+        end = position + 2 + int.from_bytes(message[position : position + 2], "big")
+        signature = bytes(message[position + 2 : min(end, position + 2 + MAX_SIGNATURE_LENGTH)])
+        if not signature or len(signature) != end - position - 2:
+            raise IntegrityError(_CUT_SHORT if end > len(message) else "the signature is empty or too long")
+    if end != len(message):
         raise IntegrityError("bytes follow the end of the message")
+    return signature
+
+
+def read_exactly(read: Callable[[int], bytes], count: int) -> bytes:
+    """`count` bytes from `read`, which may give fewer at a time, as a pipe does, and none at its end.
+
+    Raises:
+        IntegrityError: the stream ends before.
+    """
+    data = read(count)
+    while len(data) < count:
+        more = read(count - len(data))
+        if not more:
+            raise IntegrityError(_CUT_SHORT)
+        data += more
+    return data
+
+
+def read_header(read: Callable[[int], bytes]) -> tuple[Header, bytes]:
+    """The header at the start of a stream, and its body as it stands there; at most some 3 MiB.
+
+    Args:
+        read: as of a binary file. Nothing beyond the header body is taken from it.
+
+    Raises:
+        IntegrityError: as `decode_header` does.
+    """
+    data = bytearray(read_exactly(read, _FIXED.size))
+    _check_suite(*_FIXED.unpack(data)[:2])  # what is no message is not read any further
+
+    def number() -> int:
+        data.extend(read_exactly(read, 2))
+        return int.from_bytes(data[-2:], "big")
+
+    data += read_exactly(read, number())
+    for _ in range(3 * _check_count(number())):
+        data += read_exactly(read, number())
+    data += read_exactly(read, _TAIL.size)
+    return decode_header(bytes(data))[0], bytes(data)
+
+
+def read_frame_head(read: Callable[[int], bytes], header: Header, expected: int) -> FrameHead:
+    """The next frame's head from a stream, and nothing beyond it; raises as `decode_frame_head` does."""
+    data = read_exactly(read, _REGULAR.size if header.frame_length else _SINGLE.size)
+    if header.frame_length and data.startswith(FINAL_FRAME):
+        data += read_exactly(read, _FINAL.size - _REGULAR.size)
+    return decode_frame_head(data, 0, header, expected)
+
+
+def read_footer(read: Callable[[int], bytes], header: Header) -> bytes:
+    """The signature after the last frame, empty for an unsigned message, once the stream has ended there.
+
+    Raises:
+        IntegrityError: as `decode_footer` does.
+    """
+    data = b""
+    if header.suite == SIGNED.number:
+        data = read_exactly(read, 2)
+        data += read_exactly(read, min(int.from_bytes(data, "big"), MAX_SIGNATURE_LENGTH))
+    return decode_footer(data + read(1), 0, header)

@@ -1,0 +1,61 @@
+"""What a message says of itself: the caller's context and Strongroom's own bindings, joined and checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from strongroom.errors import IntegrityError, InvalidRequestError
+
+from .signing import PUBLIC_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BINDINGS: Final = frozenset(f"strongroom-{name}" for name in ("domain", "name", "write-id", "kind", "stage"))
+"""The pairs under Strongroom's own prefix, which its encrypted layer and its keyrings set."""
+
+_NOT_EXPECTED: Final = frozenset(("strongroom-write-id", "strongroom-kind", "strongroom-stage", PUBLIC_KEY))
+_RESERVED_PREFIXES: Final = ("strongroom-", "aws-crypto-")
+
+
+def join(context: Mapping[str, str], bindings: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """Both together, as they stand in a header.
+
+    They come apart so that what an application encrypts can never pass for a value of an encrypted store.
+
+    Raises:
+        InvalidRequestError: a context key that is empty or reserved, or a binding that is none of `BINDINGS`.
+    """
+    for key in context:
+        if not key or key.startswith(_RESERVED_PREFIXES):
+            raise InvalidRequestError(
+                f"the context key {key!r} is reserved" if key else "a context key is empty",
+                hint="keys may not begin with strongroom- or aws-crypto-",
+            )
+    if not bindings:
+        return context
+    if not bindings.keys() <= BINDINGS:
+        raise InvalidRequestError("a binding is none of Strongroom's own", hint=", ".join(sorted(BINDINGS)))
+    return {**context, **bindings}
+
+
+def check(context: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    """Return if a header with `context` is one that `expected` (of `join`) describes.
+
+    Every expected pair must stand equal in it, and it may say no more, but for what a reader cannot know
+    before: write id, kind, stage and the public key of a signature.
+
+    Raises:
+        IntegrityError: it is not; the message names the key, not the values.
+    """
+    if not expected.items() <= context.items():
+        key = next(key for key, value in sorted(expected.items()) if context.get(key) != value)
+        raise IntegrityError(
+            f"the message's context does not say what is expected of {key!r}",
+            hint="it was written for another purpose, or put in this place by somebody else",
+        )
+    if len(context) > len(expected) and (more := context.keys() - expected.keys() - _NOT_EXPECTED):
+        raise IntegrityError(
+            f"the message's context says more than is expected: {', '.join(map(repr, sorted(more)[:8]))}",
+            hint="name every pair that the message was encrypted with",
+        )

@@ -12,6 +12,8 @@ NODE_STAMP := $(NODE)/node_modules/.package-lock.json
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Hundreds of tests start a process of their own; without compiled files each would compile the product anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo test lint bench nightly clean
 

@@ -41,7 +41,12 @@ DISCARD = {"one": a.worker("a", "r1"), "two": a.discarder("r1")}
 
 HOLDS = {
     "two rotations and a put, crash": Race(AND_A_PUT, faults(1, 1, 0, small=(1, 0, 0)), BOTH),
-    "two rotations and a put, lost": Race(AND_A_PUT, faults(0, 2, 0, small=(0, 1, 0)), BOTH, COLLECTS),
+    "two rotations and a put, lost": Race(
+        {"worker": a.worker("w", *WHOLE_OR_ONE), "writer": a.writer("top")},
+        faults(0, 2, 0, small=(0, 1, 0)),
+        WHOLE_OR_ONE,
+        COLLECTS,
+    ),
     "a rotation and a put, late": Race(
         {"worker": a.worker("w", *WHOLE_OR_ONE), "writer": a.writer("top")},
         faults(0, 0, 1, small=(0, 0, 1)),

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from .config import key, open, signer  # noqa: A004  (the module's main verb, as in gzip.open)
     from .envelope.cipher import Plaintext, decrypt, encrypt
     from .envelope.datakeys import DataKeyCache
+    from .envelope.files import decrypt_file, encrypt_file
     from .envelope.keyring import Keyring
+    from .envelope.stream import DecryptingReader, EncryptingWriter, decrypt_stream, encrypt_stream
     from .errors import (
         BackendNotInstalledError,
         IntegrityError,
@@ -51,7 +53,9 @@ _HOMES = {
     "config": ("key", "open", "signer"),
     "envelope.cipher": ("Plaintext", "decrypt", "encrypt"),
     "envelope.datakeys": ("DataKeyCache",),
+    "envelope.files": ("decrypt_file", "encrypt_file"),
     "envelope.keyring": ("Keyring",),
+    "envelope.stream": ("DecryptingReader", "EncryptingWriter", "decrypt_stream", "encrypt_stream"),
     "errors": (
         "BackendNotInstalledError",
         "IntegrityError",
@@ -80,6 +84,8 @@ __all__ = [
     "BackendNotInstalledError",
     "Capability",
     "DataKeyCache",
+    "DecryptingReader",
+    "EncryptingWriter",
     "IntegrityError",
     "InvalidRequestError",
     "KeyWrapper",
@@ -102,7 +108,11 @@ __all__ = [
     "UnavailableError",
     "UnsupportedOperationError",
     "decrypt",
+    "decrypt_file",
+    "decrypt_stream",
     "encrypt",
+    "encrypt_file",
+    "encrypt_stream",
     "key",
     "open",
     "signer",

@@ -39,6 +39,7 @@ MAX_LENGTH: Final = 262_144
 SETTLES: Final = 10.0
 """Seconds for which a store whose labels lag may still answer with the keyring before the last one."""
 
+_DURABLE: Final = "made durable"
 _ATTEMPTS: Final = 12
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 1.0
@@ -120,6 +121,7 @@ class FilePlace(KeyringPlace):
 
     def write(self, message: bytes, over: Held | None) -> None:
         self._translated("written", lambda: self._write(message, over))
+        self._translated(_DURABLE, lambda: _sync(self.path.parent))
 
     def create_counter(self, key_name: str) -> None:
         def create() -> None:
@@ -191,7 +193,6 @@ class FilePlace(KeyringPlace):
             put(temporary, self.path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync(self.path.parent)
 
     def _translated(self, what: str, work: Callable[[], T]) -> T:
         try:
@@ -203,12 +204,12 @@ class FilePlace(KeyringPlace):
     def _failure(self, number: int | None, what: str) -> SecretStoreError:
         if number == errno.EEXIST:
             return self._conflict()
+        if number in (errno.ENOENT, errno.ENOTDIR) and what == "written" and not self.path.parent.is_dir():
+            return InvalidRequestError(f"there is no folder {self.path.parent}", hint="make the folder first")
         if number in (errno.ENOENT, errno.ENOTDIR):
             return SecretNotFoundError(
                 f"there is no keyring at {self.path}",
-                hint="make it with strongroom key create, or correct the path"
-                if self.path.parent.is_dir()
-                else "its folder does not exist",
+                hint="make it with strongroom key create, restore it, or correct the path",
             )
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             return PermissionDeniedError(f"the keyring {self.path} may not be {what} by this user")
@@ -217,7 +218,7 @@ class FilePlace(KeyringPlace):
         return UnavailableError(
             f"the keyring {self.path} cannot be {what}",
             hint=os.strerror(number or 0),
-            performed=None if what == "written" else False,
+            performed=what == _DURABLE,
         )
 
     def _conflict(self) -> SecretConflictError:

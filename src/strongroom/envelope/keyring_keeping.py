@@ -1,0 +1,212 @@
+"""A keyring's one message: making it, reading it, and writing it anew without losing what others wrote."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final, NamedTuple, final
+
+from strongroom.errors import (
+    IntegrityError,
+    InvalidRequestError,
+    SecretConflictError,
+    SecretNotFoundError,
+    SecretStoreError,
+    UnavailableError,
+)
+
+from .keyring_document import Document, VersionKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from strongroom.backend import Clock
+
+    from .keyring_places import Held, KeyringPlace
+    from .keyring_roots import Roots
+
+_ATTEMPTS: Final = 40
+_FIRST_PAUSE: Final = 0.005
+_LONGEST_PAUSE: Final = 0.5
+
+# The newest generation that this process has seen, by place and keyring, and when. Without a lock: of two
+# threads that raise it at once one may lose, and each keyring object has its own as well.
+_newest: dict[tuple[str, str], tuple[int, float]] = {}
+
+
+class Opened(NamedTuple):
+    """A keyring's message and what it says; its repr shows no key.
+
+    Attributes:
+        passed_over: key ids of roots that should have opened it and did not.
+    """
+
+    document: Document
+    message: bytes
+    passed_over: tuple[str, ...] = ()
+
+
+class Rewrapped(NamedTuple):
+    """What `Keyring.rewrap` changed: key ids of the roots added and removed."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@final
+class Keeper:
+    """Reads and writes the message of one keyring.
+
+    Everything is written by compare-and-set on top of what was read. Each write counts the generation up, so
+    that what is older, or another history with the same number, is noticed.
+    """
+
+    def __init__(self, place: KeyringPlace, roots: Roots, name: str, clock: Clock):
+        self.place, self.roots, self.name, self._clock = place, roots, name, clock
+        self._seen: Opened | None = None
+
+    def create(self) -> Opened:
+        """Make a keyring with one version where none is. Raises as `Keyring.create`."""
+        if self._found() is not None:
+            raise self._exists()
+        first = VersionKey.generate(self._clock.now())
+        made = self._sealed(Document.begin(first))
+        # The counter comes first: a version that others can see has one, whenever this process is killed.
+        self.place.create_counter(key_name(made.document, first))
+        if not self._written(made.message, None):
+            raise self._exists()
+        return self._saw(made)
+
+    def open(self) -> Opened:
+        """What is in the place. Raises as `Keyring.open`."""
+        for _ in self._attempts():
+            opened = self._opened(self.place.read().message)
+            if self._is_newest(opened):
+                return self._saw(opened)
+        raise UnavailableError(f"{self.place.where} answers with an older keyring", hint="repeat it")
+
+    def newer(self) -> Opened | None:
+        """What is in the place now, or None if that is what was last seen: then no root is called.
+
+        Raises as `Keyring.open`.
+        """
+        message, seen = self.place.read().message, self._seen
+        same = seen is not None and message == seen.message
+        opened = seen if seen is not None and same else self._opened(message)
+        return self._saw(opened) if self._is_newest(opened) and not same else None
+
+    def change(self, added: VersionKey | None, *, drop_roots: bool) -> tuple[Opened, Rewrapped]:
+        """Write what is in the place anew, with `added` as its primary if it is given.
+
+        Raises as `Keyring.rotate`.
+        """
+        counted = added is None
+        for _ in self._attempts():
+            held = self.place.read()
+            before = self._opened(held.message)
+            if not self._is_newest(before):
+                continue
+            if added and before.document.has(added.name):  # the answer was lost, and others wrote since
+                return self._saw(before), Rewrapped()
+            after, changed = self._resealed(before, added, drop_roots=drop_roots)
+            if added and not counted:
+                self.place.create_counter(key_name(after.document, added))
+                counted = True
+            if self._written(after.message, held):
+                return self._saw(after), changed
+        raise SecretConflictError(f"others changed the keyring in {self.place.where} each time")
+
+    def _attempts(self) -> Iterator[int]:
+        """Of whoever is in each other's way each time one comes through, so that this ends."""
+        for attempt in range(_ATTEMPTS):
+            yield attempt
+            longest = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
+            self._clock.sleep(random.uniform(longest / 2, longest))  # noqa: S311  (no secret)
+
+    def _sealed(self, document: Document, passed_over: tuple[str, ...] = ()) -> Opened:
+        return Opened(document, self.roots.seal(document.to_json(), self.name), passed_over)
+
+    def _resealed(
+        self, before: Opened, added: VersionKey | None, *, drop_roots: bool
+    ) -> tuple[Opened, Rewrapped]:
+        after = self._sealed(before.document.next(added), before.passed_over)
+        # Judged after sealing: by then each root has answered, and an alias knows which key it means.
+        removed = tuple(root.key_id for root in self.roots.named_in(before.message) if not root.configured)
+        if removed and not drop_roots:
+            raise InvalidRequestError(
+                f"keyring {self.name} has roots that are not configured: {', '.join(removed)}",
+                hint=f"configure them, or drop them with strongroom key rewrap {self.name} --drop-roots",
+            )
+        return after, Rewrapped(self.roots.missing_in(before.message), removed)
+
+    def _opened(self, message: bytes) -> Opened:
+        plain, passed_over = self.roots.open(message, self.name)
+        return Opened(Document.from_json(plain.value, self.place.where), message, passed_over)
+
+    def _saw(self, opened: Opened) -> Opened:
+        document = opened.document
+        key = self.place.where, document.id
+        if self._seen is None or self._seen.message != opened.message:
+            _newest[key] = max(_newest.get(key, (0, 0.0)), (document.generation, self._clock.monotonic()))
+        self._seen = opened
+        return opened
+
+    def _is_newest(self, opened: Opened) -> bool:
+        """Whether nothing newer was seen here; False where labels lag, so that it may yet come.
+
+        Raises:
+            IntegrityError: the keyring was exchanged or set back.
+        """
+        seen, where = self._seen, self.place.where
+        if seen and seen.document.id != opened.document.id:
+            raise IntegrityError(f"another keyring stands in {where}", hint=_RESTART)
+        generation, since = _newest.get((where, opened.document.id), (0, 0.0))
+        if opened.document.generation < generation:
+            if self._clock.monotonic() - since < self.place.settles:
+                return False
+            raise IntegrityError(f"an older keyring was put back in {where}", hint=_RESTART)
+        same = seen is not None and seen.document.generation == opened.document.generation
+        if seen is not None and same and seen.message != opened.message:
+            raise IntegrityError(f"a keyring of another history stands in {where}", hint=_RESTART)
+        return True
+
+    def _written(self, message: bytes, over: Held | None) -> bool:
+        """Whether the message is in the place now; False if something else came first."""
+        try:
+            self.place.write(message, over)
+            return True
+        except SecretConflictError:
+            return False
+        except UnavailableError as error:
+            if error.performed is not None:
+                raise
+            lost = error
+        found = self._read_back()
+        if found is None or (over is not None and found.message == over.message):
+            raise lost
+        return found.message == message
+
+    def _read_back(self) -> Held | None:
+        try:
+            return self.place.read()
+        except SecretStoreError:  # what is told is the write's own error
+            return None
+
+    def _found(self) -> Held | None:
+        try:
+            return self.place.read()
+        except SecretNotFoundError:
+            return None
+
+    def _exists(self) -> SecretConflictError:
+        return SecretConflictError(
+            f"there is a keyring in {self.place.where} already",
+            hint="it was not changed: open it; if it was deleted, restore it there",
+        )
+
+
+_RESTART: Final = "find out who wrote there; if it was restored on purpose, restart this process"
+
+
+def key_name(document: Document, version: VersionKey) -> str:
+    """The name of a version's key in messages, and of its wrap counter."""
+    return f"{document.id}/{version.name}"

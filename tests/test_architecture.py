@@ -312,8 +312,9 @@ def _texts() -> Iterator[Path]:
 
 
 def _is_text(path: Path) -> bool:
-    """Whether people write this file: no caches, no foreign test vectors, nothing binary."""
-    return not {"__pycache__", "vectors"} & set(path.parts) and b"\0" not in path.read_bytes()[:4096]
+    """Whether people write this file: no caches, no foreign packages or test vectors, nothing binary."""
+    foreign = {"__pycache__", "node_modules", "vectors"} & set(path.parts)
+    return not foreign and b"\0" not in path.read_bytes()[:4096]
 
 
 def _loaded_by(statement: str) -> set[str]:

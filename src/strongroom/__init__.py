@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from .envelope.datakeys import DataKeyCache
     from .envelope.files import decrypt_file, encrypt_file
     from .envelope.keyring import Keyring
+    from .envelope.reencrypt import reencrypt, reencrypt_file
     from .envelope.stream import DecryptingReader, EncryptingWriter, decrypt_stream, encrypt_stream
+    from .envelope.tree import reencrypt_tree
     from .errors import (
         BackendNotInstalledError,
         IntegrityError,
@@ -55,7 +57,9 @@ _HOMES = {
     "envelope.datakeys": ("DataKeyCache",),
     "envelope.files": ("decrypt_file", "encrypt_file"),
     "envelope.keyring": ("Keyring",),
+    "envelope.reencrypt": ("reencrypt", "reencrypt_file"),
     "envelope.stream": ("DecryptingReader", "EncryptingWriter", "decrypt_stream", "encrypt_stream"),
+    "envelope.tree": ("reencrypt_tree",),
     "errors": (
         "BackendNotInstalledError",
         "IntegrityError",
@@ -115,6 +119,9 @@ __all__ = [
     "encrypt_stream",
     "key",
     "open",
+    "reencrypt",
+    "reencrypt_file",
+    "reencrypt_tree",
     "signer",
 ]
 

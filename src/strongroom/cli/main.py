@@ -35,6 +35,9 @@ SECTIONS = {
         "import": Entry("importing", "import_file", "take in .env, JSON or YAML"),
         "copy": Entry("copying", "copy", "migrate names between stores"),
     },
+    "Files and streams": {
+        "inspect": Entry("inspecting", "inspect", "say what a message says of itself; needs no key"),
+    },
     "Other": {
         "key": Entry("keys", "key", "make keys, and see those that are configured"),
         "backend": Entry("backends", "backend", "what is installed; test a backend"),

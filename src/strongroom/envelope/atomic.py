@@ -54,7 +54,7 @@ def failure(error: OSError, path: str) -> SecretStoreError:
     number = error.errno or 0
     line = f"{path!r}: {os.strerror(number).lower()}"
     if number == errno.ENOENT:
-        return SecretNotFoundError(line)
+        return SecretNotFoundError(line, hint="look at its path")
     if number == errno.EEXIST:
         return SecretConflictError(f"{path!r} is there already", hint="it was not changed")
     if number in _DENIED:

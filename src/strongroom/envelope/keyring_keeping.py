@@ -28,9 +28,18 @@ _ATTEMPTS: Final = 40
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.5
 
-# The newest generation that this process has seen, by place and keyring, and when. Without a lock: of two
-# threads that raise it at once one may lose, and each keyring object has its own as well.
-_newest: dict[tuple[str, str], tuple[int, float]] = {}
+
+class _Mark(NamedTuple):
+    """What was seen in a place: which keyring, how new, and when."""
+
+    id: str
+    generation: int
+    since: float
+
+
+# The newest that this process has seen in each place. Without a lock: of two threads that raise it at once,
+# one may lose, and each keyring object remembers its own as well.
+_newest: dict[str, _Mark] = {}
 
 
 class Opened(NamedTuple):
@@ -63,6 +72,7 @@ class Keeper:
     def __init__(self, place: KeyringPlace, roots: Roots, name: str, clock: Clock):
         self.place, self.roots, self.name, self._clock = place, roots, name, clock
         self._seen: Opened | None = None
+        self._mark: _Mark | None = None
 
     def create(self) -> Opened:
         """Make a keyring with one version where none is. Raises as `Keyring.create`."""
@@ -79,8 +89,9 @@ class Keeper:
     def open(self) -> Opened:
         """What is in the place. Raises as `Keyring.open`."""
         for _ in self._attempts():
+            known = self._known()
             opened = self._opened(self.place.read().message)
-            if self._is_newest(opened):
+            if self._is_newest(opened, known):
                 return self._saw(opened)
         raise UnavailableError(f"{self.place.where} answers with an older keyring", hint="repeat it")
 
@@ -89,10 +100,11 @@ class Keeper:
 
         Raises as `Keyring.open`.
         """
-        message, seen = self.place.read().message, self._seen
+        known, seen = self._known(), self._seen
+        message = self.place.read().message
         same = seen is not None and message == seen.message
         opened = seen if seen is not None and same else self._opened(message)
-        return self._saw(opened) if self._is_newest(opened) and not same else None
+        return self._saw(opened) if self._is_newest(opened, known) and not same else None
 
     def change(self, added: VersionKey | None, *, drop_roots: bool) -> tuple[Opened, Rewrapped]:
         """Write what is in the place anew, with `added` as its primary if it is given.
@@ -101,9 +113,9 @@ class Keeper:
         """
         counted = added is None
         for _ in self._attempts():
-            held = self.place.read()
+            known, held = self._known(), self.place.read()
             before = self._opened(held.message)
-            if not self._is_newest(before):
+            if not self._is_newest(before, known):
                 continue
             if added and before.document.has(added.name):  # the answer was lost, and others wrote since
                 return self._saw(before), Rewrapped()
@@ -142,29 +154,36 @@ class Keeper:
         plain, passed_over = self.roots.open(message, self.name)
         return Opened(Document.from_json(plain.value, self.place.where), message, passed_over)
 
+    def _known(self) -> _Mark | None:
+        """Taken before the place is read: what another thread writes in between is no rollback."""
+        return _newest.get(self.place.where)
+
     def _saw(self, opened: Opened) -> Opened:
-        document = opened.document
-        key = self.place.where, document.id
-        if self._seen is None or self._seen.message != opened.message:
-            _newest[key] = max(_newest.get(key, (0, 0.0)), (document.generation, self._clock.monotonic()))
+        document, known = opened.document, self._known()
+        mark = _Mark(document.id, document.generation, self._clock.monotonic())
+        if known is None or known.id != mark.id or known.generation < mark.generation:
+            _newest[self.place.where] = mark
+        if self._mark is None or self._mark.generation < mark.generation:
+            self._mark = mark
         self._seen = opened
         return opened
 
-    def _is_newest(self, opened: Opened) -> bool:
+    def _is_newest(self, opened: Opened, known: _Mark | None) -> bool:
         """Whether nothing newer was seen here; False where labels lag, so that it may yet come.
 
         Raises:
             IntegrityError: the keyring was exchanged or set back.
         """
-        seen, where = self._seen, self.place.where
-        if seen and seen.document.id != opened.document.id:
+        document, seen, where = opened.document, self._seen, self.place.where
+        if seen is not None and seen.document.id != document.id:
             raise IntegrityError(f"another keyring stands in {where}", hint=_RESTART)
-        generation, since = _newest.get((where, opened.document.id), (0, 0.0))
-        if opened.document.generation < generation:
-            if self._clock.monotonic() - since < self.place.settles:
-                return False
+        marks = [mark for mark in (known, self._mark) if mark is not None and mark.id == document.id]
+        newer = [mark for mark in marks if mark.generation > document.generation]
+        if any(self._clock.monotonic() - mark.since < self.place.settles for mark in newer):
+            return False
+        if newer:
             raise IntegrityError(f"an older keyring was put back in {where}", hint=_RESTART)
-        same = seen is not None and seen.document.generation == opened.document.generation
+        same = seen is not None and seen.document.generation == document.generation
         if seen is not None and same and seen.message != opened.message:
             raise IntegrityError(f"a keyring of another history stands in {where}", hint=_RESTART)
         return True

@@ -301,19 +301,20 @@ class StoreWrapCounter:
 
     def create(self) -> None:
         """Make the counter of a new key. One that is there is not touched."""
-        conflict = None
+        problem: SecretStoreError
         try:
             self._put(0, ABSENT)
             return
         except SecretConflictError as error:
-            conflict = error
+            problem = error
         except UnavailableError as error:
             if error.performed is False:
                 raise
-            conflict = error
+            problem = error
         # The name is random: what is there is ours, of a write whose answer was lost.
-        if self._count(self._read()) != 0:
-            raise conflict
+        found = self._find()
+        if found is None or self._count(found) != 0:
+            raise problem
 
     def reserve(self, count: int) -> int:
         """Take the next `count` numbers; see `strongroom.localkey.WrapCounter`.
@@ -345,14 +346,19 @@ class StoreWrapCounter:
         self._backend.put(self._key, SecretValue(str(count)), over)
 
     def _read(self) -> Secret:
+        found = self._find()
+        if found is None:
+            raise IntegrityError(
+                f"the keyring's wrap counter {self._key.name} is missing",
+                hint="rotate the keyring, which makes a new key; reading still works",
+            )
+        return found
+
+    def _find(self) -> Secret | None:
         try:
             return self._backend.get(self._key, Stage.CURRENT)
         except SecretNotFoundError:
-            pass
-        raise IntegrityError(
-            f"the keyring's wrap counter {self._key.name} is missing",
-            hint="rotate the keyring, which makes a new key; reading still works",
-        )
+            return None
 
     def _count(self, found: Secret) -> int:
         text = found.value.reveal()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,8 +16,9 @@ from strongroom.cli.main import cli
 from strongroom.envelope.cipher import encrypt
 from strongroom.envelope.message import decode_header
 from strongroom.envelope.survey import survey
+from strongroom.errors import IntegrityError, UnavailableError
 from strongroom.keys import KeyWrapper
-from tests.canary import CANARY, CANARY_BYTES, assert_no_canary
+from tests.canary import CANARY, CANARY_BYTES, assert_no_canary, plaintext
 from tests.unit.cli_support import Result
 from tests.unit.envelope_support import Author, SpyKey
 
@@ -136,7 +139,6 @@ def test_a_survey_of_a_message_that_was_cut_fails(seekable: bool) -> None:
     """At every byte, and with one byte more."""
     author = Author(context={"a": "b"})
     message = author.framed(bytes(20), 8)
-    from strongroom.errors import IntegrityError
 
     for damaged in [*(message[:end] for end in range(len(message))), message + b"x"]:
         source = io.BytesIO(damaged)
@@ -191,3 +193,180 @@ def test_what_a_header_holds_cannot_drive_the_terminal() -> None:
     assert "\x1b" not in out
     assert not any(line.startswith("verified  by") for line in out.splitlines())
     assert run("inspect", "--json", "m").json["context"] == {"a\x1b]0;": "b\nverified  by all keys"}
+
+
+def test_what_is_encrypted_is_decrypted_through_pipes_unchanged() -> None:
+    """Bytes in, bytes out: no newline is added, none is lost."""
+    for value in (b"", CANARY_BYTES, bytes(range(256)), os.urandom(3 << 20)):
+        message = run("encrypt", "-k", "one", "-c", "purpose=test", stdin=value)
+        assert (message.code, message.err) == (0, "")
+        assert decode_header(message.out_bytes)[0].context == {"purpose": "test"}
+        plain = run("decrypt", "-k", "one", "-c", "purpose=test", "-", stdin=message.out_bytes)
+        assert (plain.code, plain.err, plain.out_bytes == value) == (0, "", True)
+
+
+def test_any_of_several_keys_opens_it() -> None:
+    """Aliases and URLs; a key that is named twice stands in the message once."""
+    url = f"local-key://{Path('two.json').resolve()}"
+    message = run("encrypt", "-k", "one", "-k", url, "-k", "one", stdin=b"v").out_bytes
+    assert len(decode_header(message)[0].wrapped_keys) == 2
+    for name in ("one", "two"):
+        assert run("decrypt", "-k", name, stdin=message).out == "v"
+
+
+def test_a_file_becomes_another_file() -> None:
+    """The message has the mode of what it was made of; the plaintext is its owner's alone."""
+    Path("plain").write_bytes(CANARY_BYTES)
+    plaintext("plain", "the input of encrypt")
+    Path("plain").chmod(0o640)
+    done = run("encrypt", "plain", "-o", "sealed", "-k", "one", "--signed")
+    assert (done.code, done.out) == (0, f"encrypted plain to sealed ({len(CANARY)} bytes of plaintext)\n")
+    assert "still holds this in clear" in done.err
+    assert stat.S_IMODE(Path("sealed").stat().st_mode) == 0o640
+    assert run("inspect", "sealed", "--json").json["signed"]
+    opened = run("decrypt", "sealed", "-o", "again", "-k", "one", "--json")
+    assert opened.json == {"file": "sealed", "output": "again", "size": len(CANARY)}
+    assert stat.S_IMODE(Path("again").stat().st_mode) == 0o600
+    assert plaintext("again", "the output of decrypt").read_bytes() == CANARY_BYTES
+
+
+def test_quiet_means_quiet() -> None:
+    """Neither what was done nor what to do."""
+    Path("plain").write_bytes(b"v")
+    done = run("encrypt", "-q", "plain", "-o", "sealed", "-k", "one")
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+@pytest.mark.parametrize("command", ["encrypt", "decrypt"])
+def test_a_file_that_is_there_is_not_written_over(command: str) -> None:
+    """Conflict, 5, unless --replace says so; a link is not written through even then."""
+    message = write("sealed", "one", value=b"v")
+    content = b"v" if command == "encrypt" else message
+    Path("out").write_text("precious")
+    done = run(command, "-o", "out", "-k", "one", stdin=content)
+    assert (done.code, done.out) == (5, "")
+    assert "--replace" in done.err
+    assert Path("out").read_text() == "precious"
+    Path("link").symlink_to("out")
+    assert run(command, "-o", "link", "--replace", "-k", "one", stdin=content).code == 2
+    assert Path("out").read_text() == "precious"
+    assert run(command, "-o", "out", "--replace", "-k", "one", stdin=content).code == 0
+    assert Path("out").read_text(errors="replace") != "precious"
+
+
+@pytest.mark.parametrize("command", ["encrypt", "decrypt"])
+def test_no_key_is_ever_guessed(command: str) -> None:
+    """The error says how to name one, and which there are."""
+    done = run(command, stdin=b"v")
+    assert (done.code, done.out) == (2, "")
+    assert "-k ALIAS" in done.err
+    assert "one, two" in done.err
+    Path("strongroom.toml").unlink()
+    assert "local-key:///" in run(command, stdin=b"v").err
+    done = run(command, "-k", "three", stdin=b"v")
+    assert (done.code, "three" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [("a",), ("=b",), ("a=1", "a=2"), ("strongroom-name=x",), ("aws-crypto-public-key=x",)],
+    ids=["no pair", "no name", "twice", "ours", "aws's"],
+)
+@pytest.mark.parametrize("command", ["encrypt", "decrypt"])
+def test_a_context_is_pairs_of_unreserved_names_each_once(command: str, pairs: tuple[str, ...]) -> None:
+    """Anything else is 2, before a key is asked."""
+    write("m", "one")
+    options = [part for pair in pairs for part in ("-c", pair)]
+    done = run(command, "m", "-k", "one", *options)
+    assert (done.code, done.out) == (2, "")
+
+
+@pytest.mark.parametrize(
+    "said", [(), ("purpose=test",), ("purpose=test", "tenant=us"), ("purpose=test", "tenant=eu", "more=1")]
+)
+def test_decrypt_wants_the_whole_context(said: tuple[str, ...]) -> None:
+    """A pair less, another value, or a pair more: 7, and nothing is written."""
+    write("m", "one", context={"purpose": "test", "tenant": "eu"})
+    options = [part for pair in said for part in ("-c", pair)]
+    done = run("decrypt", "m", "-k", "one", "-o", "out", *options)
+    assert done.code == 7
+    assert not Path("out").exists()
+
+
+def test_a_value_may_hold_an_equals_sign() -> None:
+    """Only the first one divides."""
+    message = run("encrypt", "-k", "one", "-c", "a=b=c", stdin=b"v").out_bytes
+    assert decode_header(message)[0].context == {"a": "b=c"}
+
+
+def test_a_damaged_message_leaves_no_output_file() -> None:
+    """Not even the frames that were good; on stdout exit code 7 says that what came was not all."""
+    message = bytearray(write("m", "one", value=CANARY_BYTES + bytes(3 << 20)))
+    message[-1] ^= 1
+    Path("m").write_bytes(message)
+    done = run("decrypt", "m", "-k", "one", "-o", "out")
+    assert (done.code, done.err.count("\n")) == (7, 1)
+    assert not Path("out").exists()
+    assert run("decrypt", "m", "-k", "one").code == 7
+
+
+def test_the_wrong_key_is_7() -> None:
+    """The error says under what kind of keys it was encrypted."""
+    write("m", "one")
+    done = run("decrypt", "m", "-k", "two")
+    assert done.code == 7
+    assert "strongroom-local" in done.err
+
+
+def test_a_key_that_was_passed_over_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message opened, but not by all that should open it."""
+    message = encrypt(b"v", keys=[SpyKey("a"), SpyKey("b")], context={})
+    keys = {"a": SpyKey("a", UnavailableError("down")), "b": SpyKey("b")}
+    monkeypatch.setattr("strongroom.config.key", lambda target, **_: keys[target])
+    done = run("decrypt", "-k", "a", "-k", "b", stdin=message)
+    assert (done.code, done.out) == (0, "v")
+    assert done.err == "strongroom: a should have opened it and did not; another key has\n"
+    assert run("decrypt", "-q", "-k", "a", "-k", "b", stdin=message).err == ""
+
+
+def test_a_signed_message_is_not_taken_from_a_pipe_to_a_pipe() -> None:
+    """Nothing may leave before the signature, which comes last; a file appears after it."""
+    message = run("encrypt", "-k", "one", "--signed", stdin=b"v").out_bytes
+    Path("m").write_bytes(message)
+    assert run("decrypt", "m", "-k", "one").out == "v"
+    assert run("decrypt", "-k", "one", "-o", "out", stdin=message).code == 0
+
+
+def test_a_message_of_an_encrypted_store_is_left_to_its_store() -> None:
+    """Nobody can name its pairs on the command line; a keyring likewise."""
+    bindings = {"strongroom-domain": "prod", "strongroom-name": "db/password", "strongroom-kind": "text"}
+    Path("m").write_bytes(encrypt(CANARY_BYTES, keys=[key("one")], context={}, bindings=bindings))
+    done = run("decrypt", "m", "-k", "one")
+    assert (done.code, done.out) == (7, "")
+    assert "encrypted store" in done.err
+    assert "strongroom get" in done.err
+    del bindings["strongroom-domain"]
+    bindings["strongroom-kind"] = "keyring"
+    Path("m").write_bytes(encrypt(b"{}", keys=[key("one")], context={}, bindings=bindings))
+    assert "it is a keyring" in run("decrypt", "m", "-k", "one").err
+
+
+@pytest.mark.parametrize("command", ["encrypt", "decrypt"])
+def test_folders_and_full_disks_are_one_line(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No bug of ours, and no traceback."""
+    Path("m").write_bytes(write("sealed", "one") if command == "decrypt" else b"v")
+    assert run(command, ".", "-k", "one").code == 2
+    assert run(command, "m", "-k", "one", "-o", ".").code == 2
+    assert run(command, "m", "-k", "one", "-o", "no/such/out").code == 3
+
+
+@pytest.mark.parametrize("name", ["encrypt", "decrypt", "inspect"])
+def test_a_shell_completes_the_new_commands(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their names, and their options."""
+    monkeypatch.setenv("_STRONGROOM_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", f"strongroom {name[:3]}")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert name in run().out
+    monkeypatch.setenv("COMP_WORDS", f"strongroom {name} --js")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert "--json" in run().out

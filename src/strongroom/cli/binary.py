@@ -48,7 +48,7 @@ def sink(path: str | None, *, replace: bool, mode: int) -> Iterator[Any]:
         yield out
         out.flush()
         return
-    if not replace and os.path.lexists(path):
+    if not replace and os.path.lexists(path) and not os.path.isdir(path):
         raise SecretConflictError(f"{path} is there already", hint="--replace writes over it")
     with atomic_output(path, overwrite=replace, mode=mode) as file:
         yield file

@@ -36,6 +36,8 @@ SECTIONS = {
         "copy": Entry("copying", "copy", "migrate names between stores"),
     },
     "Files and streams": {
+        "encrypt": Entry("encrypting", "encrypt", "encrypt a file or a stream under one or several keys"),
+        "decrypt": Entry("encrypting", "decrypt", "decrypt a file or a stream"),
         "inspect": Entry("inspecting", "inspect", "say what a message says of itself; needs no key"),
     },
     "Other": {

@@ -9,7 +9,7 @@ from strongroom.errors import IntegrityError, InvalidRequestError
 from .signing import PUBLIC_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 BINDINGS: Final = frozenset(f"strongroom-{name}" for name in ("domain", "name", "write-id", "kind", "stage"))
 """The pairs under Strongroom's own prefix, which its encrypted layer and its keyrings set."""
@@ -57,5 +57,13 @@ def check(context: Mapping[str, str], expected: Mapping[str, str]) -> None:
     if len(context) > len(expected) and (more := context.keys() - expected.keys() - _NOT_EXPECTED):
         raise IntegrityError(
             f"the message's context says more than is expected: {', '.join(map(repr, sorted(more)[:8]))}",
-            hint="name every pair that the message was encrypted with",
+            hint=_hint(context, more),
         )
+
+
+def _hint(context: Mapping[str, str], more: Collection[str]) -> str:
+    if "strongroom-name" not in more:
+        return "name every pair that the message was encrypted with"
+    if context.get("strongroom-kind") == "keyring":
+        return "it is a keyring, and opens as a key"
+    return "it is a value of an encrypted store: strongroom get reads it, through that store"

@@ -280,7 +280,7 @@ def _header(file: BinaryIO) -> Header | None:
 
 def _replace(file: BinaryIO, path: str, header: Header, change: Change) -> None:
     before = os.fstat(file.fileno())
-    with atomic_output(path, overwrite=True, mode=stat.S_IMODE(before.st_mode)) as output:
+    with atomic_output(path, overwrite=True, mode=before.st_mode & 0o777) as output:
         _copy(file, output, header, change)
         _keep_owner(output, before)
         attempt(path, os.fsync, output.fileno())  # now, or the disk would make the next check an old one

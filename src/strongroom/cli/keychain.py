@@ -1,0 +1,58 @@
+"""What ``-k``, ``--to`` and ``-c`` say: the keys of a message, and its context."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from strongroom.errors import InvalidRequestError
+
+from .options import Options
+
+if TYPE_CHECKING:
+    from strongroom.config import Config
+    from strongroom.keys import KeyWrapper
+
+
+@contextmanager
+def opened_keys(options: Options, targets: Sequence[str], flag: str = "-k") -> Iterator[list[KeyWrapper]]:
+    """The keys and keyrings that aliases or URLs name, each once; closed at the end.
+
+    Raises:
+        InvalidRequestError: none is named, since none is ever guessed, or nothing is called so.
+        SecretStoreError: one cannot be opened.
+    """
+    from strongroom.config import Config, key
+
+    config = Config.load(options.config)
+    if not targets:
+        raise InvalidRequestError(f"no key is named: {flag} ALIAS or {flag} URL", hint=_known(config))
+    with ExitStack() as opened:
+        keys = []
+        for target in dict.fromkeys(targets):
+            keys.append(key(target, config=config))
+            opened.callback(keys[-1].close)
+        yield keys
+
+
+def _known(config: Config) -> str:
+    aliases = [*config.keys, *getattr(config, "keyrings", ())]
+    return f"strongroom.toml has {', '.join(aliases)}" if aliases else "as in local-key:///path of a keyset"
+
+
+def pairs(texts: Sequence[str]) -> Mapping[str, str]:
+    """The encryption context that ``name=value`` pairs make.
+
+    Raises:
+        InvalidRequestError: one is no pair, or a name comes twice. The library refuses the reserved names.
+    """
+    context: dict[str, str] = {}
+    for text in texts:
+        name, mark, value = text.partition("=")
+        if not name or not mark:
+            raise InvalidRequestError("a context pair reads NAME=VALUE", hint="for example -c purpose=backup")
+        if name in context:
+            raise InvalidRequestError(f"the context has {name!r} twice")
+        context[name] = value
+    return context

@@ -132,13 +132,16 @@ class Author:
         sealed = AESGCM(key).encrypt(iv, value, self.message_id + content + b"\x00\x00\x00\x01" + length)
         return iv + length + sealed
 
-    def framed(self, value: bytes, frame_length: int) -> bytes:
+    def frames(self, value: bytes, frame_length: int) -> bytes:
         pieces = [value[at : at + frame_length] for at in range(0, len(value), frame_length)] or [b""]
         frames = [
             self.frame(number, piece, final=number == len(pieces))
             for number, piece in enumerate(pieces, start=1)
         ]
-        return self.header(frame_length=frame_length) + b"".join(frames)
+        return b"".join(frames)
+
+    def framed(self, value: bytes, frame_length: int) -> bytes:
+        return self.header(frame_length=frame_length) + self.frames(value, frame_length)
 
 
 class SignedAuthor(Author):

@@ -26,7 +26,7 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
-from strongroom.keys import KeyWrapper
+from strongroom.keys import DATA_KEY_LENGTH, KeyWrapper
 from strongroom.localkey import MAX_WRAPS, LocalKey, WrapCounter
 
 from .keyring_document import VERSION_LENGTH, VersionKey
@@ -97,6 +97,7 @@ class Keyring(KeyWrapper):
     """
 
     provider_id = PROVIDER_ID
+    longest = DATA_KEY_LENGTH + 16
     remote = False
 
     def __init__(self, keeper: Keeper, clock: Clock, opened: Opened):

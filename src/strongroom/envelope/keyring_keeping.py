@@ -17,16 +17,14 @@ from strongroom.errors import (
 from .keyring_document import Document, VersionKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from strongroom.backend import Clock
 
     from .keyring_places import Held, KeyringPlace
     from .keyring_roots import Roots
 
 _ATTEMPTS: Final = 40
-_FIRST_PAUSE: Final = 0.005
-_LONGEST_PAUSE: Final = 0.5
+_LAG_PAUSE: Final = 0.5  # so that all attempts together outlast any lag
+_CONFLICT_PAUSE: Final = 0.02  # at most, at random, so that two who met do not meet again
 
 
 class _Mark(NamedTuple):
@@ -88,11 +86,12 @@ class Keeper:
 
     def open(self) -> Opened:
         """What is in the place. Raises as `Keyring.open`."""
-        for _ in self._attempts():
+        for _ in range(_ATTEMPTS):
             known = self._known()
             opened = self._opened(self.place.read().message)
             if self._is_newest(opened, known):
                 return self._saw(opened)
+            self._clock.sleep(_LAG_PAUSE)
         raise UnavailableError(f"{self.place.where} answers with an older keyring", hint="repeat it")
 
     def newer(self) -> Opened | None:
@@ -112,10 +111,11 @@ class Keeper:
         Raises as `Keyring.rotate`.
         """
         counted = added is None
-        for _ in self._attempts():
+        for _ in range(_ATTEMPTS):
             known, held = self._known(), self.place.read()
             before = self._opened(held.message)
             if not self._is_newest(before, known):
+                self._clock.sleep(_LAG_PAUSE)
                 continue
             if added and before.document.has(added.name):  # the answer was lost, and others wrote since
                 return self._saw(before), Rewrapped()
@@ -125,14 +125,8 @@ class Keeper:
                 counted = True
             if self._written(after.message, held):
                 return self._saw(after), changed
+            self._clock.sleep(random.uniform(0, _CONFLICT_PAUSE))  # noqa: S311  (no secret)
         raise SecretConflictError(f"others changed the keyring in {self.place.where} each time")
-
-    def _attempts(self) -> Iterator[int]:
-        """Of whoever is in each other's way each time one comes through, so that this ends."""
-        for attempt in range(_ATTEMPTS):
-            yield attempt
-            longest = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE)
-            self._clock.sleep(random.uniform(longest / 2, longest))  # noqa: S311  (no secret)
 
     def _sealed(self, document: Document, passed_over: tuple[str, ...] = ()) -> Opened:
         return Opened(document, self.roots.seal(document.to_json(), self.name), passed_over)

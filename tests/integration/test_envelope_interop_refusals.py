@@ -39,6 +39,7 @@ from tests.integration.interop_support import (
 from tests.scale import scaled
 from tests.servers.node import Node
 from tests.unit.envelope_support import KEK, Author, SignedAuthor, encoded_point, local_key, pairs
+from tests.unit.vector_support import VECTORS, Vector
 
 KEY = Raw("local-1", KEK)
 CONTEXT = {"a": "1"}
@@ -248,6 +249,15 @@ def test_what_they_refuse_of_random_changes_we_refuse(peers: dict[str, Peer], na
         changed = _changed(SOUND[name], rng)
         if (ours := _ours(changed)) is not None:
             assert _theirs(peers, changed) == dict.fromkeys(peers, ours), changed.hex()
+
+
+@pytest.mark.parametrize(
+    "vector", [vector for vector in VECTORS if vector.plaintext is not None], ids=lambda vector: vector.name
+)
+def test_all_read_the_vectors_that_expect_success(peers: dict[str, Peer], vector: Vector) -> None:
+    """So that a vector says something of the format, and not of us alone."""
+    key = Raw(vector.key_name, vector.kek, vector.namespace)
+    assert {opened(peer, vector.message, [key]) for peer in peers.values()} == {vector.plaintext}
 
 
 _NOT_COMMITTING = [algorithm for algorithm in Algorithm if not algorithm.is_committing()]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-from pathlib import Path
+from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -14,31 +12,29 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from strongroom.envelope.cipher import decrypt
 from strongroom.envelope.suites import SUITES, derive
 from strongroom.errors import IntegrityError
-from tests.unit.envelope_support import local_key
-
-_ROOT = Path(__file__).parents[2]
-_OWN = sorted((_ROOT / "tests" / "vectors").glob("*.txt"))
+from strongroom.localkey import LocalKey
+from tests.unit.vector_support import FOLDER, VECTORS, Vector
 
 
-@pytest.mark.parametrize("path", _OWN, ids=lambda path: path.stem)
-def test_own_vector(path: Path) -> None:
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
+def test_own_vector(vector: Vector) -> None:
     """Each file says what must come of it."""
-    head, _, body = path.read_text().partition("\n\n")
-    says = dict(line.split(": ", 1) for line in head.splitlines())
-    key = local_key(bytes.fromhex(says["kek"]), says["key-name"])
-    expected = {"context": json.loads(says["context"]), "bindings": json.loads(says.get("bindings", "{}"))}
-    message = base64.b64decode(body)
-    if says["expect"] == "success":
-        assert decrypt(message, keys=[key], **expected).value.hex() == says.get("plaintext", "").strip()
-    else:
-        assert says["expect"] == "integrity failure"
+    key = LocalKey(vector.kek, name=vector.key_name, namespace=vector.namespace)
+
+    def opened() -> bytes:
+        return decrypt(vector.message, keys=[key], context=vector.context, bindings=vector.bindings).value
+
+    if vector.plaintext is None:
         with pytest.raises(IntegrityError):
-            decrypt(message, keys=[key], **expected)
+            opened()
+    else:
+        assert opened() == vector.plaintext
 
 
-def test_the_own_vectors_are_all_there() -> None:
-    """None is lost; a new one raises the number."""
-    assert len(_OWN) == 25
+def test_no_vector_is_lost_or_changed() -> None:
+    """A new one is added with `sha256sum *.txt > SHA256SUMS`, whose changes show if another changed too."""
+    listed = dict(line.split("  ")[::-1] for line in (FOLDER / "SHA256SUMS").read_text().splitlines())
+    assert listed == {path.name: sha256(path.read_bytes()).hexdigest() for path in FOLDER.glob("*.txt")}
 
 
 @pytest.mark.parametrize("suite", SUITES)

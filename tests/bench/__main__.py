@@ -1,4 +1,7 @@
-"""`python -m tests.bench`: times beside their bars, and `build/bench.json`; exit 1 if a bar is missed."""
+"""`python -m tests.bench [SUITE...]`: what was measured beside its bar, and `build/bench.json`.
+
+Exit 1 if a bar is missed.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,25 @@ import json
 import sys
 from pathlib import Path
 
-from tests.bench import cold_reads, processes
-from tests.bench.harness import Row
+from tests.bench import cold_reads, envelope, envelope_files, envelope_kms, processes
+from tests.bench.harness import Row, human
 
 OUTPUT = Path(__file__).parents[2] / "build" / "bench.json"
-SUITES = [processes, cold_reads]
+SUITES = {
+    "processes": processes,
+    "envelope": envelope,
+    "files": envelope_files,
+    "kms": envelope_kms,
+    "cold reads": cold_reads,
+}
 
 
-def main() -> int:
-    """Run every suite, printing each row as soon as it is known."""
+def main(wanted: list[str]) -> int:
+    """Run the suites that are named, or all, printing each row as soon as it is known."""
     rows = []
-    print(f"{'what':<34} {'ours':>10} {'peer':>10}  {'ratio':>6}  bar")
-    for suite in SUITES:
-        for row in suite.rows():
+    print(f"{'what':<40} {'ours':>10} {'peer':>10}  {'ratio':>7}  bar")
+    for suite in wanted or SUITES:
+        for row in SUITES[suite].rows():
             rows.append(row)
             print(_line(row), flush=True)
     OUTPUT.parent.mkdir(exist_ok=True)
@@ -27,17 +36,10 @@ def main() -> int:
 
 
 def _line(row: Row) -> str:
-    verdict = "holds" if row.holds else "MISSED"
-    times = f"{_human(row.ours):>10} {_human(row.peer):>10}  {row.ratio:>5.2f}x"
-    return f"{row.name:<34} {times}  {row.bar}: {verdict} (peer: {row.peer_name})"
-
-
-def _human(seconds: float) -> str:
-    for unit, factor in (("s", 1), ("ms", 1e3), ("us", 1e6)):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.1f} {unit}"
-    return f"{seconds * 1e9:.0f} ns"
+    verdict = f"{row.bar}: {'holds' if row.holds else 'MISSED'}" if row.bar else "no bar"
+    values = f"{human(row.ours, row.unit):>10} {human(row.peer, row.unit):>10}  {row.ratio:>6.2f}x"
+    return f"{row.name:<40} {values}  {verdict} (peer: {row.peer_name})"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -9,11 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 Run = Callable[[], object]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. Times are median seconds of one call; the bar is what must hold, in words."""
+    """One line of the table: what was measured of ours and of the peer, in `unit`, and what must hold.
+
+    Attributes:
+        unit: ``s``, median seconds of one call; ``B``, bytes; or what was counted.
+        bar: in words; empty for a row that is there to be looked at.
+    """
 
     name: str
     ours: float
@@ -22,6 +28,7 @@ class Row:
     ratio: float
     bar: str
     holds: bool
+    unit: str = "s"
 
     def as_json(self) -> dict[str, object]:
         """The form of `build/bench.json`."""
@@ -30,33 +37,66 @@ class Row:
 
 @dataclass(frozen=True)
 class Bar:
-    """What a row must hold: limits on the ratio to the peer, on the seconds beyond it, on our seconds."""
+    """What a row must hold; a limit that is None does not count.
+
+    Attributes:
+        ratio: at most so many times what the peer takes.
+        speed: at least so many times as fast as the peer.
+        over_peer: at most so much more than the peer, in `unit`.
+        at_most: at most so much, in `unit`.
+    """
 
     ratio: float | None = None
+    speed: float | None = None
     over_peer: float | None = None
-    seconds: float | None = None
+    at_most: float | None = None
+    unit: str = "s"
 
     def __str__(self) -> str:
         ratio = [] if self.ratio is None else [f"<= {self.ratio:g}x peer"]
-        over = [] if self.over_peer is None else [f"<= peer + {self.over_peer * 1e3:g} ms"]
-        seconds = [] if self.seconds is None else [f"<= {self.seconds * 1e3:g} ms"]
-        return ", ".join(ratio + over + seconds)
+        speed = [] if self.speed is None else [f">= {self.speed:g}x the peer's speed"]
+        over = [] if self.over_peer is None else [f"<= peer + {human(self.over_peer, self.unit)}"]
+        at_most = [] if self.at_most is None else [f"<= {human(self.at_most, self.unit)}"]
+        return ", ".join(ratio + speed + over + at_most)
 
     def row(self, name: str, ours: float, peer: float, peer_name: str) -> Row:
-        """Judge these two times."""
+        """Judge these two."""
         limits = [
             self.ratio is None or ours <= peer * self.ratio,
+            self.speed is None or ours * self.speed <= peer,
             self.over_peer is None or ours <= peer + self.over_peer,
-            self.seconds is None or ours <= self.seconds,
+            self.at_most is None or ours <= self.at_most,
         ]
-        return Row(name, ours, peer, peer_name, ours / peer, str(self), all(limits))
+        return Row(name, ours, peer, peer_name, ours / peer, str(self), all(limits), self.unit)
 
 
-def interleaved(candidates: Mapping[str, Run], rounds: int, seconds: float = 0.0) -> dict[str, float]:
+NO_BAR = Bar()
+"""For a row that is there to be looked at."""
+
+
+def human(value: float, unit: str) -> str:
+    """A number as people read it."""
+    if unit == "B":
+        return f"{value / 2**20:.1f} MiB"
+    if unit != "s":
+        return f"{value:,.0f} {unit}"
+    for name, factor in (("s", 1), ("ms", 1e3), ("us", 1e6)):
+        if value * factor >= 1:
+            return f"{value * factor:.1f} {name}"
+    return f"{value * 1e9:.0f} ns"
+
+
+def interleaved(
+    candidates: Mapping[str, Run], rounds: int, seconds: float = 0.0, clock: Clock = time.perf_counter
+) -> dict[str, float]:
     """Median seconds per call of each candidate over `rounds` rounds.
 
     Each candidate is called as often per round as fills `seconds`, at least once; its first call, which warms
     the caches, is not measured.
+
+    Args:
+        clock: `time.thread_time` for what one thread computes: then the time that other processes of the
+            machine take does not count, where nothing is waited for.
     """
     calls = {name: _calls(run, seconds) for name, run in candidates.items()}
     samples: dict[str, list[float]] = {name: [] for name in candidates}
@@ -65,7 +105,7 @@ def interleaved(candidates: Mapping[str, Run], rounds: int, seconds: float = 0.0
     try:
         for _ in range(rounds):
             for name, run in candidates.items():
-                samples[name].append(_time(run, calls[name]) / calls[name])
+                samples[name].append(_time(run, calls[name], clock) / calls[name])
     finally:
         gc.enable()
     return {name: statistics.median(times) for name, times in samples.items()}
@@ -76,11 +116,11 @@ def _calls(run: Run, seconds: float) -> int:
     return max(1, int(seconds / max(_time(run, 1), 1e-9)))
 
 
-def _time(run: Run, calls: int) -> float:
-    start = time.perf_counter()
+def _time(run: Run, calls: int, clock: Clock = time.perf_counter) -> float:
+    start = clock()
     for _ in range(calls):
         run()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def paired(ours: Run, peer: Run, rounds: int) -> tuple[float, float]:

@@ -17,8 +17,8 @@ BARE = "python -c pass"
 PROGRAM = str(Path(sys.executable).with_name("strongroom"))
 BARS = {
     "import strongroom": Bar(over_peer=0.015),
-    "strongroom --help": Bar(seconds=0.150),
-    "strongroom get (embedded store)": Bar(seconds=0.200),
+    "strongroom --help": Bar(at_most=0.150),
+    "strongroom get (embedded store)": Bar(at_most=0.200),
 }
 
 

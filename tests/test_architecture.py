@@ -30,10 +30,10 @@ layers
 registry
 cache
 store
-aio references
+aio references reencryption
 replication
 rotation
-configreader
+configreader configentries
 configfile
 config
 integrations notify testing rotation.functions

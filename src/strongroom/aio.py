@@ -17,6 +17,7 @@ from .errors import InvalidRequestError
 from .value import SecretValue, take
 
 if TYPE_CHECKING:
+    from .layers.reencrypting import Reencrypted
     from .stages import Pending
     from .store import SecretStore
 
@@ -113,6 +114,10 @@ class AsyncSecretStore:
     async def rollback(self, name: str, *, if_version: str) -> SecretVersion:
         """As ``SecretStore.rollback``."""
         return await _in_thread(self._store.rollback, name, if_version=if_version)
+
+    async def reencrypt(self, name: str, *, dry_run: bool = False) -> Reencrypted:
+        """As ``SecretStore.reencrypt``."""
+        return await _in_thread(self._store.reencrypt, name, dry_run=dry_run)
 
     async def refresh(self, name: str, *, rejected: str) -> Secret:
         """As ``SecretStore.refresh``."""

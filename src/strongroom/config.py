@@ -9,10 +9,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from .backend import Backend, Capability, Clock
-from .configfile import Config, KeyEntry, StoreEntry
+from .configentries import KeyEntry, KeyringEntry, StoreEntry
+from .configfile import Config
 from .gate import NOTHING
 from .layers.encrypted import Encrypted
 from .layers.failover import Failover
+from .layers.lazy_keyring import LazyKeyring
 from .layers.owner import Owner
 from .names import StoreURL
 from .registry import open_backend, open_key, open_signer
@@ -21,11 +23,23 @@ from .value import SecretValue
 
 if TYPE_CHECKING:
     from .audit.event import AuditHook
+    from .envelope.datakeys import DataKeyCache
+    from .envelope.keyring import Keyring, KeyringPlace
     from .keys import KeyWrapper, Signer
     from .lease import Coordinator
 
-Owned = TypeVar("Owned", "KeyWrapper", "Coordinator")
-__all__ = ["Config", "KeyEntry", "StoreEntry", "coordinator", "key", "open", "signer"]
+One = TypeVar("One", "KeyWrapper", "Coordinator")
+__all__ = [
+    "Config",
+    "KeyEntry",
+    "KeyringEntry",
+    "StoreEntry",
+    "coordinator",
+    "key",
+    "keyring",
+    "open",
+    "signer",
+]
 
 
 def open(  # noqa: A001  (the module's main verb, as in gzip.open)
@@ -73,14 +87,49 @@ def open(  # noqa: A001  (the module's main verb, as in gzip.open)
 def key(
     target: str, *, config: str | os.PathLike[str] | Config | None = None, clock: Clock | None = None
 ) -> KeyWrapper:
-    """Open a key encryption key by its alias in strongroom.toml or by URL; the caller closes it.
+    """Open a key encryption key by its alias in strongroom.toml or by URL, or a keyring by its alias.
+
+    The caller closes it.
 
     Raises:
         InvalidRequestError: the configuration or the URL is wrong.
         BackendNotInstalledError: an SDK is missing.
+        SecretStoreError: a keyring cannot be opened.
     """
-    entry = (config if isinstance(config, Config) else Config.load(config)).key(target)
+    loaded = config if isinstance(config, Config) else Config.load(config)
+    if target in loaded.keyrings:
+        return keyring(target, config=loaded, clock=clock)
+    entry = loaded.key(target)
     return open_key(entry.url, replace(entry.settings, clock=clock or Clock()))
+
+
+def keyring(
+    target: str,
+    *,
+    config: str | os.PathLike[str] | Config | None = None,
+    clock: Clock | None = None,
+    create: bool = False,
+) -> Keyring:
+    """Open a keyring by its alias in strongroom.toml, or make it; the caller closes it.
+
+    Raises:
+        InvalidRequestError: nothing of that name, or the configuration is wrong.
+        SecretNotFoundError: it was not made yet.
+        SecretConflictError: it was made already.
+        SecretStoreError: as its place or its roots say.
+    """
+    from .envelope.keyring import Keyring
+
+    loaded, clock = config if isinstance(config, Config) else Config.load(config), clock or Clock()
+    entry = loaded.keyring(target)
+    with ExitStack() as opened:
+        opening = _Opening(loaded, clock, opened)
+        opening.coordinate()
+        place, roots = opening.place(entry), [opening.key(alias) for alias in entry.roots]
+        make = Keyring.create if create else Keyring.open
+        made = make(place, roots, name=entry.alias, forgeable=entry.forgeable, clock=clock)
+        opened.pop_all()  # the keyring closes them from here on
+        return made
 
 
 def signer(
@@ -104,15 +153,24 @@ def coordinator(config: Config, clock: Clock | None = None) -> Iterator[Coordina
 
 
 class _Opening:
-    """Opens a store with all it stands on; what was opened is closed by `opened` if a later part fails."""
+    """Opens a store with all it stands on; what was opened is closed by `opened` if a later part fails.
+
+    Keys and raw backends are opened once, however many members of a failover name them.
+    """
 
     def __init__(self, config: Config, clock: Clock, opened: ExitStack):
         self._config, self._clock, self._opened = config, clock, opened
         self._owned: list[KeyWrapper | Coordinator] = []
+        self._keys: dict[str, KeyWrapper] = {}
+        self._raws: dict[str, Backend] = {}
         self._coordinator: Coordinator | None = None
 
-    def store(self, entry: StoreEntry) -> Backend:
+    def coordinate(self) -> None:
+        """Open what guards the stores opened from here on."""
         self._coordinator = self.coordinator()
+
+    def store(self, entry: StoreEntry) -> Backend:
+        self.coordinate()
         backend = self._backend(entry)
         return Owner(backend, self._owned) if self._owned else backend
 
@@ -120,7 +178,32 @@ class _Opening:
         url = self._config.coordinator
         return self._own(self._coordinates(StoreURL.parse(url))) if url else None
 
-    def _own(self, one: Owned) -> Owned:
+    def key(self, alias: str) -> KeyWrapper:
+        if alias not in self._keys:
+            self._keys[alias] = self._own(self._key(alias))
+        return self._keys[alias]
+
+    def place(self, entry: KeyringEntry) -> KeyringPlace:
+        """Below the store's own encryption: a keyring cannot be encrypted under itself."""
+        from .envelope.keyring import FilePlace, StorePlace
+
+        if entry.file:
+            return FilePlace(entry.file)
+        backend: Backend = self._raw(self._config.stores[entry.store])
+        if self._coordinator:
+            backend = Owner(backend, [self._coordinator])
+        return StorePlace(backend, entry.alias, clock=self._clock)
+
+    def _key(self, alias: str) -> KeyWrapper:
+        if alias in self._config.keyrings:
+            entry = self._config.keyrings[alias]
+            place, roots = self.place(entry), [self.key(root) for root in entry.roots]
+            self._opened.callback(place.close)
+            return LazyKeyring(place, roots, name=entry.alias, forgeable=entry.forgeable, clock=self._clock)
+        found = self._config.keys[alias]
+        return open_key(found.url, replace(found.settings, clock=self._clock))
+
+    def _own(self, one: One) -> One:
         self._owned.append(one)
         self._opened.callback(one.close)
         return one
@@ -135,13 +218,32 @@ class _Opening:
     def _backend(self, entry: StoreEntry) -> Backend:
         if entry.failover:
             return Failover({alias: self._backend(self._config.stores[alias]) for alias in entry.failover})
-        settings = replace(entry.settings, clock=self._clock, coordinator=self._coordinator)
-        keys = [self._key(self._config.keys[alias]) for alias in entry.keys]
-        backend = open_backend(entry.url, settings)
-        self._opened.callback(backend.close)
+        keys, old_keys = ([self.key(alias) for alias in aliases] for aliases in (entry.keys, entry.old_keys))
+        backend = self._raw(entry)
         own = backend.own_key()
         stored: Backend = Encrypted(backend, [own], backend.domain) if own else backend
-        return Encrypted(stored, keys, entry.domain, forgeable=entry.forgeable) if keys else stored
+        if not keys:
+            return stored
+        return Encrypted(
+            stored,
+            keys,
+            entry.domain,
+            old_keys=old_keys,
+            forgeable=entry.forgeable,
+            allow_plaintext=entry.allow_plaintext,
+            data_keys=self._data_keys(entry),
+        )
 
-    def _key(self, entry: KeyEntry) -> KeyWrapper:
-        return self._own(open_key(entry.url, replace(entry.settings, clock=self._clock)))
+    def _raw(self, entry: StoreEntry) -> Backend:
+        if entry.alias not in self._raws:
+            settings = replace(entry.settings, clock=self._clock, coordinator=self._coordinator)
+            backend = self._raws[entry.alias] = open_backend(entry.url, settings)
+            self._opened.callback(backend.close)
+        return self._raws[entry.alias]
+
+    def _data_keys(self, entry: StoreEntry) -> DataKeyCache | None:
+        if not entry.data_key_cache:
+            return None
+        from .envelope.datakeys import DataKeyCache
+
+        return DataKeyCache(max_age=entry.data_key_cache, clock=self._clock.monotonic)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .backend import Settings
 from .cache import CachePolicy
+from .configentries import KeyEntry, KeyringEntry, StoreEntry
 from .configreader import Place, Reader, Table, near
 from .errors import InvalidRequestError
 from .names import StoreURL, is_loopback
@@ -24,41 +25,12 @@ _HTTPS = re.compile(r"https://[^\s/@?#\\%]+(?:/[^\s@?#\\%]*)?")
 _WORLD_WRITABLE = 0o002
 _REACH_KEYS = ("endpoint", "ca", "timeout", "attempts", "auth", "options", "module", "pin")
 _STORE_KEYS = ("url", "failover", "names", "encrypt", "cache", *_REACH_KEYS)
+_ENCRYPT_KEYS = (
+    "keys", "keyring", "old_keys", "domain", "forgeable", "allow_plaintext", "data_key_cache",
+)  # fmt: skip
+_LONGEST_DATA_KEY_CACHE = 300.0
+"""Seconds: as `strongroom.envelope.datakeys` allows; a KEK that was disabled serves for so long."""
 _COORDINATORS = "sqlite:///path of a file, or strongroom://ALIAS of a store with compare-and-set"
-
-
-@dataclass(frozen=True, slots=True)
-class KeyEntry:
-    """One ``[key.ALIAS]``: a key encryption key or a signing key, and how to reach it."""
-
-    alias: str
-    url: str
-    settings: Settings = field(default_factory=Settings)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreEntry:
-    """One ``[store.ALIAS]``: a URL, or the members of a failover.
-
-    Attributes:
-        alias: what the file calls it; a URL given directly is its own alias.
-        url: which resource; empty for failover.
-        settings: how to reach it.
-        keys: aliases of the keys that values are encrypted under.
-        domain: the logical id that encrypted values are bound to.
-        forgeable: asymmetric keys are accepted.
-        failover: the members' aliases, the first takes the writes.
-        cache: how long values may be served; None for no cache.
-    """
-
-    alias: str
-    url: str = ""
-    settings: Settings = field(default_factory=Settings)
-    keys: tuple[str, ...] = ()
-    domain: str = ""
-    forgeable: bool = False
-    failover: tuple[str, ...] = ()
-    cache: CachePolicy | None = field(default_factory=CachePolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +42,7 @@ class Config:
         default: the alias that ``open()`` takes.
         stores: every store by alias.
         keys: every key by alias.
+        keyrings: every keyring by alias; none is a key's.
         coordinator: what guards conditional writes where a provider has none: a URL, or empty.
     """
 
@@ -78,6 +51,7 @@ class Config:
     stores: Mapping[str, StoreEntry] = field(default_factory=dict)
     keys: Mapping[str, KeyEntry] = field(default_factory=dict)
     coordinator: str = ""
+    keyrings: Mapping[str, KeyringEntry] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> Config:
@@ -115,16 +89,30 @@ class Config:
         )
 
     def key(self, target: str) -> KeyEntry:
-        """The key an alias or a URL means.
+        """The key an alias or a URL means; a keyring is not among them.
 
         Raises:
             InvalidRequestError: nothing of that name; the hint has the nearest one.
         """
         if target in self.keys:
             return self.keys[target]
+        if target in self.keyrings:
+            raise InvalidRequestError(f"{target!r} is a keyring", hint="name a key: it has roots of its own")
         if ":" in target:
             return KeyEntry(target, StoreURL.parse(target).text)
-        raise InvalidRequestError(f"no key is called {target!r}", hint=near(target, self.keys))
+        raise InvalidRequestError(
+            f"no key is called {target!r}", hint=near(target, [*self.keys, *self.keyrings])
+        )
+
+    def keyring(self, target: str) -> KeyringEntry:
+        """The keyring of an alias.
+
+        Raises:
+            InvalidRequestError: nothing of that name; the hint has the nearest one.
+        """
+        if target in self.keyrings:
+            return self.keyrings[target]
+        raise InvalidRequestError(f"no keyring is called {target!r}", hint=near(target, self.keyrings))
 
 
 def _read(path: Path) -> Config | InvalidRequestError:
@@ -154,18 +142,24 @@ class _Reader(Reader):
 
     def config(self) -> Config:
         document = self.document()
-        self.known((), document, ("default", "store", "key", "coordinator"))
+        self.known((), document, ("default", "store", "key", "keyring", "coordinator"))
         keys = {alias: self._key(("key", alias), table) for alias, table in self.tables(document, "key")}
+        keyrings = {
+            alias: self._keyring(("keyring", alias), table, keys)
+            for alias, table in self.tables(document, "keyring")
+        }
         stores = {
-            alias: self._store(("store", alias), table, keys)
+            alias: self._store(("store", alias), table, keys, keyrings)
             for alias, table in self.tables(document, "store")
         }
         for alias, entry in stores.items():
             self._check_members(("store", alias), entry, stores)
+        for alias, ring in keyrings.items():
+            self._check_place(("keyring", alias), ring, stores)
         default = self.string((), document, "default") or None
         if default is not None and default not in stores:
             self.fail((), "default", f"no store is called {default!r}", near(default, stores))
-        return Config(self.path, default, stores, keys, self._coordinator(document, stores))
+        return Config(self.path, default, stores, keys, self._coordinator(document, stores), keyrings)
 
     def _coordinator(self, document: Table, stores: Mapping[str, StoreEntry]) -> str:
         at, table = ("coordinator",), self.table((), document, "coordinator")
@@ -197,7 +191,50 @@ class _Reader(Reader):
             self.fail(at, "url", f"unknown key scheme {scheme!r}", near(scheme, key_schemes()))
         return KeyEntry(at[1], text, self._settings(at, table))
 
-    def _store(self, at: Place, table: Table, keys: Mapping[str, KeyEntry]) -> StoreEntry:
+    def _keyring(self, at: Place, table: Table, keys: Mapping[str, KeyEntry]) -> KeyringEntry:
+        self.known(at, table, ("roots", "store", "file", "forgeable"))
+        if at[1] in keys:
+            self.fail(at[:1], at[1], "a key has this name already")
+        roots = self._known_aliases(at, table, "roots", keys)
+        if not roots:
+            self.fail(at[:1], at[1], "needs roots, the keys that it is encrypted under")
+        store, file = self.string(at, table, "store"), self.string(at, table, "file")
+        if bool(store) == bool(file):
+            self.fail(at[:1], at[1], "needs either store or file, where it is kept")
+        # A path that depended on the working folder would be another keyring in each.
+        if file and not file.startswith("/"):
+            self.fail(at, "file", "is no absolute path", "write /path of the file")
+        return KeyringEntry(at[1], roots, store, file, self._flag(at, table, "forgeable"))
+
+    def _check_place(self, at: Place, entry: KeyringEntry, stores: Mapping[str, StoreEntry]) -> None:
+        if entry.store and entry.store not in stores:
+            self.fail(at, "store", f"no store is called {entry.store!r}", near(entry.store, stores))
+        if entry.store and stores[entry.store].failover:  # its members would come to hold different keyrings
+            self.fail(at, "store", f"{entry.store!r} is a failover", "name a store that is one place")
+
+    def _known_aliases(
+        self, at: Place, table: Table, name: str, known: Mapping[str, object]
+    ) -> tuple[str, ...]:
+        aliases = self.strings(at, table, name)
+        for alias in aliases:
+            if alias not in known:
+                self.fail(at, name, f"no key is called {alias!r}", near(alias, known))
+        if len(set(aliases)) < len(aliases):
+            self.fail(at, name, "names a key twice")
+        return aliases
+
+    def _flag(self, at: Place, table: Table, name: str) -> bool:
+        if type(flag := table.get(name, False)) is not bool:
+            self.fail(at, name, "is true or false")
+        return flag
+
+    def _store(
+        self,
+        at: Place,
+        table: Table,
+        keys: Mapping[str, KeyEntry],
+        keyrings: Mapping[str, KeyringEntry],
+    ) -> StoreEntry:
         self.known(at, table, _STORE_KEYS)
         if ("url" in table) == ("failover" in table):
             self.fail(at[:1], at[1], "needs either url or failover")
@@ -208,7 +245,7 @@ class _Reader(Reader):
         if url and not is_scheme(scheme):
             self.fail(at, "url", f"unknown scheme {scheme!r}", near(scheme, schemes()))
         entry = StoreEntry(at[1], url, self._settings(at, table), failover=failover)
-        return self._encrypted(at, replace(entry, cache=self._cache(at, table)), table, keys)
+        return self._encrypted(at, replace(entry, cache=self._cache(at, table)), table, keys, keyrings)
 
     def _url(self, at: Place, table: Table) -> tuple[str, str]:
         text = self.string(at, table, "url", required=True)
@@ -252,21 +289,41 @@ class _Reader(Reader):
         return endpoint
 
     def _encrypted(
-        self, at: Place, entry: StoreEntry, table: Table, keys: Mapping[str, KeyEntry]
+        self,
+        at: Place,
+        entry: StoreEntry,
+        table: Table,
+        keys: Mapping[str, KeyEntry],
+        keyrings: Mapping[str, KeyringEntry],
     ) -> StoreEntry:
         if "encrypt" not in table:
             return entry
         encrypt, inside = self.table(at, table, "encrypt"), (*at, "encrypt")
-        self.known(inside, encrypt, ("keys", "domain", "forgeable"))
-        names, domain = self.strings(inside, encrypt, "keys"), self.string(inside, encrypt, "domain")
-        if not names or not domain:
-            self.fail(at, "encrypt", "needs keys and a domain")
-        for name in names:
-            if name not in keys:
-                self.fail(inside, "keys", f"no key is called {name!r}", near(name, keys))
-        if type(forgeable := encrypt.get("forgeable", False)) is not bool:
-            self.fail(inside, "forgeable", "is true or false")
-        return replace(entry, keys=names, domain=domain, forgeable=forgeable)
+        self.known(inside, encrypt, _ENCRYPT_KEYS)
+        keyring, domain = self.string(inside, encrypt, "keyring"), self.string(inside, encrypt, "domain")
+        if keyring and keyring not in keyrings:
+            self.fail(inside, "keyring", f"no keyring is called {keyring!r}", near(keyring, keyrings))
+        both = {**keys, **keyrings}
+        named = tuple(filter(None, (keyring, *self._known_aliases(inside, encrypt, "keys", both))))
+        if not named or not domain:
+            self.fail(at, "encrypt", "needs keys or a keyring, and a domain")
+        if len(set(named)) < len(named):
+            self.fail(inside, "keys", "names the keyring again")
+        return replace(
+            entry,
+            keys=named,
+            domain=domain,
+            old_keys=self._known_aliases(inside, encrypt, "old_keys", both),
+            forgeable=self._flag(inside, encrypt, "forgeable"),
+            allow_plaintext=self._flag(inside, encrypt, "allow_plaintext"),
+            data_key_cache=self._data_key_cache(inside, encrypt),
+        )
+
+    def _data_key_cache(self, at: Place, table: Table) -> float:
+        seconds = self.seconds(at, table, "data_key_cache", 0.0)
+        if "data_key_cache" in table and not 0 < seconds <= _LONGEST_DATA_KEY_CACHE:
+            self.fail(at, "data_key_cache", "is more than nothing and at most 5m")
+        return seconds
 
     def _cache(self, at: Place, table: Table) -> CachePolicy | None:
         if table.get("cache") is False:

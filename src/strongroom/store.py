@@ -33,6 +33,7 @@ from .names import Name, NameMode, check_beginning
 from .value import SecretValue, take
 
 if TYPE_CHECKING:
+    from .layers.reencrypting import Reencrypted
     from .stages import Pending
 
 T = TypeVar("T")
@@ -224,6 +225,32 @@ class SecretStore:
 
         return self._write("rollback", key, call, version=if_version)
 
+    def reencrypt(self, name: str, *, dry_run: bool = False) -> Reencrypted:
+        """Write the current value anew under exactly the keys this store has now, unless it is already.
+
+        Repeat it for as long as it is interrupted; `reencrypt_store` does all names. It revokes nothing: the
+        previous versions stay under their keys, and a secret that leaked must be changed.
+
+        Args:
+            name: the secret's name.
+            dry_run: decrypt, verify and say what would be done.
+
+        Raises:
+            InvalidRequestError: the store is not encrypted by its configuration, or is a failover.
+            SecretNotFoundError: there is no such secret.
+            SecretConflictError: others wrote each time; nothing of theirs was replaced.
+            IntegrityError: what is stored does not open.
+            UnsupportedOperationError: the store has no compare-and-set.
+        """
+        from .layers.reencrypting import Reencryption, encryption
+
+        key = self._gate.key(name, "reencrypt")
+        layer = encryption(self._backend)
+        if dry_run:
+            return self._run("reencrypt", key, lambda: Reencryption(layer, dry_run=True).of(key))
+        self._gate.need(needed_to_put(""), "reencrypt", name)
+        return self._write("reencrypt", key, lambda: Reencryption(layer).of(key))
+
     def refresh(self, name: str, *, rejected: str) -> Secret:
         """Read again because the target refused version ``rejected``; compare versions to see if it changed.
 
@@ -317,10 +344,11 @@ class SecretStore:
         self._reads.ended(key)
         try:
             result = self._run(operation, key, call, **facts)
+            made = getattr(result, "written", result)
             # A repeated promote answers with what it did once; something else may be current by now.
-            repeated = operation == "pending.promote" and Stage.CURRENT not in getattr(result, "stages", ())
-            if isinstance(result, SecretVersion) and not repeated:
-                self._reads.wrote(key, result)
+            repeated = operation == "pending.promote" and Stage.CURRENT not in getattr(made, "stages", ())
+            if isinstance(made, SecretVersion) and not repeated:
+                self._reads.wrote(key, made)
             return result
         finally:
             self._reads.forget(key)

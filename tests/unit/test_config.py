@@ -120,7 +120,7 @@ BAD: dict[str, tuple[str, int, str, str]] = {
         STORE + 'encrypt = { domain = "d" }\n',
         3,
         "store.prod.encrypt",
-        "keys and a domain",
+        "keys or a keyring, and a domain",
     ),
     "encrypt key unknown": (
         STORE + '[store.prod.encrypt]\ndomain = "d"\nkeys = ["mian"]\n[key.main]\nurl = "local-key:///k"\n',

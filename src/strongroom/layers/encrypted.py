@@ -56,6 +56,9 @@ class Encrypted(Layer):
             is: whoever may write the store can then forge secrets without any key. For a transition only.
         data_keys: spares a remote key the repeated reads of a version. Each write has a data key of its own.
 
+    Attributes:
+        answered: whether every key has wrapped once; until then an alias may not be known by its key.
+
     Raises:
         InvalidRequestError: no key or over `MAX_KEYS`, no domain, or an asymmetric key, old or not, without
             ``forgeable``.
@@ -74,6 +77,7 @@ class Encrypted(Layer):
     ):
         super().__init__(edge(inner))
         self.keys, self._opens = tuple(keys), (*keys, *old_keys)
+        self.answered = False
         self._domain, self._allow_plaintext, self._data_keys = domain, allow_plaintext, data_keys
         if not keys or not domain:
             raise InvalidRequestError("an encrypted store needs a key and a domain")
@@ -172,6 +176,7 @@ class Encrypted(Layer):
 
         said = self._said(str(key), value.kind)
         message = SecretValue(encrypt(value.reveal(), keys=self.keys, context={}, bindings=said))
+        self.answered = True
         limit = self.inner.limit(key)
         if limit is not None and (size := self.inner.size(message)) > limit:
             problem = f"the value takes {size} bytes once encrypted, over the limit of {limit}"

@@ -132,7 +132,7 @@ def test_a_killed_writer_loses_no_acknowledged_version(
     place.close()
     for _ in range(scaled(100, f"kills of{make.__name__}")):
         children = [Forked(partial(_turn, tmp_path, make)) for _ in range(2)]
-        said = [child.hear() for child in children]
+        said = [children[0].hear()]  # SQLite's waiting is not fair, so that the other may need seconds
         children[0].hear(dice.random() / 50)  # an instant that no step of the writer determines
         for child in children:
             child.kill()

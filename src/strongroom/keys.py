@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, NoReturn, Self
 
 from .errors import IntegrityError, InvalidRequestError, SecretStoreError, UnsupportedOperationError
 
@@ -289,21 +289,28 @@ def low_s(der: bytes) -> bytes:
 class Context(dict[str, str]):
     """An encryption context that knows its canonical bytes, so that each message encodes it once.
 
-    Made by `Context.of` or by the message decoder, and not changed after.
+    It cannot be changed: several messages may share one.
     """
 
     __slots__ = ("encoded",)
 
-    def __init__(self, encoded: bytes):
-        super().__init__()
+    def __init__(self, encoded: bytes, pairs: Mapping[str, str] | None = None):
+        super().__init__(pairs or {})
         self.encoded = encoded
 
     @classmethod
     def of(cls, pairs: Mapping[str, str]) -> Context:
         """A copy of `pairs`; raises as `encode_context` does."""
-        context = cls(_encode(pairs))
-        context.update(pairs)
-        return context
+        return cls(_encode(pairs), pairs)
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("an encryption context cannot be changed: it would not match its bytes")
+
+    __setitem__ = __delitem__ = __ior__ = update = setdefault = _refuse
+    pop = popitem = clear = _refuse
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.encoded, dict(self))
 
 
 def encode_context(context: Mapping[str, str]) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.envelope import sealing
+from strongroom.envelope import cipher, sealing
 from strongroom.envelope.cipher import Plaintext, decrypt, encrypt
 from strongroom.envelope.message import decode_header
 from strongroom.errors import (
@@ -253,7 +253,8 @@ def test_no_iv_is_used_twice_under_a_message_key(monkeypatch: pytest.MonkeyPatch
             return bytes(self.aead.encrypt(iv, data, additional))
 
     monkeypatch.setattr(sealing, "aes_gcm", lambda: (Recorder, invalid_tag))
-    monkeypatch.setattr(sealing, "FRAME_LENGTH", 10)
+    for module in (sealing, cipher):
+        monkeypatch.setattr(module, "FRAME_LENGTH", 10)
     message = encrypt(b"x" * 1_005, keys=[local_key()], context={})
     monkeypatch.undo()
     assert len(used) == len(set(used)) == 1 + 101

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from strongroom.errors import IntegrityError, InvalidRequestError
+from strongroom.keys import Context
 
 from .signing import PUBLIC_KEY
 
@@ -14,29 +16,35 @@ if TYPE_CHECKING:
 BINDINGS: Final = frozenset(f"strongroom-{name}" for name in ("domain", "name", "write-id", "kind", "stage"))
 """The pairs under Strongroom's own prefix, which its encrypted layer and its keyrings set."""
 
+Pairs = tuple[tuple[str, str], ...]
+
 _NOT_EXPECTED: Final = frozenset(("strongroom-write-id", "strongroom-kind", "strongroom-stage", PUBLIC_KEY))
 _RESERVED_PREFIXES: Final = ("strongroom-", "aws-crypto-")
 
 
-def join(context: Mapping[str, str], bindings: Mapping[str, str] | None = None) -> Mapping[str, str]:
+def join(context: Mapping[str, str], bindings: Mapping[str, str] | None = None) -> Context:
     """Both together, as they stand in a header.
 
     They come apart so that what an application encrypts can never pass for a value of an encrypted store.
 
     Raises:
-        InvalidRequestError: a context key that is empty or reserved, or a binding that is none of `BINDINGS`.
+        InvalidRequestError: a context key that is empty or reserved, a binding that is none of `BINDINGS`, or
+            all of it too long for a header.
     """
-    for key in context:
+    return _join(tuple(context.items()), tuple(bindings.items()) if bindings else ())
+
+
+@lru_cache(256)  # checking, sorting and encoding would be a fifth of a small message's time
+def _join(context: Pairs, bindings: Pairs) -> Context:
+    for key, _ in context:
         if not key or key.startswith(_RESERVED_PREFIXES):
             raise InvalidRequestError(
                 f"the context key {key!r} is reserved" if key else "a context key is empty",
                 hint="keys may not begin with strongroom- or aws-crypto-",
             )
-    if not bindings:
-        return context
-    if not bindings.keys() <= BINDINGS:
+    if not dict(bindings).keys() <= BINDINGS:
         raise InvalidRequestError("a binding is none of Strongroom's own", hint=", ".join(sorted(BINDINGS)))
-    return {**context, **bindings}
+    return Context.of(dict(context + bindings))
 
 
 def check(context: Mapping[str, str], expected: Mapping[str, str]) -> None:

@@ -94,8 +94,10 @@ def _cacheable(keys: Sequence[KeyWrapper], signed: bool) -> bool:
 
 def _make(keys: Sequence[KeyWrapper], context: Context) -> Made:
     data_key, first = keys[0].generate_data_key(context)
+    if len(keys) == 1:
+        return data_key, (first,)
     try:
-        return data_key, (first, *(key.wrap(data_key, context) for key in keys[1:]))
+        return data_key, (first, *[key.wrap(data_key, context) for key in keys[1:]])
     except BaseException:
         data_key = b""  # this frame travels with the error
         raise
@@ -112,7 +114,7 @@ def _recover(header: Header, keys: Sequence[KeyWrapper]) -> Recovered:
                     failures.append((key.key_id, error))
                     continue
                 if len(data_key) == DATA_KEY_LENGTH:
-                    return data_key, tuple([key_id for key_id, _ in failures])
+                    return data_key, tuple([key_id for key_id, _ in failures]) if failures else ()
                 data_key, problem = b"", f"{key.key_id} gave no data key of {DATA_KEY_LENGTH} bytes"
                 failures.append((key.key_id, IntegrityError(problem)))
     raise _worst(header, [error for _, error in failures])

@@ -29,6 +29,7 @@ from strongroom.keys import Context
 from strongroom.localkey import aes_gcm
 
 from . import binding, datakeys
+from .gcm import decrypt_into, encrypt_into, wipe
 from .message import (
     FINAL_OVERHEAD,
     IV_LENGTH,
@@ -36,11 +37,13 @@ from .message import (
     MESSAGE_ID_LENGTH,
     REGULAR_OVERHEAD,
     Header,
+    body_length,
+    decode_only_frame,
     encode_frame_head,
     encode_header,
     frame_data,
 )
-from .signing import PUBLIC_KEY, Signing, Verifying
+from .signing import FOOTER_LENGTH, PUBLIC_KEY, Signing, Verifying
 from .suites import COMMITTING, SIGNED, derive
 
 if TYPE_CHECKING:
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
 
     from strongroom.keys import KeyWrapper
 
-    from .datakeys import DataKeyCache, Made
+    from .datakeys import DataKeyCache
     from .message import Buffer, FrameHead
     from .suites import Suite
 
@@ -60,23 +63,30 @@ _HEADER_IV: Final = bytes(IV_LENGTH)
 _CHANGED: Final = "the message was changed, cut or extended"
 
 
-def write_header(made: Made, context: Context, suite: Suite, frame_length: int) -> tuple[bytes, Any, bytes]:
-    """Message id, the message key's AES-GCM, header body and tag. The one place that writes a header.
+def write_header(
+    keys: Sequence[KeyWrapper],
+    pairs: Mapping[str, str],
+    suite: Suite,
+    length: int | None = None,
+    data_keys: DataKeyCache | None = None,
+) -> tuple[bytes, Any, bytes]:
+    """Message id, the message key's AES-GCM, and header body with tag. The one place that writes a header.
 
     The message id is born here and used once: the tag is AES-GCM under a fixed IV, so two headers under one
     message id would give away the authentication key of the message.
     """
-    data_key, wrapped_keys = made
     try:
+        context = pairs if isinstance(pairs, Context) else Context.of(pairs)
+        data_key, wrapped_keys = datakeys.make(keys, context, suite, length, data_keys)
         message_id = os.urandom(MESSAGE_ID_LENGTH)
         message_key, commitment = derive(suite.number, data_key, message_id)
         header = encode_header(
-            Header(suite.number, message_id, context, wrapped_keys, frame_length, commitment)
+            Header(suite.number, message_id, context, wrapped_keys, FRAME_LENGTH, commitment)
         )
         aead = aes_gcm()[0](message_key)
         return message_id, aead, header + aead.encrypt(_HEADER_IV, b"", header)
     except BaseException:
-        made = data_key = message_key = b""  # type: ignore[assignment]  # this frame travels with the error
+        data_key = message_key = b""  # this frame travels with the error
         raise
 
 
@@ -133,15 +143,16 @@ class Sealing:
         """
         if PUBLIC_KEY in pairs:
             raise InvalidRequestError(f"{PUBLIC_KEY} is set by signing, and by nothing else")
-        signing = Signing() if signed else None
-        context = Context.of(pairs if signing is None else {**pairs, PUBLIC_KEY: signing.public_key})
-        suite = SIGNED if signed else COMMITTING
-        made = datakeys.make(keys, context, suite, length, None if signed else data_keys)
-        try:
-            message_id, aead, prologue = write_header(made, context, suite, FRAME_LENGTH)
-        finally:
-            del made  # this frame travels with an error
-        return cls(message_id, aead, prologue, signing, length)
+        if not signed:
+            return cls(*write_header(keys, pairs, COMMITTING, length, data_keys), None, length)
+        signing = Signing()
+        pairs = {**pairs, PUBLIC_KEY: signing.public_key}
+        return cls(*write_header(keys, pairs, SIGNED), signing, length)
+
+    def message_length(self, length: int) -> int:
+        """Bytes of the whole message, if `length` bytes of plaintext are sealed."""
+        footer = FOOTER_LENGTH if self._signing is not None else 0
+        return len(self.prologue) + body_length(length, self.frame_length) + footer
 
     def seal(self, piece: Buffer, *, final: bool = False) -> tuple[bytes, bytes]:
         """The next frame, as head and ciphertext with tag.
@@ -271,6 +282,17 @@ class Opening:
         """Whether a signature follows the last frame: nothing may be believed before `finish`."""
         return self._verifying is not None
 
+    def open_only(self, message: Buffer, position: int) -> bytes | None:
+        """All plaintext, if from `position` to its end `message` is one final frame that verifies."""
+        frame = decode_only_frame(message, position, self.header)
+        if frame is None:
+            return None
+        iv, sealed, additional_data = frame
+        try:
+            return self._aead.decrypt(iv, sealed, additional_data)  # type: ignore[no-any-return]
+        except aes_gcm()[1]:
+            return None
+
     def open(self, head: FrameHead, sealed: Buffer) -> bytes:
         """The plaintext of one frame, once that frame is verified.
 
@@ -302,7 +324,7 @@ class Opening:
             pass
         finally:
             if not verified:
-                place[:] = bytes(len(place))
+                wipe(place)
         if not verified:
             raise IntegrityError(_CHANGED)
         return head.length
@@ -347,19 +369,3 @@ def _unlock(header: Header, body: bytes, tag: bytes, data_key: bytes) -> tuple[A
     except invalid_tag:
         return None, IntegrityError(_CHANGED)
     return aead, None
-
-
-def encrypt_into(aead: Any, iv: bytes, piece: Buffer, additional_data: bytes, out: memoryview) -> None:
-    """AES-GCM into `out`, exactly 16 bytes longer than `piece`; without a copy where cryptography can."""
-    if hasattr(aead, "encrypt_into"):
-        aead.encrypt_into(iv, piece, additional_data, out)
-    else:
-        out[:] = aead.encrypt(iv, piece, additional_data)
-
-
-def decrypt_into(aead: Any, iv: bytes, sealed: Buffer, additional_data: bytes, out: memoryview) -> None:
-    """The reverse; `out` is exactly 16 bytes shorter than `sealed`."""
-    if hasattr(aead, "decrypt_into"):
-        aead.decrypt_into(iv, sealed, additional_data, out)
-    else:
-        out[:] = aead.decrypt(iv, sealed, additional_data)

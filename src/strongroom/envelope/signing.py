@@ -23,6 +23,12 @@ SIGNATURE_LENGTH: Final = 103
 """Bytes of every signature we write, in ASN.1 DER. The AWS Encryption SDK writes this length too, so that a
 message's length is known before it is signed; another writer's may be a byte longer, or a few shorter."""
 
+FOOTER_LENGTH: Final = 2 + SIGNATURE_LENGTH
+"""Bytes of every footer we write."""
+
+PUBLIC_KEY_LENGTH: Final = 68
+"""Characters of every public key: 49 bytes in base64."""
+
 _POINT_LENGTH: Final = 49
 _ORDER: Final = (0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF << 192) + (
     0xC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from strongroom.keys import KeyWrapper
 
     from .datakeys import DataKeyCache
-    from .message import Buffer
 
 
 @final
@@ -73,8 +72,8 @@ class EncryptingWriter(io.BufferedIOBase):
         self._plain, self._filled = memoryview(bytearray(FRAME_LENGTH)), 0
         self._sealed = memoryview(bytearray(FRAME_LENGTH + FINAL_OVERHEAD))
         self._length, self._touched, self._is_cut = 0, 0, False
-        self._sealing = sealing
         self._emit(sealing.prologue)
+        self._sealing = sealing
 
     def writable(self) -> bool:
         """True."""
@@ -84,8 +83,8 @@ class EncryptingWriter(io.BufferedIOBase):
         """Bytes of plaintext so far."""
         return self._length
 
-    def write(self, data: Buffer, /) -> int:  # type: ignore[override]  # any object with a buffer, as io says
-        """Take all of `data`; how many bytes that is."""
+    def write(self, data: Any, /) -> int:
+        """Take all of `data`, any object with a buffer; how many bytes that is."""
         try:
             with memoryview(data) as whole, whole.cast("B") as view, self._lock:
                 self._take(self._usable(), view)

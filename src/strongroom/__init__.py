@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .audit.event import AuditEvent, AuditHook
     from .backend import ABSENT, Capability, Secret, SecretInfo, SecretVersion, Stage
     from .config import key, open, signer  # noqa: A004  (the module's main verb, as in gzip.open)
-    from .envelope.cipher import Plaintext, decrypt, encrypt
+    from .envelope.cipher import Plaintext, decrypt, decrypt_into, encrypt, encrypt_into, message_length
     from .envelope.datakeys import DataKeyCache
     from .envelope.files import decrypt_file, encrypt_file
     from .envelope.keyring import Keyring
@@ -53,7 +53,14 @@ _HOMES = {
     "audit.event": ("AuditEvent", "AuditHook"),
     "backend": ("ABSENT", "Capability", "Secret", "SecretInfo", "SecretVersion", "Stage"),
     "config": ("key", "open", "signer"),
-    "envelope.cipher": ("Plaintext", "decrypt", "encrypt"),
+    "envelope.cipher": (
+        "Plaintext",
+        "decrypt",
+        "decrypt_into",
+        "encrypt",
+        "encrypt_into",
+        "message_length",
+    ),
     "envelope.datakeys": ("DataKeyCache",),
     "envelope.files": ("decrypt_file", "encrypt_file"),
     "envelope.keyring": ("Keyring",),
@@ -113,11 +120,14 @@ __all__ = [
     "UnsupportedOperationError",
     "decrypt",
     "decrypt_file",
+    "decrypt_into",
     "decrypt_stream",
     "encrypt",
     "encrypt_file",
+    "encrypt_into",
     "encrypt_stream",
     "key",
+    "message_length",
     "open",
     "reencrypt",
     "reencrypt_file",

@@ -219,6 +219,14 @@ def test_a_signed_message_from_a_pipe_is_refused_whole(form: str, name: str, tmp
     assert not pieces
 
 
+@pytest.mark.parametrize("name", list(READERS))
+def test_a_message_that_only_seems_to_be_signed_was_changed(form: str, name: str, tmp_path: Path) -> None:
+    """One bit of the suite makes the difference; from a pipe too that is no mistake of the caller's."""
+    shape = _shape(form, 1, signed=False)
+    changed = shape.message[:1] + b"\x05" + shape.message[2:]
+    _assert_refused(shape, changed, name, shape.opener(tmp_path))
+
+
 def test_short_frames_together_are_as_safe_as_alone(kek_count: int, tmp_path: Path) -> None:
     """Several frames are released at once, and none of them if one is bad."""
     shape = _shape("three frames", kek_count, signed=False)

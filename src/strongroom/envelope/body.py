@@ -18,6 +18,7 @@ from .message import (
 )
 from .pipes import Intake
 from .sealing import FRAME_LENGTH, Opening
+from .signing import PUBLIC_KEY
 from .suites import SIGNED
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ class Body:
 
     def must_be_read_twice(self, possible: bool) -> None:
         """Return if the source of a signed message can go back: first the signature, then the plaintext."""
-        if not possible:
+        # Without its key a message only seems to be signed: it was changed, which `begin` says.
+        if not possible and PUBLIC_KEY in self.header.context:
             raise InvalidRequestError(
                 "a signed message is read twice, and this source cannot be", hint="write it to a file first"
             )

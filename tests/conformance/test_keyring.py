@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from strongroom.envelope.keyring import FilePlace, Keyring, KeyringPlace, StorePlace
-from strongroom.envelope.keyring_places import Held
+from strongroom.envelope.keyring_places import Held, KeyCounter
 from strongroom.errors import PermissionDeniedError, UnavailableError
 from strongroom.keys import KeyWrapper
-from strongroom.localkey import LocalKey, WrapCounter
+from strongroom.localkey import LocalKey
 from strongroom.memory import MemoryBackend
 from tests.conformance.support import KEY_BYTES, Counter, WrapperSuite
 
@@ -35,11 +35,14 @@ class _Uncounted(KeyringPlace):
     def create_counter(self, key_name: str) -> None:
         self._inner.create_counter(key_name)
 
-    def counter(self, key_name: str) -> WrapCounter:
+    def counter(self, key_name: str) -> KeyCounter:
         return self
 
     def reserve(self, count: int) -> int:
         raise self._error("the counter cannot be written")
+
+    def taken(self) -> int:
+        return 0
 
 
 class Suite(WrapperSuite):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from strongroom.envelope.cipher import decrypt, encrypt
 from strongroom.envelope.keyring import FilePlace, Keyring, KeyringPlace
-from strongroom.envelope.keyring_places import Held
+from strongroom.envelope.keyring_places import Held, KeyCounter
 from strongroom.errors import SecretStoreError
 from strongroom.keys import KeyWrapper, WrappedKey
-from strongroom.localkey import LocalKey, WrapCounter
+from strongroom.localkey import LocalKey
 from strongroom.names import Name, Reserved
 from strongroom.testing.clock import FakeClock
 from tests.canary import CANARY_BYTES
@@ -77,7 +77,7 @@ class WatchedPlace(KeyringPlace):
     def create_counter(self, key_name: str) -> None:
         self._file.create_counter(key_name)
 
-    def counter(self, key_name: str) -> WrapCounter:
+    def counter(self, key_name: str) -> KeyCounter:
         return self._file.counter(key_name)
 
 

@@ -193,8 +193,9 @@ def test_a_keyring_that_is_gone_wraps_no_more(world: World) -> None:
     whole = world.path.read_bytes()
     world.path.unlink()
     for _ in range(3):
-        with pytest.raises(SecretNotFoundError):
+        with pytest.raises(UnavailableError, match="no keyring") as caught:
             sealed(keys=[keyring])
+        assert not caught.value.retryable
     assert opens(keyring, message)
     world.path.write_bytes(whole)
     world.path.chmod(0o600)
@@ -509,6 +510,31 @@ def test_a_version_without_its_counter_only_unwraps(world: World) -> None:
     assert round_trips(again)
 
 
+def test_the_wraps_taken_are_told(world: World) -> None:
+    """Of the primary, in blocks; without its counter it wraps no more, which is told too."""
+    keyring = world.create()
+    assert keyring.wraps == 0
+    sealed(keys=[keyring])
+    assert keyring.wraps == WRAP_BLOCK
+    keyring.rotate()
+    assert keyring.wraps == 0
+    for counter in world.path.parent.glob("*.wraps"):
+        counter.unlink()
+    with pytest.raises(IntegrityError, match="missing"):
+        _ = keyring.wraps
+
+
+def test_each_root_is_tried_by_itself(world: World) -> None:
+    """One opens it, one is down, and one was never added."""
+    eu, us, new = Root("eu"), Root("us"), Root("new")
+    world.create(eu, us)
+    us.error = UnavailableError("no answer")
+    opened, down, missing = world.open(eu, us, new).try_roots()
+    assert opened is None
+    assert (type(down), str(down)) == (UnavailableError, "root us: no answer")
+    assert isinstance(missing, IntegrityError)
+
+
 def test_a_spent_version_says_to_rotate(world: World) -> None:
     """After 2^31 wraps; what it wrapped still opens."""
     keyring = world.create()
@@ -541,7 +567,7 @@ def test_no_error_shows_a_key(world: World) -> None:
     keyring = world.create()
     world.clock.advance(RECHECK)
     world.path.unlink()
-    with pytest.raises(SecretNotFoundError) as caught:
+    with pytest.raises(UnavailableError) as caught:
         keyring.wrap(DATA_KEY, CONTEXT)
     assert_no_canary_in(caught.value)
     assert CANARY_BYTES not in DATA_KEY[DATA_KEY_LENGTH:]
@@ -587,3 +613,14 @@ def _contents(world: World) -> dict[str, bytes]:
 def _forget() -> None:
     """What another process would not know."""
     keyring_keeping._newest.clear()
+
+
+def test_a_keyring_that_is_gone_does_not_pass_for_a_secret_that_is(world: World) -> None:
+    """A store that reads under a version it does not know says that it cannot, never "not found"."""
+    writer, inner, key = world.create(), MemoryBackend(), Name("db/password")
+    reader = Encrypted(inner, [world.open()], "prod")
+    writer.rotate()
+    Encrypted(inner, [writer], "prod").put(key, SecretValue(CANARY), None)
+    world.path.unlink()
+    with pytest.raises(UnavailableError, match="no keyring"):
+        reader.get(key, Stage.CURRENT)

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from strongroom.backend import ANY_CAS, Capability, Stage
-from strongroom.envelope import keyring_places
+from strongroom.envelope import keyring_file
 from strongroom.envelope.keyring import FilePlace, Keyring, KeyringPlace, StorePlace
-from strongroom.envelope.keyring_places import SETTLES, Held, StoreWrapCounter
+from strongroom.envelope.keyring_places import Held
+from strongroom.envelope.keyring_store import SETTLES, StoreWrapCounter
 from strongroom.errors import (
     IntegrityError,
     InvalidRequestError,
@@ -350,7 +351,7 @@ def test_a_keyring_without_a_folder_or_that_is_none_says_so(tmp_path: Path) -> N
     with pytest.raises(IntegrityError, match="no keyring"):
         FilePlace(tmp_path).read()
     large = tmp_path / "large"
-    large.write_bytes(bytes(keyring_places.MAX_LENGTH + 1))
+    large.write_bytes(bytes(keyring_file.MAX_LENGTH + 1))
     large.chmod(0o600)
     with pytest.raises(IntegrityError, match="no keyring"):
         FilePlace(large).read()
@@ -380,7 +381,7 @@ def test_a_name_that_is_not_durable_is_told(tmp_path: Path, monkeypatch: pytest.
     """The file is there, but a power cut could bring the old one back: an error, and it was performed."""
     place = FilePlace(tmp_path / "k")
     keyring = Keyring.create(place, [Root()], name=NAME)
-    monkeypatch.setattr(keyring_places, "_sync", _failing(errno.EIO))
+    monkeypatch.setattr(keyring_file, "_sync", _failing(errno.EIO))
     with pytest.raises(UnavailableError, match="made durable") as caught:
         keyring.rewrap()
     assert caught.value.performed is True

@@ -15,65 +15,40 @@ import os
 import threading
 import weakref
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, final
+from typing import TYPE_CHECKING, Final, NoReturn, final
 
 from strongroom.backend import Clock
 from strongroom.errors import (
     IntegrityError,
     InvalidRequestError,
     PermissionDeniedError,
+    SecretNotFoundError,
     SecretStoreError,
     UnavailableError,
 )
 from strongroom.keys import DATA_KEY_LENGTH, KeyWrapper
-from strongroom.localkey import MAX_WRAPS, LocalKey, WrapCounter
 
 from .keyring_document import VERSION_LENGTH, VersionKey
-from .keyring_keeping import Keeper, Opened, Rewrapped, key_name
-from .keyring_places import FilePlace, KeyringPlace, StorePlace
+from .keyring_file import FilePlace
+from .keyring_keeping import Keeper, Opened, Rewrapped
+from .keyring_places import KeyringPlace
 from .keyring_roots import RAW_AES, RAW_AES_TAIL, Root, Roots
+from .keyring_state import PROVIDER_ID, KeyringVersion, State
+from .keyring_store import StorePlace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from strongroom.keys import WrappedKey
+    from strongroom.localkey import LocalKey
 
 __all__ = ["FilePlace", "Keyring", "KeyringPlace", "KeyringVersion", "Rewrapped", "Root", "StorePlace"]
-
-PROVIDER_ID: Final = "strongroom-keyring"
 
 RECHECK: Final = 300.0
 """Seconds for which a process wraps under a primary without looking whether the keyring was rotated."""
 
 ASK_AGAIN: Final = 1.0
 """Seconds between two readings of the place for versions that are not known."""
-
-
-class KeyringVersion(NamedTuple):
-    """One version of a keyring.
-
-    Attributes:
-        name: random; messages name it after the keyring's id.
-        created: when, UTC, ISO 8601.
-        primary: whether it wraps; every version unwraps.
-    """
-
-    name: str
-    created: str
-    primary: bool
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _State:
-    """One message of a keyring, opened. Replaced whole, so that threads need no lock to read it."""
-
-    generation: int
-    message: bytes
-    primary: LocalKey
-    keys: Mapping[bytes, LocalKey]
-    versions: tuple[KeyringVersion, ...]
-    passed_over: tuple[str, ...]
 
 
 @final
@@ -107,7 +82,7 @@ class Keyring(KeyWrapper):
         self._asked = float("-inf")
         self._failure: SecretStoreError | None = None
         self._lock = threading.Lock()
-        self._state: _State | None = None
+        self._state: State | None = None
         self._adopt(opened)
         _keyrings.add(self)
 
@@ -222,16 +197,30 @@ class Keyring(KeyWrapper):
         """Key ids of roots that should have opened the keyring when it was last read, and did not."""
         return self._current.passed_over
 
+    @property
+    def wraps(self) -> int:
+        """How many of the primary's 2^31 wraps processes have taken, in blocks of 65,536.
+
+        Raises:
+            IntegrityError: the counter is gone or damaged, so that the keyring wraps no more: rotate.
+            SecretStoreError: as the place says.
+        """
+        return self._keeper.place.counter(self._current.primary.key_id).taken()
+
+    def try_roots(self) -> tuple[SecretStoreError | None, ...]:
+        """For each root the keyring was opened with, in that order: None if it opens it alone, or why not."""
+        return tuple(self._keeper.roots.tried(self._current.message, self.name))
+
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> WrappedKey:
         """Wrap under the primary.
 
         Raises:
             InvalidRequestError: the primary has wrapped 2^31 data keys: rotate.
-            IntegrityError, SecretNotFoundError: the keyring in its place was set back, exchanged or removed:
-                what is wrapped now, nobody else could open.
+            IntegrityError: the keyring in its place was set back or exchanged: what is wrapped now, nobody
+                else could open.
+            UnavailableError: the same, since it was removed; or the counter could not be made durable.
             PermissionDeniedError: the primary's wrap counter may not be written, so that the keyring only
                 unwraps.
-            UnavailableError: the counter could not be made durable.
         """
         try:
             if self._clock.monotonic() - self._checked >= RECHECK:
@@ -291,7 +280,7 @@ class Keyring(KeyWrapper):
         raise TypeError("a Keyring cannot be pickled: it would carry its keys")
 
     @property
-    def _current(self) -> _State:
+    def _current(self) -> State:
         state = self._state
         if state is None:
             raise InvalidRequestError("the keyring is closed")
@@ -304,25 +293,8 @@ class Keyring(KeyWrapper):
         return changed
 
     def _adopt(self, opened: Opened) -> None:
-        """Take up what was read or written. A key that is known stays: it has reserved numbers to wrap."""
-        document, known = opened.document, self._state.keys if self._state else {}
-        named = {key_name(document, version).encode(): version for version in document.keys}
-        keys = {name: known.get(name) or self._local_key(name.decode(), named[name]) for name in named}
-        self._state = _State(
-            document.generation,
-            opened.message,
-            keys[f"{document.id}/{document.primary}".encode()],
-            keys,
-            tuple(
-                KeyringVersion(key.name, key.created, key.name == document.primary) for key in document.keys
-            ),
-            opened.passed_over,
-        )
+        self._state = State.of(opened, self._state, self._keeper.place, self.name)
         self._checked = self._clock.monotonic()
-
-    def _local_key(self, name: str, version: VersionKey) -> LocalKey:
-        counter = _Counter(self._keeper.place.counter(name), self.name)
-        return LocalKey(version.key, name=name, namespace=PROVIDER_ID, counter=counter)
 
     def _stay_current(self) -> None:
         """Look whether the keyring was rotated. One thread does, the others go on under the primary, unless
@@ -336,7 +308,7 @@ class Keyring(KeyWrapper):
             if isinstance(self._failure, UnavailableError | PermissionDeniedError):
                 self._checked = self._clock.monotonic()
             elif self._failure is not None:
-                raise copy.copy(self._failure)
+                raise self._told(self._failure)
 
     def _newer(self, version: bytes) -> LocalKey | None:
         """The key of a version that was not known a moment ago."""
@@ -346,8 +318,15 @@ class Keyring(KeyWrapper):
                 self._asked = now
                 self._ask()
             if version not in self._current.keys and self._failure is not None:
-                raise copy.copy(self._failure)
+                raise self._told(self._failure)
             return self._current.keys.get(version)
+
+    @staticmethod
+    def _told(failure: SecretStoreError) -> SecretStoreError:
+        """A keyring that is gone must not pass for a secret that is."""
+        if isinstance(failure, SecretNotFoundError):
+            return UnavailableError(failure.message, hint=failure.hint, retryable=False)
+        return copy.copy(failure)
 
     def _ask(self) -> None:
         self._failure = None
@@ -363,23 +342,6 @@ class Keyring(KeyWrapper):
         if opened is not None:
             self._adopt(opened)
         self._checked = self._clock.monotonic()
-
-
-@final
-class _Counter:
-    """The wrap counter of a version, which says what to do when the version is spent."""
-
-    def __init__(self, inner: WrapCounter, keyring: str):
-        self._inner, self._keyring = inner, keyring
-
-    def reserve(self, count: int) -> int:
-        start = self._inner.reserve(count)
-        if start + count > MAX_WRAPS:
-            raise InvalidRequestError(
-                f"the primary of keyring {self._keyring} has wrapped its {MAX_WRAPS} data keys",
-                hint=f"strongroom key rotate {self._keyring}; it still opens what it wrapped",
-            )
-        return start
 
 
 _keyrings: weakref.WeakSet[Keyring] = weakref.WeakSet()

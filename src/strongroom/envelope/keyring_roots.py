@@ -13,7 +13,7 @@ from .cipher import decrypt, encrypt
 from .message import decode_header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .cipher import Plaintext
 
@@ -89,6 +89,16 @@ class Roots:
             raise failure
         opened = decrypt(message, keys=usable, context={}, bindings=_bindings(name))
         return opened, (*over, *opened.passed_over)
+
+    def tried(self, message: bytes, name: str) -> Iterator[SecretStoreError | None]:
+        """For each root, None if it opens the message alone, or why it does not."""
+        for key in self.keys:
+            problem = None
+            try:
+                Roots([key], forgeable=self._forgeable).open(message, name)
+            except SecretStoreError as error:
+                problem = error.with_traceback(None)
+            yield problem
 
     def named_in(self, message: bytes) -> tuple[Root, ...]:
         """The roots of a message."""

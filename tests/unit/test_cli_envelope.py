@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from strongroom.cli.main import cli
-from strongroom.envelope.cipher import encrypt
+from strongroom.envelope.cipher import decrypt, encrypt
 from strongroom.envelope.message import decode_header
 from strongroom.envelope.survey import survey
 from strongroom.errors import IntegrityError, UnavailableError
@@ -360,7 +360,7 @@ def test_folders_and_full_disks_are_one_line(command: str, monkeypatch: pytest.M
     assert run(command, "m", "-k", "one", "-o", "no/such/out").code == 3
 
 
-@pytest.mark.parametrize("name", ["encrypt", "decrypt", "inspect"])
+@pytest.mark.parametrize("name", ["encrypt", "decrypt", "inspect", "reencrypt"])
 def test_a_shell_completes_the_new_commands(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their names, and their options."""
     monkeypatch.setenv("_STRONGROOM_COMPLETE", "bash_complete")
@@ -370,3 +370,180 @@ def test_a_shell_completes_the_new_commands(name: str, monkeypatch: pytest.Monke
     monkeypatch.setenv("COMP_WORDS", f"strongroom {name} --js")
     monkeypatch.setenv("COMP_CWORD", "2")
     assert "--json" in run().out
+
+
+def _messages(*paths: str) -> list[Path]:
+    for path in paths:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write(path, "one", context={"purpose": "test"})
+    return [Path(path) for path in paths]
+
+
+def _opens(path: Path, name: str) -> bool:
+    try:
+        return decrypt(path.read_bytes(), keys=[key(name)], context={"purpose": "test"}).value == CANARY_BYTES
+    except IntegrityError:
+        return False
+
+
+def test_reencrypt_puts_files_and_folders_under_other_keys() -> None:
+    """Then the new key opens them and the old one does not; a repeat finds nothing to do."""
+    messages = _messages("a", "tree/b", "tree/deep/c")
+    Path("tree/note.txt").write_text("hello")
+    done = run("reencrypt", "a", "tree", "--to", "two", "-k", "one")
+    assert (done.code, done.out, done.err) == (0, "done: 3 reencrypted, 1 foreign\n", "")
+    assert [(_opens(path, "two"), _opens(path, "one")) for path in messages] == [(True, False)] * 3
+    again = run("reencrypt", "tree", "--to", "two", "-k", "one")
+    assert (again.code, again.out) == (0, "done: 2 already, 1 foreign\n")
+
+
+def test_reencrypt_adds_and_drops_keys_without_k() -> None:
+    """A key that stays opens what is there."""
+    (path,) = _messages("a")
+    assert run("reencrypt", "a", "--to", "one", "--to", "two").code == 0
+    assert _opens(path, "one")
+    assert _opens(path, "two")
+    assert run("reencrypt", "a", "--to", "two").code == 0
+    assert not _opens(path, "one")
+
+
+def test_reencrypt_signs_when_told_to() -> None:
+    """And keeps what is signed signed."""
+    _messages("a")
+    assert run("reencrypt", "a", "--to", "one", "--signed").out == "done: 1 reencrypted\n"
+    assert run("reencrypt", "a", "--to", "two", "-k", "one").code == 0
+    assert run("inspect", "a", "--json").json["signed"]
+    assert run("reencrypt", "a", "--to", "two", "--unsigned").out == "done: 1 reencrypted\n"
+    assert not run("inspect", "a", "--json").json["signed"]
+
+
+def test_a_dry_run_of_reencrypt_names_what_it_would_do() -> None:
+    """A line for each message, and the sum; nothing is changed."""
+    (path, _) = _messages("tree/b", "tree/c")
+    before = path.read_bytes()
+    done = run("reencrypt", "tree", "--to", "two", "-k", "one", "--dry-run")
+    assert (done.code, path.read_bytes()) == (0, before)
+    lines = ["would reencrypt tree/b", "would reencrypt tree/c", "would do: 2 reencrypted"]
+    assert done.out.splitlines() == lines
+
+
+def test_reencrypt_reports_each_failure_and_exits_with_8() -> None:
+    """The others are done; as JSON the report is on stdout and the error on stderr."""
+    good, bad = _messages("tree/good", "tree/bad")
+    bad.write_bytes(bad.read_bytes()[:-1])
+    Path("tree/link").symlink_to("good")
+    done = run("reencrypt", "tree", "--to", "two", "-k", "one")
+    assert (done.code, done.out) == (8, "done: 1 reencrypted, 1 skipped, 1 failed\n")
+    assert "skipped tree/link: a symbolic link" in done.err
+    assert "  tree/bad: the message is cut short" in done.err
+    assert _opens(good, "two")
+    done = run("reencrypt", "tree", "--to", "two", "-k", "one", "--json")
+    assert (done.code, done.error["exit"], list(done.error["errors"])) == (8, 8, ["tree/bad"])
+    assert done.json["counts"]["already"] == done.json["counts"]["failed"] == 1
+    assert done.json["failed"]["tree/bad"]["error"] == "IntegrityError"
+    assert done.json["skipped"] == {"tree/link": "a symbolic link"}
+    assert not done.json["complete"]
+
+
+def test_a_name_that_is_no_utf_8_is_printed_as_escapes() -> None:
+    """A file's name is bytes."""
+    folder = os.fsencode(Path.cwd()) + b"/tree"
+    os.mkdir(folder)
+    with open(folder + b"/caf\xe9", "wb") as file:
+        file.write(b"\x02\x04\x78")
+    done = run("reencrypt", "tree", "--to", "two", "--json")
+    assert list(done.json["failed"]) == ["tree/caf\\xe9"]
+    assert "caf" in run("reencrypt", "tree", "--to", "two").err
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("damaged", 7), ("text", 7), ("no/such", 3), ("link", 2), ("of-another-key", 7)]
+)
+def test_one_file_that_fails_has_its_own_exit_code(path: str, code: int) -> None:
+    """8 is for several."""
+    Path("damaged").write_bytes(write("of-another-key", "one")[:-1])
+    Path("text").write_text("hello")
+    Path("link").symlink_to("damaged")
+    assert run("reencrypt", path, "--to", "two").code == code
+    assert run("reencrypt", path, "damaged", "no/such", "--to", "two", "-k", "one").code == 8
+
+
+def test_a_new_key_that_does_not_answer_stops_reencrypt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """6, as what should have been done first is what failed."""
+    _messages("tree/a", "tree/b")
+    keys = {"one": key("one"), "down": SpyKey(failure=UnavailableError("the KMS is down"))}
+    monkeypatch.setattr("strongroom.config.key", lambda target, **_: keys[target])
+    done = run("reencrypt", "tree", "tree", "x", "--to", "down", "-k", "one")
+    assert (done.code, done.out) == (6, "done: nothing\n")
+    assert "the KMS is down" in done.err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (),
+        ("--to", "two"),
+        ("a",),
+        ("a", "--to", "nobody"),
+        ("a", "--to", "two", "--store", "s"),
+        ("a", "--to", "two", "--prefix", "p"),
+        ("--store", "memory://x", "-k", "one"),
+        ("--store", "memory://x", "--signed"),
+        ("--store", "memory://x"),
+        ("--store", "memory://x", "--to", "two"),
+    ],
+    ids=" ".join,
+)
+def test_reencrypt_says_what_is_missing(args: tuple[str, ...]) -> None:
+    """Files and --to, or a store that is encrypted by its configuration: else 2, and nothing is done."""
+    (path,) = _messages("a")
+    done = run("reencrypt", *args)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert _opens(path, "one")
+
+
+@pytest.fixture
+def encrypted_store() -> Path:
+    """A configured store with three secrets under key ``one``, whose configuration says ``two`` by now."""
+    config = Path("strongroom.toml")
+    plain = config.read_text()
+    Path("store").mkdir()
+    table = '[store.s]\nurl = "local://{}/s.db"\nencrypt = {{ domain = "d", {} }}\n'
+    assert run("--store", f"local://{Path.cwd()}/s.db?create=keyset", "list").code == 0
+    config.write_text(plain + table.format(Path.cwd(), 'keys = ["one"]'))
+    for name in ("db/a", "db/b", "other"):
+        assert run("--store", "s", "put", name, stdin=CANARY_BYTES).code == 0
+    config.write_text(plain + table.format(Path.cwd(), 'keys = ["two"], old_keys = ["one"]'))
+    return config
+
+
+def test_reencrypt_puts_a_store_under_its_configured_keys(encrypted_store: Path) -> None:
+    """--dry-run first, a part by --prefix, then all; at the end the old key can leave the configuration."""
+    done = run("reencrypt", "--store", "s", "--prefix", "db/", "--dry-run")
+    assert done.out.splitlines() == [
+        "would reencrypt db/a",
+        "would reencrypt db/b",
+        "would do: 2 reencrypted",
+    ]
+    assert run("reencrypt", "--store", "s", "--to", "two", "--prefix", "db/").out == "done: 2 reencrypted\n"
+    assert run("reencrypt", "--store", "s").out == "done: 1 reencrypted, 2 already\n"
+    document = run("reencrypt", "--store", "s", "--json").json
+    assert (document["done"], document["already"], document["failed"]) == ([], 3, {})
+    encrypted_store.write_text(encrypted_store.read_text().replace(', old_keys = ["one"]', ""))
+    assert run("--store", "s", "get", "db/a").out_bytes == CANARY_BYTES
+
+
+def test_a_store_is_not_put_under_keys_that_it_is_not_configured_with(encrypted_store: Path) -> None:
+    """Its readers could not open it."""
+    done = run("reencrypt", "--store", "s", "--to", "one")
+    assert (done.code, "old_keys" in done.err) == (2, True)
+    assert run("reencrypt", "--store", "s", "--dry-run", "--json").json["due"] == ["db/a", "db/b", "other"]
+
+
+def test_a_secret_that_does_not_open_is_a_failure_of_its_own(encrypted_store: Path) -> None:
+    """8, with its name; the others are done."""
+    encrypted_store.write_text(encrypted_store.read_text().replace("one.json", "three.json"))
+    assert run("key", "create", "one").code == 0
+    done = run("reencrypt", "--store", "s")
+    assert (done.code, done.out) == (8, "done: 3 failed\n")
+    assert done.err.count("\n  ") == 3

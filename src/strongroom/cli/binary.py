@@ -6,15 +6,12 @@ import codecs
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from strongroom.envelope.atomic import InputFile, atomic_output
 from strongroom.errors import InvalidRequestError, SecretConflictError, UnavailableError
-
-from .options import Options
-from .output import on_terminal
 
 
 @contextmanager
@@ -113,34 +110,3 @@ def length_of(file: Any) -> int | None:
     except OSError:  # not a file at all, such as a buffer in memory
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
-@contextmanager
-def bar(options: Options, verb: str, total: int | None) -> Iterator[Callable[[int], None] | None]:
-    """What to call with the bytes done so far, shown on stderr; None where nobody would see it.
-
-    That is: stderr is no terminal, the output shares it, or `rich` is not installed.
-    """
-    shown = None if options.quiet or options.json or not sys.stderr.isatty() or on_terminal() else _bar()
-    if shown is None:
-        yield None
-        return
-    with shown:
-        task = shown.add_task(verb, total=total)
-        yield lambda done: shown.update(task, completed=done)
-
-
-def _bar() -> Any:
-    try:
-        from rich import progress
-        from rich.console import Console
-    except ImportError:
-        return None
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.DownloadColumn(binary_units=True),
-        progress.TransferSpeedColumn(),
-        progress.TimeRemainingColumn(),
-    )
-    return progress.Progress(*columns, console=Console(stderr=True), transient=True)

@@ -11,7 +11,8 @@ from strongroom.envelope.atomic import PRIVATE
 from strongroom.envelope.stream import decrypt_stream, encrypt_stream
 from strongroom.errors import InvalidRequestError
 
-from .binary import Screen, bar, length_of, sink, source
+from .bar import bar
+from .binary import Screen, length_of, sink, source
 from .keychain import opened_keys, pairs
 from .options import Options, common, pass_options
 from .output import on_terminal, report
@@ -57,15 +58,17 @@ def encrypt(
     whole.
     """
     said = pairs(context)
-    if output is None and on_terminal():
+    if _shares_screen(output):
         raise InvalidRequestError("a message is binary, and stdout a terminal", hint="add -o OUT, or pipe it")
     with (
         opened_keys(options, keys) as opened,
         source(file) as plain,
         sink(output, replace=replace, mode=getattr(plain, "permissions", PRIVATE)) as message,
-        bar(options, "encrypting", length_of(plain)) as done,
+        bar(options, "encrypting", length_of(plain), hidden=_shares_screen(output)) as done,
     ):
-        length = encrypt_stream(plain, message, keys=opened, context=said, signed=signed, progress=done)
+        length = encrypt_stream(
+            plain, message, keys=list(opened.values()), context=said, signed=signed, progress=done
+        )
     if output is not None:
         _tell(options, "encrypted", file, output, length)
         if file != "-" and not (options.quiet or options.json):
@@ -94,7 +97,7 @@ def decrypt(
     came before was cut short, so do not act on it before.
     """
     said = pairs(context)
-    if output is None and on_terminal() and not reveal:
+    if _shares_screen(output) and not reveal:
         raise InvalidRequestError(
             "stdout is a terminal", hint="add --reveal to show the plaintext on it, -o OUT, or pipe it"
         )
@@ -102,16 +105,20 @@ def decrypt(
         opened_keys(options, keys) as opened,
         source(file) as message,
         sink(output, replace=replace, mode=PRIVATE) as plain,
-        bar(options, "decrypting", length_of(message)) as done,
+        bar(options, "decrypting", length_of(message), hidden=_shares_screen(output)) as done,
     ):
-        shown = Screen(plain) if output is None and on_terminal() else plain
-        found = decrypt_stream(message, shown, keys=opened, context=said, progress=done)
+        shown = Screen(plain) if _shares_screen(output) else plain
+        found = decrypt_stream(message, shown, keys=list(opened.values()), context=said, progress=done)
     if not options.quiet and not options.json:
         _warn(found)
     if output is not None:
         _tell(options, "decrypted", file, output, found.length)
     elif on_terminal():
         click.echo()
+
+
+def _shares_screen(output: str | None) -> bool:
+    return output is None and on_terminal()
 
 
 def _warn(found: Decrypted) -> None:

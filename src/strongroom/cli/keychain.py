@@ -7,17 +7,19 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from strongroom.errors import InvalidRequestError
+from strongroom.keys import KeyWrapper
 
 from .options import Options
 
 if TYPE_CHECKING:
     from strongroom.config import Config
-    from strongroom.keys import KeyWrapper
 
 
 @contextmanager
-def opened_keys(options: Options, targets: Sequence[str], flag: str = "-k") -> Iterator[list[KeyWrapper]]:
-    """The keys and keyrings that aliases or URLs name, each once; closed at the end.
+def opened_keys(
+    options: Options, targets: Sequence[str], flag: str = "-k"
+) -> Iterator[dict[str, KeyWrapper]]:
+    """The keys and keyrings by the aliases or URLs that name them, each once; closed at the end.
 
     Raises:
         InvalidRequestError: none is named, since none is ever guessed, or nothing is called so.
@@ -29,15 +31,16 @@ def opened_keys(options: Options, targets: Sequence[str], flag: str = "-k") -> I
     if not targets:
         raise InvalidRequestError(f"no key is named: {flag} ALIAS or {flag} URL", hint=_known(config))
     with ExitStack() as opened:
-        keys = []
-        for target in dict.fromkeys(targets):
-            keys.append(key(target, config=config))
-            opened.callback(keys[-1].close)
+        keys = dict[str, KeyWrapper]()
+        for target in targets:
+            if target not in keys:
+                keys[target] = key(target, config=config)
+                opened.callback(keys[target].close)
         yield keys
 
 
 def _known(config: Config) -> str:
-    aliases = [*config.keys, *getattr(config, "keyrings", ())]
+    aliases = [*config.keys, *config.keyrings]
     return f"strongroom.toml has {', '.join(aliases)}" if aliases else "as in local-key:///path of a keyset"
 
 

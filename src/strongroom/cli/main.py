@@ -39,9 +39,10 @@ SECTIONS = {
         "encrypt": Entry("encrypting", "encrypt", "encrypt a file or a stream under one or several keys"),
         "decrypt": Entry("encrypting", "decrypt", "decrypt a file or a stream"),
         "inspect": Entry("inspecting", "inspect", "say what a message says of itself; needs no key"),
+        "reencrypt": Entry("reencrypting", "reencrypt", "put files, folders or a store under other keys"),
     },
     "Other": {
-        "key": Entry("keys", "key", "make keys, and see those that are configured"),
+        "key": Entry("keys", "key", "make, rotate and list keys and keyrings"),
         "backend": Entry("backends", "backend", "what is installed; test a backend"),
         "completion": Entry("completion", "completion", "print the completion script for a shell"),
     },

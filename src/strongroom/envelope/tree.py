@@ -55,6 +55,11 @@ class Report:
     stopped: SecretStoreError | None = None
 
     @property
+    def total(self) -> int:
+        """How many paths there were so far."""
+        return sum(self.counts.values())
+
+    @property
     def complete(self) -> bool:
         """Whether every message that was found is under the wanted keys (or would be, in a dry run)."""
         return not self.counts[Outcome.FAILED] and self.stopped is None

@@ -106,10 +106,10 @@ class InputFile(io.FileIO):
     def is_file(self, path: Path) -> bool:
         """Whether `path` is this very file, by whatever name."""
         try:
-            other = os.stat(path)
-        except (OSError, ValueError):
+            other = attempt(_text(path), os.stat, path)
+        except SecretNotFoundError:
             return False
-        return os.path.samestat(other, os.fstat(self.fileno()))
+        return os.path.samestat(other, self._status())
 
 
 @contextlib.contextmanager
@@ -166,14 +166,18 @@ class AtomicFile(io.FileIO):
             raise
 
     def publish(self, mode: int) -> None:
-        """Make it durable, then give it its name."""
+        """Make it durable, then give it its name, then make that durable."""
         attempt(self.path, os.fchmod, self.fileno(), mode)
         attempt(self.path, os.fsync, self.fileno())
+        placed = False
         try:
             attempt(self.path, self._replace if self._overwrite else self._appear)
+            placed = True
             attempt(self.path, os.fsync, self._folder)
-        except UnavailableError as error:
-            error.performed = None  # it may be in place, and may not be there after a power cut
+        except SecretStoreError as error:
+            # In place it may still be gone after a power cut; and a disk that fails may have done its work.
+            if placed or isinstance(error, UnavailableError):
+                error.performed = None
             raise
 
     def discard(self) -> None:
@@ -231,11 +235,13 @@ class AtomicFile(io.FileIO):
     def _appear_without_links(self) -> None:
         """On FAT and its like: hold the name with an empty file, then replace that."""
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-        os.close(os.open(self._name, flags, PRIVATE, dir_fd=self._folder))
+        holder = os.open(self._name, flags, PRIVATE, dir_fd=self._folder)
         try:
+            os.close(holder)
             self._rename()
         except BaseException:
-            os.unlink(self._name, dir_fd=self._folder)
+            with contextlib.suppress(OSError):
+                os.unlink(self._name, dir_fd=self._folder)
             raise
 
     def _replace(self) -> None:
@@ -259,7 +265,8 @@ class AtomicFile(io.FileIO):
         if self._folder >= 0:
             self._remove_temporary()
             folder, self._folder = self._folder, -1
-            os.close(folder)
+            with contextlib.suppress(OSError):  # nothing is written through it
+                os.close(folder)
 
     def _remove_temporary(self) -> None:
         if self._temporary is not None:

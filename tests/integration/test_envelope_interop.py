@@ -15,6 +15,7 @@ from strongroom.envelope.cipher import decrypt, encrypt
 from tests.integration.covering import Axes, Case, everything, pairwise
 from tests.integration.interop_support import (
     JavaScriptSDK,
+    Kek,
     Keks,
     Ours,
     Peer,
@@ -33,16 +34,12 @@ CONTEXTS: dict[str, dict[str, str]] = {
 }
 MIB = 1 << 20
 _WHO: Axes = {"peer": ["python", "javascript"], "signed": [False, True], "context": list(CONTEXTS)}
-_UNDER: Axes = {
-    "kind": ["raw", "kms", "mixed"],
-    "count": [1, 2, 3, 4, 5],
-    "opens": ["first", "last"],
-}
+_UNDER: Axes = {"kind": ["raw", "kms", "mixed"], "count": [1, 2, 3, 4, 5]}
 WRITTEN: Axes = {**_WHO, **_UNDER, "size": [0, 1, 1_000, MIB - 1, MIB, MIB + 1, 5 * MIB]}
 READ: Axes = {
     **_WHO,
     **_UNDER,
-    "size": [0, 1, 256, 4_096, 10_000, 100_000, MIB, 5 * MIB],
+    "size": [0, 1, 256, 1_280, 10_000, MIB, 5 * MIB],
     "frame": [1, 7, 128, 640, 4_096, MIB, 4 * MIB],
 }
 
@@ -95,25 +92,25 @@ class Both:
         self.keks, self.ours, self.peers = keks, ours, peers
 
     def they_read(self, case: Case) -> None:
-        all_keks, opens, context = self._with(case)
-        value = os.urandom(case["size"])
-        message = encrypt(value, keys=self.ours.keys(all_keks), context=context, signed=case["signed"])
-        read, said = self.peers[case["peer"]].decrypt(message, opens)
-        assert read == value, case
-        assert _without_public_key(said, case) == context
+        keks, context, value = self._with(case)
+        message = encrypt(value, keys=self.ours.keys(keks), context=context, signed=case["signed"])
+        for kek in {keks[0], keks[-1]}:
+            read, said = self.peers[case["peer"]].decrypt(message, [kek])
+            assert read == value, case
+            assert _without_public_key(said, case) == context
 
     def we_read(self, case: Case) -> None:
-        all_keks, opens, context = self._with(case)
-        value = os.urandom(case["size"])
+        keks, context, value = self._with(case)
         peer = self.peers[case["peer"]]
-        message = peer.encrypt(value, all_keks, context, case["frame"], signed=case["signed"])
-        read = decrypt(message, keys=self.ours.keys(opens), context=context)
-        assert (read.value == value, read.passed_over) == (True, ()), case
-        assert _without_public_key(read.context, case) == context
+        message = peer.encrypt(value, keks, context, case["frame"], signed=case["signed"])
+        for kek in {keks[0], keks[-1]}:
+            read = decrypt(message, keys=[self.ours.key(kek)], context=context)
+            assert (read.value == value, read.passed_over) == (True, ()), case
+            assert _without_public_key(read.context, case) == context
 
-    def _with(self, case: Case) -> tuple[Any, Any, dict[str, str]]:
+    def _with(self, case: Case) -> tuple[tuple[Kek, ...], dict[str, str], bytes]:
         keks = self.keks.of(case["kind"], case["count"])
-        return keks, [keks[0 if case["opens"] == "first" else -1]], CONTEXTS[case["context"]]
+        return keks, CONTEXTS[case["context"]], os.urandom(case["size"])
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +120,8 @@ def both(keks: Keks, ours: Ours, peers: dict[str, Peer]) -> Both:
 
 @pytest.mark.parametrize("cases", _cases(WRITTEN))
 def test_aws_reads_what_we_write(both: Both, cases: list[Case]) -> None:
-    """0 B to 5 MiB, in one frame and in several, with and without context and signature; one KEK of up to
-    five, raw or of KMS, is enough for a reader, and it sees our context."""
+    """0 B to 5 MiB, in one frame and in several, with and without context and signature; the first or
+    the last KEK of up to five, raw or of KMS, is enough for a reader, and it sees our context."""
     for case in cases:
         both.they_read(case)
 

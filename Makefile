@@ -10,6 +10,7 @@ STAMP := .venv/.installed
 BENCH_STAMP := .venv/.installed-bench
 NODE := tests/servers/node
 NODE_STAMP := $(NODE)/node_modules/.package-lock.json
+FUZZ_STAMP := .venv/.fuzz
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -22,7 +23,7 @@ help:
 	@echo 'make demo     the main job, end to end, in under a minute'
 	@echo 'make test     every test, random order, two processes'
 	@echo 'make lint     ruff and mypy --strict'
-	@echo 'make nightly  the same tests with the full counts'
+	@echo 'make nightly  the same tests with the full counts, then ten minutes of fuzzing'
 	@echo 'make bench    a table of times beside their bars, and build/bench.json'
 
 install: $(STAMP) $(NODE_STAMP)
@@ -41,6 +42,11 @@ $(NODE_STAMP): $(NODE)/package.json $(NODE)/package-lock.json | $(STAMP)
 	cd $(NODE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 
+# The fuzzer is for the nightly run alone.
+$(FUZZ_STAMP): $(STAMP)
+	$(BIN)/python -m pip install -q -e '.[fuzz]'
+	touch $@
+
 demo: $(STAMP)
 	@$(BIN)/python docs/examples/demo.py
 
@@ -51,8 +57,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-nightly: $(STAMP) $(NODE_STAMP)
+nightly: $(STAMP) $(NODE_STAMP) $(FUZZ_STAMP)
 	STRONGROOM_NIGHTLY=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q --timeout=3600
+	$(BIN)/python -m tests.fuzz -max_total_time=600 -print_final_stats=1
 
 bench: $(BENCH_STAMP)
 	$(BIN)/python -m tests.bench

@@ -12,6 +12,7 @@ from strongroom.backend import Capability, Clock
 from strongroom.errors import InvalidRequestError, SecretNotFoundError, SecretStoreError
 
 from .failure import ACTION_NEEDED, one_line
+from .keyrings import KeyringFinding, examine_keyrings, print_keyrings
 from .keys import KeyFinding, examine_all, print_findings
 from .options import Options, common, opened, pass_options
 from .output import day, print_json, print_table, progress
@@ -30,6 +31,8 @@ class Finding:
         capabilities: names of its flags.
         names: how many secrets there are; None where the store cannot list.
         oldest: when the secret that was longest not written was written.
+        transition: what is configured so that values of other keys, or of none, are still read.
+        left: names of the secrets that still need it; see `strongroom.reencryption.StoreReport.left`.
         problem: what keeps it from working, with what to do; empty if nothing does.
     """
 
@@ -39,12 +42,14 @@ class Finding:
     names: int | None = None
     oldest: datetime | None = None
     old: list[str] = field(default_factory=list)
+    transition: tuple[str, ...] = ()
+    left: list[str] = field(default_factory=list)
     problem: str = ""
 
     @property
     def needs_action(self) -> bool:
         """Whether somebody must do something."""
-        return bool(self.problem or self.old)
+        return bool(self.problem or self.old or self.left)
 
 
 @dataclass(slots=True)
@@ -72,22 +77,26 @@ def check(options: Options, ctx: click.Context, max_age: int | None) -> None:
     """Open every store of the configuration, or the one that --store names, and say how it is.
 
     Names are listed, the dates of all secrets are asked for, and one value is read to prove that it decrypts;
-    no value is shown. Without --store each key wraps and unwraps random bytes, or tells its public half, and
-    the coordinator gives a lease. Exit code 10 says that something needs action.
+    no value is shown. Of a store with allow_plaintext or old_keys every value is read, to say which ones
+    still need that. Without --store each key wraps and unwraps random bytes, or tells its public half, each
+    keyring is opened, and the coordinator gives a lease. Exit code 10 says that something needs action.
     """
     findings = [examine(options, target, max_age) for target in _targets(options)]
     keys = [] if options.store else examine_all(options, use=True)
+    keyrings = [] if options.store else examine_keyrings(options, use=True)
     guard = None if options.store else _coordinator(options)
     needs_action = any([finding.needs_action for finding in findings] + [key.needs_action for key in keys])
+    needs_action |= any(keyring.needs_action for keyring in keyrings)
     needs_action |= guard is not None and guard.needs_action
     if options.json:
         stores = [{**asdict(finding), "needs_action": finding.needs_action} for finding in findings]
         document = {"stores": stores, "keys": list(map(asdict, keys)), "audit": None}
+        document["keyrings"] = list(map(asdict, keyrings))
         print_json({**document, "coordinator": asdict(guard) if guard else None})
     elif not options.quiet or needs_action:
         if findings:
             _print(findings)
-        _print_rest(keys, guard)
+        _print_rest(keys, keyrings, guard)
     ctx.exit(ACTION_NEEDED if needs_action else 0)
 
 
@@ -124,6 +133,7 @@ def examine(options: Options, target: str, max_age: int | None) -> Finding:
         with opened(options, target) as store:
             finding.origin, finding.capabilities = store.origin, store.capabilities.names
             _look(store, finding, max_age)
+            _look_at_transition(options, target, store, finding)
     except SecretStoreError as error:
         finding.problem = one_line(str(error))
     return finding
@@ -143,6 +153,17 @@ def _look(store: SecretStore, finding: Finding, max_age: int | None) -> None:
             finding.old.append(name)
 
 
+def _look_at_transition(options: Options, target: str, store: SecretStore, finding: Finding) -> None:
+    from strongroom.config import Config
+    from strongroom.reencryption import reencrypt_store
+
+    entry = Config.load(options.config).entry(target)
+    ways = {"allow_plaintext": entry.allow_plaintext, "old_keys": bool(entry.old_keys)}
+    finding.transition = tuple(way for way, configured in ways.items() if configured)
+    if finding.transition and Capability.LIST in store.capabilities:
+        finding.left = reencrypt_store(store, dry_run=True).left
+
+
 def _written(store: SecretStore, name: str) -> datetime | None:
     try:
         newest = store.describe(name).newest
@@ -151,9 +172,13 @@ def _written(store: SecretStore, name: str) -> datetime | None:
     return newest.created_at if newest else None
 
 
-def _print_rest(keys: list[KeyFinding], guard: CoordinatorFinding | None) -> None:
+def _print_rest(
+    keys: list[KeyFinding], keyrings: list[KeyringFinding], guard: CoordinatorFinding | None
+) -> None:
     if keys:
         print_findings(keys)
+    if keyrings:
+        print_keyrings(keyrings)
     if guard:
         click.echo(one_line(f"coordinator {guard.url}: {guard.problem or 'ok'}"))
     click.echo("audit: no journal is configured; only the program's own hooks run")
@@ -174,5 +199,17 @@ def _print(findings: list[Finding]) -> None:
     for finding in findings:
         if finding.problem:
             click.echo(f"{finding.store}: {finding.problem}")
+        if finding.transition and not finding.problem:
+            click.echo(one_line(f"{finding.store}: {_said_of_transition(finding)}"))
         for name in finding.old:
             click.echo(one_line(f"{finding.store}: {name} is older than --max-age"))
+
+
+def _said_of_transition(finding: Finding) -> str:
+    ways = " and ".join(finding.transition)
+    if finding.names is None:
+        return f"has {ways}, and cannot list what needs it"
+    if not finding.left:
+        return f"every current value is under its keys: nothing needs {ways} but previous versions"
+    share = f"{len(finding.left)} of {finding.names} secrets still need {ways}, first {finding.left[0]}"
+    return f"{share}: run strongroom reencrypt --store {finding.store}"

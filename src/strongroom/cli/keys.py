@@ -1,4 +1,4 @@
-"""``key create`` and ``key list``; and what `check` says of keys."""
+"""The group ``key``: ``key create`` and ``key list``; and what `check` says of keys."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from strongroom.errors import IntegrityError, SecretStoreError, UnavailableError
 from strongroom.keys import DATA_KEY_LENGTH
 
 from .failure import ACTION_NEEDED, one_line
+from .keyrings import create_keyring, examine_keyrings, print_keyrings, rewrap, rotate
 from .options import Options, changing, common, pass_options
 from .output import can_ask, print_json, print_table, report
 from .sources import typed
@@ -56,12 +57,16 @@ class KeyFinding:
         return bool(self.problem)
 
 
-@click.group(short_help="make keys, and see those that are configured")
+@click.group(short_help="make, rotate and list keys and keyrings")
 def key() -> None:
-    """Keys that encrypt stores, and keys that sign."""
+    """Keys that encrypt stores, keyrings of such keys, and keys that sign."""
 
 
-@key.command("create", short_help="make a key inside a token, or in a keyset file")
+key.add_command(rotate)
+key.add_command(rewrap)
+
+
+@key.command("create", short_help="make a keyring, or a key inside a token or in a keyset file")
 @click.argument("target", metavar="ALIAS|URL")
 @click.option(
     "--kind", type=click.Choice(KINDS), default=KINDS[0], show_default=True, help="Of a token's key."
@@ -70,27 +75,26 @@ def key() -> None:
 @changing
 @pass_options
 def create(options: Options, target: str, kind: str, module: str | None) -> None:
-    """Make the key that a pkcs11: or local-key: URL names; one that is there is never replaced.
+    """Make a configured keyring, or the key that a pkcs11: or local-key: URL names; never replace one.
 
     A token's key is made inside it and never leaves it. aes-256 wraps data keys and aes-256-gcm does by
     another mechanism; rsa-3072 wraps too, but anybody can make messages with its public half; the others
     sign. The PIN comes from the configuration, or is asked for on a terminal.
     """
+    from strongroom.config import Config
     from strongroom.registry import create_key
 
-    entry = _configured(options, target)
+    config = Config.load(options.config)
+    if target in config.keyrings:
+        create_keyring(options, config, target)
+        return
+    entry = config.key(target)
     document = {"key": target, "url": entry.url, "kind": kind, "dry_run": options.dry_run}
     if options.dry_run:
         report(options, document, f"would make {entry.url} ({kind})")
         return
     document["url"] = create_key(entry.url, _unlocked(entry, module), kind)
     report(options, document, f"made {document['url']} ({kind})")
-
-
-def _configured(options: Options, target: str) -> KeyEntry:
-    from strongroom.config import Config
-
-    return Config.load(options.config).key(target)
 
 
 def _unlocked(entry: KeyEntry, module: str | None) -> Settings:
@@ -102,24 +106,30 @@ def _unlocked(entry: KeyEntry, module: str | None) -> Settings:
     return settings
 
 
-@key.command("list", short_help="the configured keys; --check uses each")
+@key.command("list", short_help="the configured keys and keyrings; --check uses each")
 @click.option(
-    "--check", is_flag=True, help="Wrap and unwrap 32 random bytes; of a signing key, read the public half."
+    "--check",
+    is_flag=True,
+    help="Wrap and unwrap 32 random bytes; of a signing key, read the public half; open a keyring.",
 )
 @common
 @click.pass_context
 @pass_options
 def list_keys(options: Options, ctx: click.Context, check: bool) -> None:
-    """Print the keys of strongroom.toml and how they wrap; without --check nothing is sent to any of them.
+    """Print the keys of strongroom.toml and how they wrap, and its keyrings.
 
-    Exit code 10 says that something needs action.
+    Without --check nothing is sent to any of them. With it, a keyring's versions are told, and which roots
+    open it. Exit code 10 says that something needs action.
     """
-    findings = examine_all(options, use=check)
+    findings, keyrings = examine_all(options, use=check), examine_keyrings(options, use=check)
     if options.json:
-        print_json({"keys": [asdict(finding) for finding in findings]})
+        print_json({"keys": list(map(asdict, findings)), "keyrings": list(map(asdict, keyrings))})
     else:
         print_findings(findings)
-    ctx.exit(ACTION_NEEDED if any(finding.needs_action for finding in findings) else 0)
+        if keyrings:
+            print_keyrings(keyrings)
+    needs_action = any([one.needs_action for one in findings] + [one.needs_action for one in keyrings])
+    ctx.exit(ACTION_NEEDED if needs_action else 0)
 
 
 def examine_all(options: Options, *, use: bool) -> list[KeyFinding]:

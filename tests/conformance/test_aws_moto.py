@@ -9,7 +9,8 @@ import pytest
 from strongroom.backend import Backend
 from strongroom.testing.conformance_base import NativeReader
 from tests.conformance.aws import aws, reader
-from tests.conformance.support import Suite
+from tests.conformance.encryption import EncryptedSuite
+from tests.conformance.support import Suite, encrypted
 from tests.servers import moto_mended
 from tests.servers.moto import Moto
 
@@ -36,3 +37,18 @@ class TestAwsMoto(Suite):
     @classmethod
     def native_reader(cls, _mended: Moto) -> NativeReader:
         return reader(_mended.url)
+
+
+class TestAwsMotoEncrypted(EncryptedSuite):
+    """The same, holding only messages."""
+
+    second_way = True
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, _mended: Moto) -> Backend:
+        return encrypted(aws(_mended.url))
+
+    @pytest.fixture
+    def disposable(self, _mended: Moto) -> Backend:
+        return encrypted(aws(_mended.url))

@@ -11,6 +11,7 @@ from strongroom.backend import Backend, Capability
 from strongroom.coordinator import SQLiteCoordinator
 from strongroom.testing.conformance_async import AsyncConformance
 from strongroom.testing.conformance_base import NativeReader
+from tests.conformance.encryption import EncryptedSuite
 from tests.conformance.ssm import reader, ssm
 from tests.conformance.support import Ours, Suite, encrypted
 from tests.servers import moto_mended
@@ -77,7 +78,7 @@ class TestParameterStoreAlone(Parameters, Suite):
         return None
 
 
-class TestParameterStoreEncrypted(Parameters, Suite):
+class TestParameterStoreEncrypted(Parameters, EncryptedSuite):
     """Messages in advanced parameters: 8 KB, since a message takes its place and base64 a third more."""
 
     second_way = True

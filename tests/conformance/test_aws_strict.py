@@ -10,6 +10,7 @@ from strongroom.backend import Backend
 from strongroom.testing.aws import AwsError, StrictServer
 from strongroom.testing.conformance_base import NativeReader
 from tests.conformance.aws import aws, reader
+from tests.conformance.encryption import EncryptedSuite
 from tests.conformance.support import Suite, encrypted
 
 
@@ -60,7 +61,7 @@ class TestAwsStrict(StrictSuite):
         return reader(server.url)
 
 
-class TestAwsStrictEncrypted(StrictSuite):
+class TestAwsStrictEncrypted(StrictSuite, EncryptedSuite):
     """The same, holding only messages."""
 
     @pytest.fixture(scope="class")

@@ -12,6 +12,7 @@ from strongroom.coordinator import SQLiteCoordinator
 from strongroom.testing.conformance_async import AsyncConformance
 from strongroom.testing.conformance_base import NativeReader
 from tests.conformance.azure import azure, reader
+from tests.conformance.encryption import EncryptedSuite
 from tests.conformance.support import Ours, Suite, encrypted
 from tests.servers import azure as double
 from tests.servers.https import Authority
@@ -82,7 +83,7 @@ class TestAzureAsync(AzureSuite, AsyncConformance):
         return reader(_vault)
 
 
-class TestAzureEncrypted(AzureSuite, Suite):
+class TestAzureEncrypted(AzureSuite, EncryptedSuite):
     """Messages in Key Vault, as base64."""
 
     second_way = True

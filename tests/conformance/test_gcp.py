@@ -14,6 +14,7 @@ from strongroom.testing.conformance_async import AsyncConformance
 from strongroom.testing.conformance_base import NativeReader
 from strongroom.value import SecretValue
 from tests.canary import not_ours
+from tests.conformance.encryption import EncryptedSuite
 from tests.conformance.support import Ours, Suite, encrypted
 from tests.servers import google
 
@@ -85,7 +86,7 @@ class TestGcp(GoogleSuite):
         yield from reader(google_process, "conformance")
 
 
-class TestGcpEncrypted(GoogleSuite):
+class TestGcpEncrypted(GoogleSuite, EncryptedSuite):
     """Messages in Google, the companion's under its own key."""
 
     second_way = True

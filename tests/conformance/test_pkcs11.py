@@ -15,6 +15,7 @@ from strongroom.testing.conformance_async import AsyncConformance
 from strongroom.testing.conformance_base import NativeReader
 from strongroom.value import SecretValue
 from tests.canary import CANARY
+from tests.conformance.encryption import EncryptedSuite
 from tests.conformance.pkcs11 import PREFIX, reader, token_store
 from tests.conformance.support import Ours, Suite, encrypted
 from tests.servers.softhsm import TestToken
@@ -76,7 +77,7 @@ class TestTokenAsync(TokenSuite, AsyncConformance):
     second_way = True
 
 
-class TestTokenEncrypted(TokenSuite, Suite):
+class TestTokenEncrypted(TokenSuite, EncryptedSuite):
     """Messages on the token."""
 
     second_way = True

@@ -10,6 +10,7 @@ from strongroom.registry import open_backend
 from strongroom.testing.conformance_base import NativeReader
 from strongroom.value import SecretValue
 from tests.canary import not_ours
+from tests.conformance.encryption import EncryptedSuite
 from tests.conformance.support import Suite, encrypted
 from tests.servers.openbao import OpenBao
 
@@ -65,7 +66,7 @@ class TestVault(VaultSuite):
         return read
 
 
-class TestVaultEncrypted(VaultSuite):
+class TestVaultEncrypted(VaultSuite, EncryptedSuite):
     """Messages in Vault, the companion's under its own key."""
 
     @pytest.fixture(scope="class")

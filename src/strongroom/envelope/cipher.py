@@ -32,7 +32,7 @@ from .suites import COMMITTING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from strongroom.keys import KeyWrapper
+    from strongroom.keys import Context, KeyWrapper
 
     from .datakeys import DataKeyCache
     from .message import Buffer
@@ -194,9 +194,7 @@ def decrypt(
         UnavailableError, PermissionDeniedError: no KEK that could open the message could be used.
         InvalidRequestError: no keys, or a reserved key in `context`.
     """
-    expected = join(context, bindings)
-    datakeys.check_count(keys)
-    opening, position = _begin(message, keys, expected, data_keys)
+    opening, position = _begin(message, keys, join(context, bindings), data_keys)
     value = opening.open_only(message, position)
     if value is None:
         value = _decrypt_frames(message, position, opening)
@@ -225,17 +223,16 @@ def decrypt_into(
         InvalidRequestError: as `decrypt` does, or the buffer is too short; the error says what it takes.
         IntegrityError, UnavailableError, PermissionDeniedError: as `decrypt` does.
     """
-    expected = join(context, bindings)
-    datakeys.check_count(keys)
-    opening, position = _begin(message, keys, expected, data_keys)
+    opening, position = _begin(message, keys, join(context, bindings), data_keys)
     return _open_into(message, position, opening, memoryview(buffer).cast("B"))
 
 
 def _begin(
-    message: Buffer, keys: Sequence[KeyWrapper], expected: Mapping[str, str], data_keys: DataKeyCache | None
+    message: Buffer, keys: Sequence[KeyWrapper], expected: Context, data_keys: DataKeyCache | None
 ) -> tuple[Opening, int]:
     """The opened header, and where the body begins."""
-    header, length = decode_header(message)
+    datakeys.check_count(keys)  # before the message is looked at
+    header, length = decode_header(message, expected)
     body, tag = bytes(message[:length]), bytes(message[length : length + TAG_LENGTH])
     opening = Opening.begin(header, body, tag, keys, expected, data_keys=data_keys)
     return opening, length + TAG_LENGTH

@@ -104,7 +104,7 @@ def _make(keys: Sequence[KeyWrapper], context: Context) -> Made:
 
 
 def _recover(header: Header, keys: Sequence[KeyWrapper]) -> Recovered:
-    failures = list[tuple[str, SecretStoreError]]()
+    failures: list[tuple[str, SecretStoreError]] = []
     for wrapped in header.wrapped_keys:
         for key in keys:
             if key.matches(wrapped):

@@ -147,8 +147,11 @@ def _encode_header(header: Header) -> bytes:
     return b"".join(parts)
 
 
-def decode_header(message: Buffer) -> tuple[Header, int]:
+def decode_header(message: Buffer, likely: Context | None = None) -> tuple[Header, int]:
     """The header at the start of `message`, and how many bytes its body takes.
+
+    Args:
+        likely: a context that is taken for the header's, without decoding it, where its bytes are the same.
 
     Raises:
         IntegrityError: not a header of version 2 under a committing suite, cut short, or not in canonical
@@ -156,7 +159,7 @@ def decode_header(message: Buffer) -> tuple[Header, int]:
     """
     data = message if isinstance(message, bytes) else bytes(message[:_MAX_HEADER])
     try:
-        return _decode_header(data)
+        return _decode_header(data, likely)
     except UnicodeDecodeError:
         problem = "the message's header holds text that is not UTF-8"
     except struct.error:
@@ -164,13 +167,14 @@ def decode_header(message: Buffer) -> tuple[Header, int]:
     raise IntegrityError(problem)
 
 
-def _decode_header(data: bytes) -> tuple[Header, int]:
+def _decode_header(data: bytes, likely: Context | None) -> tuple[Header, int]:
     # A length that reaches beyond the data is noticed by the next read, which fails; there always is one,
     # since a header ends in a part of fixed size. Fields are read in place: calls for each take 2 us.
     version, suite, message_id, length = _FIXED.unpack_from(data)
     _check_suite(version, suite)
     position = _FIXED.size + length
-    context = _decode_context(data[_FIXED.size : position])
+    encoded = data[_FIXED.size : position]
+    context = likely if likely is not None and likely.encoded == encoded else _decode_context(encoded)
     wrapped_keys, position = _decode_wrapped_keys(data, position)
     content_type, frame_length, commitment = _TAIL.unpack_from(data, position)
     if content_type not in (_FRAMED, _NON_FRAMED) or (content_type == _FRAMED) != (frame_length > 0):
@@ -195,7 +199,7 @@ def _check_suite(version: int, suite: int) -> None:
 def _decode_context(data: bytes) -> Context:
     if not data:
         return _NO_CONTEXT
-    context = dict[str, str]()
+    context: dict[str, str] = {}
     (count,), end, previous = _short(data), 2, b""
     for number in range(count):
         start, middle = end + 2, end + 2 + _short(data, end)[0]

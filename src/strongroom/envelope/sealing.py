@@ -21,6 +21,7 @@
 from __future__ import annotations
 
 import hmac
+import itertools
 import os
 from typing import TYPE_CHECKING, Any, Final, Self, final
 
@@ -115,7 +116,10 @@ class Sealing:
     ):
         self._message_id, self._aead, self.prologue = message_id, aead, prologue
         self._signing, self._left = signing, left
-        self._sequence, self._finished, self.frame_length = 0, False, FRAME_LENGTH
+        self._finished, self.frame_length = False, FRAME_LENGTH
+        # Atomic under threads that should not meet here: an IV given twice would give away the message key's
+        # authentication key.
+        self._sequence = itertools.count(1)
         if signing is not None:
             signing.update(prologue)
 
@@ -211,17 +215,19 @@ class Sealing:
     def _next(self, length: int, *, final: bool) -> tuple[bytes, bytes, bytes]:
         """Head, IV and additional data of the next frame; a sequence number given is spent, whatever comes
         of it, since it is the IV."""
-        if self._finished or self._sequence >= MAX_FRAMES:
-            raise InvalidRequestError("the message is finished" if self._finished else "the message is full")
+        if self._finished:
+            raise InvalidRequestError("the message is finished")
         if length > self.frame_length or (length < self.frame_length and not final):
             raise InvalidRequestError(f"a frame takes {self.frame_length} bytes of plaintext, not {length}")
         if self._left is not None:
             self._left -= length
             if self._left < 0:
                 raise InvalidRequestError("there is more plaintext than was announced")
-        self._sequence, self._finished = self._sequence + 1, final
-        head, iv = encode_frame_head(self._sequence, length, final=final)
-        return head, iv, frame_data(self._message_id, self._sequence, length, final=final)
+        sequence, self._finished = next(self._sequence), final
+        if sequence > MAX_FRAMES:
+            raise InvalidRequestError("the message is full")
+        head, iv = encode_frame_head(sequence, length, final=final)
+        return head, iv, frame_data(self._message_id, sequence, length, final=final)
 
 
 @final
@@ -349,12 +355,14 @@ class Opening:
 
 def _verifying(header: Header) -> Verifying | None:
     public_key = header.context.get(PUBLIC_KEY)
-    if (public_key is None) == (header.suite == SIGNED.number):
+    if public_key is None and header.suite == COMMITTING.number:
+        return None
+    if public_key is None or header.suite != SIGNED.number:
         raise IntegrityError(
             "the message's suite and its context do not agree on whether it is signed",
             hint="it was changed to pass for another kind of message",
         )
-    return None if public_key is None else Verifying(public_key)
+    return Verifying(public_key)
 
 
 def _unlock(header: Header, body: bytes, tag: bytes, data_key: bytes) -> tuple[Any, IntegrityError | None]:

@@ -8,7 +8,7 @@ open under two keys, to two plaintexts.
 
 from __future__ import annotations
 
-import functools
+from hashlib import sha512
 from typing import Any, Final, NamedTuple
 
 
@@ -34,16 +34,8 @@ SUITES: Final = {suite.number: suite for suite in (COMMITTING, SIGNED)}
 
 _KEY_INFO: Final = {number: number.to_bytes(2, "big") + b"DERIVEKEY\x01" for number in SUITES}
 _COMMITMENT_INFO: Final = b"COMMITKEY\x01"
-
-
-@functools.cache
-def _hmac() -> tuple[Any, Any]:
-    """HMAC and SHA-512 of `cryptography`, imported on first use. Its HMAC costs a third less than
-    `hmac.digest`, which looks the algorithm up at every call (OpenSSL 3), and half of its HKDF."""
-    from cryptography.hazmat.primitives.hashes import SHA512
-    from cryptography.hazmat.primitives.hmac import HMAC
-
-    return HMAC, SHA512()
+_INNER_PAD: Final = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 
 def derive(suite: int, data_key: bytes, message_id: bytes) -> tuple[bytes, bytes]:
@@ -52,11 +44,23 @@ def derive(suite: int, data_key: bytes, message_id: bytes) -> tuple[bytes, bytes
     HKDF-SHA512 (RFC 5869) with the message id as salt, and as info suite || ``DERIVEKEY`` or ``COMMITKEY``.
     Each is the start of its expansion's first block, hence the 01 after the info.
     """
-    hmac, sha512 = _hmac()
-    extract = hmac(message_id, sha512)
-    extract.update(data_key)
-    key = hmac(extract.finalize(), sha512)
-    commitment = key.copy()
-    key.update(_KEY_INFO[suite])
-    commitment.update(_COMMITMENT_INFO)
-    return key.finalize()[:32], commitment.finalize()[:32]
+    inner, outer = _keyed(message_id)
+    inner.update(data_key)
+    outer.update(inner.digest())
+    inner, outer = _keyed(outer.digest())
+    commitment_inner, commitment_outer = inner.copy(), outer.copy()
+    inner.update(_KEY_INFO[suite])
+    outer.update(inner.digest())
+    commitment_inner.update(_COMMITMENT_INFO)
+    commitment_outer.update(commitment_inner.digest())
+    return outer.digest()[:32], commitment_outer.digest()[:32]
+
+
+def _keyed(key: bytes) -> tuple[Any, Any]:
+    """The inner and the outer hash of HMAC-SHA512 (RFC 2104) under a key of up to a block, 128 bytes.
+
+    By its definition, since both expansions share these two: `hmac.digest` takes 60 % longer for the three,
+    the HMAC of `cryptography` 15 %, and either is a tenth of what a small message costs.
+    """
+    block = key.ljust(128, b"\0")
+    return sha512(block.translate(_INNER_PAD)), sha512(block.translate(_OUTER_PAD))

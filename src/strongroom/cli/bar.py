@@ -39,11 +39,12 @@ def _bar(unit: Unit) -> Any:
         from rich.console import Console
     except ImportError:
         return None
+    console = Console(stderr=True)
+    if console.is_dumb_terminal:  # which cannot redraw a line
+        return None
     amount = {
         "bytes": (progress.DownloadColumn(binary_units=True), progress.TransferSpeedColumn()),
         "items": (progress.MofNCompleteColumn(),),
     }[unit]
     columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), *amount)
-    return progress.Progress(
-        *columns, progress.TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    )
+    return progress.Progress(*columns, progress.TimeRemainingColumn(), console=console, transient=True)

@@ -29,11 +29,9 @@ from .failover import Failover
 from .layer import Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from strongroom.backend import Backend, Secret
-    from strongroom.envelope.message import Header
-    from strongroom.keys import KeyWrapper
     from strongroom.names import Key
 
 _ATTEMPTS: Final = 5
@@ -179,6 +177,7 @@ class Reencryption:
 
     def _is_due(self, key: Key, stored: SecretValue) -> bool:
         from strongroom.envelope.message import decode_header
+        from strongroom.envelope.reencrypt import is_under
 
         if not self._layer.is_message(stored):
             return True
@@ -199,13 +198,4 @@ class Reencryption:
             denied = error
         if denied and not self._dry_run:  # who may only read is told what the identifiers say
             raise denied
-
-
-def is_under(header: Header, keys: Sequence[KeyWrapper]) -> bool:
-    """Whether a message says to be under exactly `keys`, in the version that each wraps with today."""
-    made = header.wrapped_keys
-    return (
-        len(made) == len(keys)
-        and all(any(key.is_primary(wrapped) for wrapped in made) for key in keys)
-        and all(any(key.is_primary(wrapped) for key in keys) for wrapped in made)
-    )
+        self._layer.answered = True

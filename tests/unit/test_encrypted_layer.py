@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from strongroom.backend import ABSENT, Capability, Secret, SecretVersion, Stage
+from strongroom.backend import ABSENT, Backend, Capability, Secret, SecretVersion, Stage
 from strongroom.envelope.cipher import encrypt
+from strongroom.envelope.datakeys import DataKeyCache
 from strongroom.errors import (
     IntegrityError,
     InvalidRequestError,
+    PermissionDeniedError,
     SecretConflictError,
     SecretNotFoundError,
     SecretStoreError,
@@ -25,12 +29,14 @@ from strongroom.names import Companion, Key, Name
 from strongroom.store import SecretStore
 from strongroom.value import SecretValue
 from tests.canary import CANARY, assert_no_canary_in, holds_canary
-from tests.unit.envelope_support import local_key
+from tests.scale import scaled
+from tests.unit.envelope_support import SpyKey, local_key
 
 NAME, OTHER = Name("db/password"), Name("db/other")
 NATIVE, COMPANION = ALL, ALL & ~Capability.NATIVE_PENDING
 KEY = local_key()
 SECRET = SecretValue(CANARY)
+ROTATION = "6e4f2a7c-3d0f-4a67-9d5a-2f5a3f0b9c11"
 
 
 def encrypted(inner: MemoryBackend, domain: str = "prod", key: KeyWrapper = KEY) -> Encrypted:
@@ -187,6 +193,135 @@ def test_an_asymmetric_key_is_refused_unless_forgeable_is_written() -> None:
     assert layer.get(NAME, Stage.CURRENT).value == SECRET
 
 
+def test_an_old_key_that_is_asymmetric_is_refused_too() -> None:
+    """It makes no new message, and whoever has its public half can make one that opens ▲."""
+    with pytest.raises(InvalidRequestError, match="rsa-1 is asymmetric"):
+        Encrypted(MemoryBackend(), [KEY], "prod", old_keys=[PublicKey()])
+    inner = MemoryBackend()
+    Encrypted(inner, [PublicKey()], "prod", forgeable=True).put(NAME, SECRET, None)
+    layer = Encrypted(inner, [KEY], "prod", old_keys=[PublicKey()], forgeable=True)
+    assert layer.get(NAME, Stage.CURRENT).value == SECRET
+
+
+def test_old_keys_open_what_there_is_and_no_new_message_is_under_them(inner: MemoryBackend) -> None:
+    """Nothing more is needed to move: what is written from now on is under the new keys alone."""
+    old = local_key(b"\x07" * 32, "local-old")
+    encrypted(inner, key=old).put(NAME, SECRET, None)
+    layer = Encrypted(inner, [KEY], "prod", old_keys=[old])
+    assert layer.get(NAME, Stage.CURRENT).value == SECRET
+    layer.put(NAME, SECRET, None)
+    assert encrypted(inner).get(NAME, Stage.CURRENT).value == SECRET
+    with pytest.raises(IntegrityError, match="none of the configured keys"):
+        encrypted(inner, key=old).get(NAME, Stage.CURRENT)
+
+
+def test_any_of_several_keys_opens_and_one_that_fails_is_passed_over(inner: MemoryBackend) -> None:
+    """An outage of a region, or a right that is missing, costs nothing while another key answers."""
+    down, denied = SpyKey("a"), SpyKey("b")
+    layer = Encrypted(inner, [down, denied, KEY], "prod")
+    layer.put(NAME, SECRET, None)
+    down.failure, denied.failure = UnavailableError("no answer"), PermissionDeniedError("no")
+    assert layer.get(NAME, Stage.CURRENT).value == SECRET
+    with pytest.raises(UnavailableError):
+        Encrypted(inner, [denied, down], "prod").get(NAME, Stage.CURRENT)
+
+
+def test_sixteen_keys_are_the_most_old_ones_included() -> None:
+    """A message is tried with no more."""
+    keys = [local_key(bytes([number]) * 32, f"k{number}") for number in range(17)]
+    Encrypted(MemoryBackend(), keys[:8], "prod", old_keys=keys[8:16])
+    with pytest.raises(InvalidRequestError, match="at most 16 keys"):
+        Encrypted(MemoryBackend(), keys[:8], "prod", old_keys=keys[8:])
+
+
+PLAIN = SecretValue(f"{CANARY} from before")
+
+
+def test_a_store_in_transition_reads_what_is_older_than_its_encryption(inner: MemoryBackend) -> None:
+    """Text stays text; what it writes is encrypted."""
+    layer = Encrypted(inner, [KEY], "prod", allow_plaintext=True)
+    for value in (PLAIN, SecretValue(b""), SecretValue(b"\x02"), SecretValue(b"\x02\x04\x00" + bytes(200))):
+        inner.put(NAME, value, None)
+        found = layer.get(NAME, Stage.CURRENT).value
+        assert (found, found.kind) == (value, value.kind)
+    layer.put(NAME, PLAIN, None)
+    assert encrypted(inner).get(NAME, Stage.CURRENT).value == PLAIN
+
+
+@pytest.mark.parametrize("start", [b"\x02\x04\x78", b"\x02\x05\x78"])
+def test_in_transition_a_message_that_does_not_open_is_not_taken_for_plaintext(
+    inner: MemoryBackend, start: bytes
+) -> None:
+    """Damaged, cut short or another store's: an error all the same ▲."""
+    layer = Encrypted(inner, [KEY], "prod", allow_plaintext=True)
+    inner.put(NAME, SecretValue(start), None)
+    encrypted(inner, "other").put(OTHER, SECRET, None)
+    for key in (NAME, OTHER):
+        with pytest.raises(IntegrityError):
+            layer.get(key, Stage.CURRENT)
+
+
+def test_in_transition_a_plain_pending_value_is_repeated_and_promoted() -> None:
+    """What waits is compared as plaintexts, and stays the very bytes that are held."""
+    inner = MemoryBackend(NATIVE)
+    base = inner.put(NAME, PLAIN, ABSENT)
+    first = inner.put_pending(NAME, ROTATION, SECRET, base.id)
+    layer = Encrypted(inner, [KEY], "prod", allow_plaintext=True)
+    assert layer.put_pending(NAME, ROTATION, SECRET, base.id) == first
+    with pytest.raises(SecretConflictError, match="another value"):
+        layer.put_pending(NAME, ROTATION, PLAIN, base.id)
+    assert layer.get_pending(NAME, ROTATION).value == SECRET
+    layer.promote_pending(NAME, ROTATION)
+    assert layer.get(NAME, Stage.CURRENT).value == SECRET
+
+
+def cached(inner: MemoryBackend, key: SpyKey) -> Encrypted:
+    return Encrypted(inner, [key], "prod", data_keys=DataKeyCache())
+
+
+def test_a_version_read_again_asks_no_key_and_every_write_asks(inner: MemoryBackend) -> None:
+    """No two messages share a data key: what one leak opens stays one message."""
+    key = SpyKey()
+    layer = cached(inner, key)
+    for _ in range(3):
+        layer.put(NAME, SECRET, None)
+    assert key.calls == ["wrap"] * 3
+    for _ in range(5):
+        assert layer.get(NAME, Stage.CURRENT).value == SECRET
+    assert key.calls == ["wrap"] * 3 + ["unwrap"]
+
+
+ENDS: dict[str, Callable[[Encrypted], object]] = {
+    "delete": lambda layer: layer.delete(OTHER),
+    "purge": lambda layer: layer.purge(OTHER),
+    "retire": lambda layer: layer.retire(OTHER, "1"),
+    "close": lambda layer: layer.close(),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_is_taken_away_takes_the_cached_data_keys_along(inner: MemoryBackend, end: str) -> None:
+    """All of them: whose they are is not known here ▲."""
+    key = SpyKey()
+    layer = cached(inner, key)
+    for name in (NAME, OTHER):
+        layer.put(name, SECRET, None)
+    layer.get(NAME, Stage.CURRENT)
+    ENDS[end](layer)
+    layer.get(NAME, Stage.CURRENT)
+    assert key.calls.count("unwrap") == 2
+
+
+def test_a_cached_data_key_opens_no_message_in_another_place(inner: MemoryBackend) -> None:
+    """The cache spares a call, not a check ▲."""
+    layer = cached(inner, SpyKey())
+    layer.put(NAME, SECRET, None)
+    layer.get(NAME, Stage.CURRENT)
+    moved(inner, NAME, OTHER)
+    with pytest.raises(IntegrityError):
+        layer.get(OTHER, Stage.CURRENT)
+
+
 @pytest.mark.parametrize(("keys", "domain"), [([], "prod"), ([KEY], "")])
 def test_an_encrypted_store_needs_a_key_and_a_domain(keys: list[KeyWrapper], domain: str) -> None:
     """Without a domain, messages of two stores could be swapped."""
@@ -229,12 +364,83 @@ def test_the_largest_value_that_is_accepted_fits_and_one_byte_more_is_refused_be
 
 
 def _largest(store: SecretStore, name: str) -> int:
-    backend, key = store._backend, Name(name)
+    return _largest_of(store._backend, Name(name))
+
+
+def _largest_of(backend: Backend, key: Name) -> int:
     limit, fits, over = backend.limit(key) or 0, 0, 4 << 20
     while over - fits > 1:
         middle = (fits + over) // 2
         fits, over = (middle, over) if backend.size(SecretValue(bytes(middle))) <= limit else (fits, middle)
     return fits
+
+
+class Sized(KeyWrapper):
+    """Wraps into as many bytes as it says, under identifiers as long as they may get."""
+
+    def __init__(self, length: int, key_id: str, more: int):
+        self.longest = length
+        self.provider_id, self.key_id, self._more = f"acme-{key_id}", key_id, more
+
+    def wrap(self, data_key: bytes, context: Mapping[str, str]) -> WrappedKey:
+        sized = data_key.ljust(self.longest, b"\0")
+        return WrappedKey(self.provider_id, self.key_id.encode() + b"/" * self._more, sized)
+
+    def unwrap(self, wrapped: WrappedKey, context: Mapping[str, str]) -> bytes:
+        return wrapped.ciphertext[:32]
+
+    def matches(self, wrapped: WrappedKey) -> bool:
+        return wrapped.key_info.rstrip(b"/") == self.key_id.encode()
+
+
+class Base64(Small):
+    """Counts what a text-only provider would store."""
+
+    def size(self, value: SecretValue) -> int:
+        return 4 + 4 * -(-len(value.reveal()) // 3)
+
+    def put(self, key: Key, value: SecretValue, *rest: Any) -> SecretVersion:
+        assert self.size(value) <= self.bytes_allowed
+        return super().put(key, value, *rest)
+
+
+SIZED = st.builds(
+    Sized, st.integers(48, 1024), st.text("abc-é", min_size=1, max_size=90), st.integers(0, 128)
+)
+
+
+@settings(max_examples=scaled(500, "limits after encryption"), deadline=None)
+@given(
+    st.lists(SIZED, min_size=1, max_size=16, unique_by=lambda key: key.key_id),
+    st.text("abé", min_size=1, max_size=200),
+    st.text("prod-é", min_size=1, max_size=60),
+    st.sampled_from([Small, Base64]),
+    st.integers(30_000, 70_000),
+)
+def test_a_value_at_the_announced_limit_fits_whatever_the_keys_are(
+    keys: list[Sized], name: str, domain: str, kind: type[Small], allowed: int
+) -> None:
+    """KMS wraps into 184 bytes, RSA into up to 1,024: the estimate is never too small, nor far too large."""
+    inner = kind()
+    inner.bytes_allowed = allowed
+    layer, key = Encrypted(inner, keys, domain), Name(name)
+    largest = _largest_of(layer, key)
+    layer.put(key, SecretValue(b"x" * largest), None)
+    assert layer.get(key, Stage.CURRENT).value.reveal() == b"x" * largest
+    layer.put(key, SecretValue("é" * (largest // 2)), None)
+    spare = allowed - inner.size(inner.get(key, Stage.CURRENT).value)
+    assert spare <= 16 + 200 * len(keys) * 4 / 3
+
+
+def test_a_key_that_wraps_into_more_than_it_said_is_refused_before_any_write() -> None:
+    """The provider's refusal would come too late, or cut the value."""
+    inner, key = Small(), Sized(200, "a", 0)
+    layer = Encrypted(inner, [key], "prod")
+    value = SecretValue(b"x" * _largest_of(layer, NAME))
+    key.longest = 4096
+    with pytest.raises(InvalidRequestError, match="once encrypted"):
+        layer.put(NAME, value, None)
+    assert inner.puts == 0
 
 
 def test_no_limit_stays_no_limit() -> None:
@@ -245,9 +451,6 @@ def test_no_limit_stays_no_limit() -> None:
             return None
 
     assert encrypted(Endless()).limit(NAME) is None
-
-
-ROTATION = "6e4f2a7c-3d0f-4a67-9d5a-2f5a3f0b9c11"
 
 
 def test_a_repeated_put_of_a_pending_value_is_one_write() -> None:

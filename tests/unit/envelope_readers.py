@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from strongroom.envelope.cipher import decrypt
+from strongroom.envelope.cipher import decrypt, decrypt_into
 from strongroom.envelope.files import decrypt_file
+from strongroom.envelope.reencrypt import reencrypt, reencrypt_file
 from strongroom.envelope.stream import DecryptingReader, decrypt_stream
 from strongroom.errors import IntegrityError
 from strongroom.keys import KeyWrapper
+from tests.unit.envelope_support import local_key
 
 Pieces = list[tuple[int, bytes]]
+
+_ANOTHER = local_key(bytes(32), "another")
 
 
 class Outcome(NamedTuple):
@@ -75,6 +79,32 @@ def _decrypt(message: bytes, opener: Opener, pieces: Pieces) -> None:
     pieces.append((0, decrypt(message, keys=opener.keys, context=opener.context).value))
 
 
+def _decrypt_into(message: bytes, opener: Opener, pieces: Pieces) -> None:
+    buffer, length = bytearray(b"\xaa" * len(message)), 0
+    try:
+        length = decrypt_into(message, buffer, keys=opener.keys, context=opener.context)
+    finally:
+        if set(buffer) - {0x00, 0xAA} or length:  # on failure: zeroed, or never written
+            pieces.append((0, bytes(buffer[:length])))
+
+
+def _reencrypt(message: bytes, opener: Opener, pieces: Pieces) -> None:
+    made = reencrypt(message, opens=opener.keys, keys=[_ANOTHER])
+    pieces.append((0, decrypt(made, keys=[_ANOTHER], context=opener.context).value))
+
+
+def _reencrypt_file(message: bytes, opener: Opener, pieces: Pieces) -> None:
+    path = opener.folder / "message"
+    path.write_bytes(message)
+    try:
+        reencrypt_file(path, opens=opener.keys, keys=[_ANOTHER])
+    finally:
+        assert [*opener.folder.iterdir()] == [path]
+        now = path.read_bytes()
+        if now != message:
+            pieces.append((0, decrypt(now, keys=[_ANOTHER], context=opener.context).value))
+
+
 def _stream(message: bytes, opener: Opener, pieces: Pieces) -> None:
     decrypt_stream(io.BytesIO(message), _Sink(pieces), keys=opener.keys, context=opener.context)
 
@@ -130,10 +160,13 @@ def _file(message: bytes, opener: Opener, pieces: Pieces) -> None:
 
 READERS: dict[str, Callable[[bytes, Opener, Pieces], None]] = {
     "decrypt": _decrypt,
+    "decrypt_into": _decrypt_into,
     "decrypt_stream": _stream,
     "DecryptingReader": _reader,
     "DecryptingReader, anywhere": _anywhere,
     "decrypt_file": _file,
+    "reencrypt": _reencrypt,
+    "reencrypt_file": _reencrypt_file,
     "decrypt_stream of a pipe": _pipe,
     "DecryptingReader of a pipe": _reader_of_pipe,
 }

@@ -142,9 +142,9 @@ class TestOneMessage:
 
     @pytest.mark.parametrize("name", ["strongroom-else", "aws-crypto-else", ""])
     def test_a_reserved_pair_of_another_writer_is_refused(self, name: str) -> None:
-        """It could never be expected by a reader here."""
+        """No reader here could expect it, and that a header says it is no mistake of the caller."""
         author = Author(context={name: "x"})
-        with pytest.raises(InvalidRequestError):
+        with pytest.raises(IntegrityError):
             reencrypt(author.framed(b"v", 8), opens=[local_key()], keys=[NEW])
 
     def test_a_failing_key_leaves_no_plaintext_in_the_error(self) -> None:

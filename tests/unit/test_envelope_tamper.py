@@ -26,7 +26,7 @@ from tests.unit.envelope_support import Author, SignedAuthor, field, local_key
 _CONTEXT = {"for": "tests"}
 _VALUE = (CANARY_BYTES * 10)[:300]
 _SHORT = 128
-_WHOLE = ("decrypt", "decrypt_into", "decrypt_file")
+_WHOLE = ("decrypt", "decrypt_into", "decrypt_file", "reencrypt", "reencrypt_file")
 _OF_PIPES = tuple(name for name in READERS if name.endswith("of a pipe"))
 
 
@@ -225,6 +225,16 @@ def test_a_message_that_only_seems_to_be_signed_was_changed(form: str, name: str
     shape = _shape(form, 1, signed=False)
     changed = shape.message[:1] + b"\x05" + shape.message[2:]
     _assert_refused(shape, changed, name, shape.opener(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["aws-crypto-another", "strongroom-another", ""])
+@pytest.mark.parametrize("name", ["reencrypt", "reencrypt_file"])
+def test_a_context_key_that_no_message_may_hold_is_not_carried_over(
+    key: str, name: str, tmp_path: Path
+) -> None:
+    """Re-encryption takes the context from the message: what is wrong there is no mistake of the caller's."""
+    message = Author(context={key: "x"}).framed(_VALUE, _SHORT)
+    assert outcome(message, Opener([local_key()], {}, tmp_path), name).error is not None
 
 
 def test_short_frames_together_are_as_safe_as_alone(kek_count: int, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +26,7 @@ from strongroom.errors import (
 )
 
 from .atomic import atomic_output, attempt
-from .binding import BINDINGS
+from .binding import BINDINGS, join
 from .cipher import decrypt, encrypt
 from .message import decode_header, read_header
 from .signing import PUBLIC_KEY
@@ -177,7 +177,10 @@ def _pairs(header: Header) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """The caller's pairs and Strongroom's own; the public key of a signature belongs to one message only."""
     own = {key: value for key, value in header.context.items() if key in BINDINGS}
     given = {key: value for key, value in header.context.items() if key not in own and key != PUBLIC_KEY}
-    return given, own
+    with suppress(InvalidRequestError):
+        join(given, own)
+        return given, own
+    raise IntegrityError("the message's context holds a key that no message may hold")
 
 
 def reencrypt_file(

@@ -45,7 +45,7 @@ READ: Axes = {
 
 
 def _allowed(case: Case) -> bool:
-    """At most 10,000 frames; the Python SDK writes none but multiples of 128 bytes, see below."""
+    """At most 10,000 frames; the Python SDK writes multiples of 128 bytes alone, see `_refusals`."""
     frame: int = case.get("frame", MIB)
     return bool(case["size"] <= 10_000 * frame and (case["peer"] != "python" or frame % 128 == 0))
 

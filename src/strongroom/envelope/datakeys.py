@@ -144,13 +144,20 @@ class _Flight:
 class _Entry:
     """One data key, how often it may be used, and the call that is making it."""
 
-    __slots__ = ("born", "flight", "keys", "length", "made", "messages")
+    __slots__ = ("born", "flight", "key_ids", "keys", "length", "made", "messages")
 
     def __init__(self, keys: Sequence[KeyWrapper]):
         self.keys = tuple(keys)  # held, so that no other KEK can come to have the id of one of them
         self.made: Any = None
         self.flight: _Flight | None = None
         self.born, self.messages, self.length = 0.0, 0, 0
+        self.key_ids: list[tuple[str, str]] = []
+
+
+def _key_ids(keys: Sequence[KeyWrapper]) -> list[tuple[str, str]]:
+    """What the KEKs are called now. An alias is known by its key once that answered, so entries note it after
+    their call; where it has become another since, the data key is another's."""
+    return [(key.provider_id, key.key_id) for key in keys]
 
 
 @final
@@ -223,7 +230,7 @@ class DataKeyCache:
             return call()
         while True:
             with self._lock:
-                entry = self._entry(_identity(keys, about), keys)
+                entry = self._entry((tuple(map(id, keys)), about), keys)
                 if self._use(entry, length):
                     return entry.made  # type: ignore[no-any-return]
                 if (flight := entry.flight) is None:
@@ -232,11 +239,7 @@ class DataKeyCache:
             flight.done.wait()
             if flight.failure is not None:
                 raise copy.copy(flight.failure)
-        made = self._call(entry, mine, length, call)
-        with self._lock:  # an alias is known by its key once it answered: the next use asks under that id
-            if entry in self._entries.values():
-                self._entries[_identity(keys, about)] = entry
-        return made
+        return self._call(entry, mine, length, call)
 
     def _entry(self, identity: Hashable, keys: Sequence[KeyWrapper]) -> _Entry:
         entry = self._entries.get(identity)
@@ -262,6 +265,8 @@ class DataKeyCache:
         spent = entry.messages >= self._max_messages or entry.length + length > self._max_bytes
         if entry.made is None or spent or not self._is_fresh(entry, self._clock()):
             return False
+        if entry.key_ids != _key_ids(entry.keys):
+            return False
         entry.messages, entry.length = entry.messages + 1, entry.length + length
         return True
 
@@ -276,12 +281,9 @@ class DataKeyCache:
             with self._lock:
                 entry.made, entry.flight = made, None
                 entry.born, entry.messages, entry.length = born, 1, length
+                entry.key_ids = _key_ids(entry.keys)
             flight.done.set()
         return made
-
-
-def _identity(keys: Sequence[KeyWrapper], about: Hashable) -> Hashable:
-    return tuple([(id(key), key.provider_id, key.key_id) for key in keys]), about
 
 
 _caches: weakref.WeakSet[DataKeyCache] = weakref.WeakSet()

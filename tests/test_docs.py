@@ -42,7 +42,7 @@ _BLOCK = re.compile(
 
 
 class Block(NamedTuple):
-    """A fenced block and its test: ``python``, ``shell``, ``toml``, ``double``, ``policy ROLE``, or none."""
+    """A fenced block and its test: ``python``, ``shell``, ``configuration``, ``toml`` and others, or none."""
 
     page: Path
     line: int
@@ -76,8 +76,9 @@ def test_no_example_goes_untested(page: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
-    """Makes a new private folder, and goes there; HOME is private too."""
+    """Makes a new private folder, and goes there; HOME is private too, with a checkout in it."""
     (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "strongroom").symlink_to(ROOT)
     for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "STRONGROOM_CONFIG", "SOFTHSM2_CONF"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -94,26 +95,33 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path
 
 @pytest.mark.parametrize("page", PAGES, ids=_ids)
 def test_examples_run(page: Path, folder: Callable[[], Path]) -> None:
-    """Down the page: each shell example begins in a new folder, Python goes on where the shell ended."""
-    here = folder()
+    """Down the page: a shell example or a configuration begins in a new folder, and others go on there."""
+    here, names = folder(), dict[str, Any]()
     for block in blocks(page):
-        if block.test == "shell":
+        if block.test in ("shell", "configuration"):
             here = folder()
+        if block.test == "configuration":
+            (here / "strongroom.toml").write_text(block.text.replace("/srv/app", str(here)))
+        elif block.test in ("shell", "shell here"):
             _run_shell(block)
         elif block.test == "python":
-            _run_python(block, here)
+            names = _run_python(block, here, names)
         elif block.test == "python process":  # a PKCS#11 module reads its configuration once per process
             subprocess.run([sys.executable, "-c", block.text], check=True)
 
 
-def _run_python(block: Block, here: Path) -> None:
+def _run_python(block: Block, here: Path, names: dict[str, Any]) -> dict[str, Any]:
+    """Run a block, and give the names it leaves; one without an import goes on with those before it."""
     text = block.text
     if "local:///var/lib/app/secrets.db" in text:
         with strongroom.open(f"local://{here}/app.db?create=keyset") as store:
             store.put("db/password", "DEMO")
         text = text.replace("/var/lib/app/secrets.db", f"{here}/app.db")
     code = compile("\n" * (block.line - 1) + text, str(block.page), "exec")
-    exec(code, {"__name__": "example", "connect": lambda **_: None})
+    if "import strongroom\n" in text:
+        names = {"__name__": "example", "connect": lambda **_: None}
+    exec(code, names)
+    return names
 
 
 def _run_shell(block: Block) -> None:
@@ -140,11 +148,11 @@ def test_the_configuration_in_the_guide_is_valid(tmp_path: Path) -> None:
     assert set(config.stores) == {"laptop", "prod", "prod-eu", "prod-dr"}
 
 
-_PROVIDERS = ROOT / "docs" / "providers.md"
+_PROVIDERS, _ENVELOPE = ROOT / "docs" / "providers.md", ROOT / "docs" / "envelope.md"
 
 
-def _of_providers(test: str) -> list[Block]:
-    return [block for block in blocks(_PROVIDERS) if block.test == test]
+def _marked(test: str, *pages: Path) -> list[Block]:
+    return [block for page in pages for block in blocks(page) if block.test == test]
 
 
 # A test run in the background has Ctrl-C ignored, and its children inherit that.
@@ -157,13 +165,11 @@ runpy.run_module(sys.argv[0], run_name="__main__")
 
 
 def _line(block: Block) -> str:
-    return f"line {block.line}"
+    return f"{block.page.stem}, line {block.line}"
 
 
-@pytest.mark.parametrize("block", _of_providers("toml"), ids=_line)
-def test_each_configuration_of_a_provider_is_valid(
-    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("block", _marked("toml", _PROVIDERS, _ENVELOPE), ids=_line)
+def test_each_configuration_is_valid(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And every store and key of it opens, which says that options and credentials are known."""
     for variable in re.findall(r"env://(\w+)", block.text):
         monkeypatch.setenv(variable, "DEMO")
@@ -177,7 +183,7 @@ def test_each_configuration_of_a_provider_is_valid(
         strongroom.key(alias, config=config).close()
 
 
-@pytest.mark.parametrize("block", _of_providers("double"), ids=_line)
+@pytest.mark.parametrize("block", _marked("double", _PROVIDERS), ids=_line)
 def test_a_double_prints_what_works_with_it(block: Block, folder: Callable[[], Path]) -> None:
     """The configuration that it prints, written to a file; then the command."""
     here = folder()

@@ -26,6 +26,7 @@ from tests.integration.interop_support import (
 from tests.scale import NIGHTLY
 from tests.servers import moto_kms
 from tests.servers.node import Node
+from tests.session import note
 
 CONTEXTS: dict[str, dict[str, str]] = {
     "no context": {},
@@ -51,7 +52,7 @@ def _allowed(case: Case) -> bool:
 
 
 def _cases(axes: Axes) -> list[Any]:
-    """By day one test a case, at night one test for all that differ in size, frame and KEKs alone."""
+    """By day one test a case, at night one test for all that differ in size, frame and count of KEKs alone."""
     if not NIGHTLY:
         cases = list(pairwise(axes, _allowed))
         return [pytest.param([case], id=f"{n}-{case['peer']}") for n, case in enumerate(cases)]
@@ -59,6 +60,12 @@ def _cases(axes: Axes) -> list[Any]:
     for case in everything(axes, _allowed):
         groups.setdefault(tuple(case[axis] for axis in (*_WHO, "kind")), []).append(case)
     return [pytest.param(group, id="-".join(map(str, key))) for key, group in groups.items()]
+
+
+def _count(name: str, axes: Axes) -> None:
+    """The run ends by printing how many cases there were, and how many there are at night."""
+    run, nightly = ([*cases(axes, _allowed)] for cases in (pairwise, everything))
+    note("counts", name=name, nightly=str(len(nightly)), run=str(len(nightly if NIGHTLY else run)))
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +122,8 @@ class Both:
 
 @pytest.fixture(scope="module")
 def both(keks: Keks, ours: Ours, peers: dict[str, Peer]) -> Both:
+    _count("interoperation: messages that AWS reads", WRITTEN)
+    _count("interoperation: messages that we read", READ)
     return Both(keks, ours, peers)
 
 

@@ -31,5 +31,5 @@ def test_node_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def test_the_package_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As above."""
     monkeypatch.setattr(node, "FOLDER", tmp_path)
-    with pytest.raises(RuntimeError, match="client-node is not in .*: make install"), node.node():
+    with pytest.raises(RuntimeError, match=r"client-node is not in .*: make install"), node.node():
         pass

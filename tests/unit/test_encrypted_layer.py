@@ -24,6 +24,7 @@ from strongroom.errors import (
 )
 from strongroom.keys import KeyWrapper, WrappedKey
 from strongroom.layers.encrypted import Encrypted
+from strongroom.layers.failover import Failover
 from strongroom.memory import ALL, MemoryBackend
 from strongroom.names import Companion, Key, Name
 from strongroom.store import SecretStore
@@ -224,6 +225,29 @@ def test_any_of_several_keys_opens_and_one_that_fails_is_passed_over(inner: Memo
     assert layer.get(NAME, Stage.CURRENT).value == SECRET
     with pytest.raises(UnavailableError):
         Encrypted(inner, [denied, down], "prod").get(NAME, Stage.CURRENT)
+
+
+def test_failover_goes_on_when_a_members_key_is_out_and_each_member_has_its_own() -> None:
+    """A regional outage of KMS is an outage of that region's member; a message is no other member's ▲."""
+    down, other = SpyKey("kms-eu"), SpyKey("kms-us")
+    one, two = MemoryBackend(), MemoryBackend()
+    members = {"eu": Encrypted(one, [down], "prod"), "us": Encrypted(two, [other], "prod")}
+    for alias, member in members.items():
+        member.put(NAME, SecretValue(f"{CANARY}-{alias}"), None)
+    failover = Failover(members)
+    assert failover.get(NAME, Stage.CURRENT).version.startswith("eu:")
+    down.failure = UnavailableError("KMS does not answer")
+    found = failover.get(NAME, Stage.CURRENT)
+    assert (found.value.matches(f"{CANARY}-us"), found.degraded) == (True, True)
+    with pytest.raises(UnavailableError):
+        failover.put(NAME, SECRET, None)
+    down.failure = PermissionDeniedError("revoked")
+    with pytest.raises(PermissionDeniedError):
+        failover.get(NAME, Stage.CURRENT)
+    down.failure = None
+    two.put(NAME, one.get(NAME, Stage.CURRENT).value, None)
+    with pytest.raises(IntegrityError, match="none of the configured keys"):
+        members["us"].get(NAME, Stage.CURRENT)
 
 
 def test_sixteen_keys_are_the_most_old_ones_included() -> None:

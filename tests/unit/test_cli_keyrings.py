@@ -56,6 +56,7 @@ def test_a_keyring_is_made_once(place: str) -> None:
     would = _run("key", "create", "main", "--dry-run")
     assert (would.code, "would make keyring main" in would.out) == (0, True)
     assert _run("key", "list", "--check").code == 10
+    assert _run("key", "create", "main", "--kind", "p256").code == 2
     made = _run("key", "create", "main", "--json")
     assert (made.code, made.json["roots"], made.json["dry_run"]) == (0, ["eu", "us"], False)
     assert made.json["id"].startswith("keyring-")

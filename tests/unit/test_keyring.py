@@ -30,6 +30,8 @@ from strongroom.layers.encrypted import Encrypted
 from strongroom.localkey import WRAP_BLOCK
 from strongroom.memory import MemoryBackend
 from strongroom.names import Key, Name
+from strongroom.testing.conformance_key_base import error_of
+from strongroom.testing.conformance_safety import at_once
 from strongroom.value import SecretValue
 from tests.canary import CANARY, CANARY_BYTES, assert_no_canary_in
 from tests.scale import scaled
@@ -624,3 +626,59 @@ def test_a_keyring_that_is_gone_does_not_pass_for_a_secret_that_is(world: World)
     world.path.unlink()
     with pytest.raises(UnavailableError, match="no keyring"):
         reader.get(key, Stage.CURRENT)
+
+
+def test_nobody_waits_for_the_thread_that_looks(world: World) -> None:
+    """While one thread reads the place again or rotates, the others wrap on under the primary they know."""
+    keyring = world.create()
+    world.clock.advance(RECHECK)
+    with keyring._lock:
+        assert round_trips(keyring)
+    world.root.error = UnavailableError("no answer")
+    assert round_trips(keyring)
+
+
+def test_once_set_back_no_thread_wraps(world: World) -> None:
+    """Not even while another one looks again; when the newer one is there again, all do."""
+    keyring = world.create()
+    older = world.path.read_bytes()
+    keyring.rotate()
+    newer = world.path.read_bytes()
+    world.path.write_bytes(older)
+    world.clock.advance(RECHECK)
+    attempts = [lambda: sealed(keys=[keyring])] * 8
+    assert error_of(attempts[0])
+    assert all(isinstance(result, IntegrityError) for result in at_once(attempts))
+    world.path.write_bytes(newer)
+    assert not [result for result in at_once(attempts) if isinstance(result, SecretStoreError)]
+
+
+def test_eight_threads_that_meet_a_new_version_read_it_once(world: World) -> None:
+    """The others wait for the one that reads."""
+    place = WatchedPlace(world.path)
+    writer = Keyring.create(place, [world.root], name=NAME, clock=world.clock)
+    reader = Keyring.open(place, [world.root], name=NAME, clock=world.clock)
+    writer.rotate()
+    message = sealed(keys=[writer])
+    reads = place.reads
+    assert at_once([lambda: opens(reader, message)] * 8) == [True] * 8
+    assert place.reads == reads + 1
+
+
+def test_a_fork_is_told_to_roots_and_place(world: World) -> None:
+    """Their sessions are the parent's; the opened keyring goes on."""
+    keyring = world.create()
+    keyring.after_fork()
+    assert world.root.calls["after_fork"] == 1
+    assert round_trips(keyring)
+
+
+def test_a_keyring_behind_a_link_is_replaced_where_it_is(world: World) -> None:
+    """And not the link: whoever reads the file itself must see the rotation."""
+    link = world.path.with_name("link")
+    link.symlink_to(world.path)
+    made = Keyring.create(FilePlace(link), [world.root], name=NAME)
+    made.rotate()
+    assert link.is_symlink()
+    assert world.open().versions == made.versions
+    assert round_trips(made, world.open())

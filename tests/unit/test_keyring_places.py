@@ -30,11 +30,11 @@ from strongroom.names import Name, Reserved
 from strongroom.testing.clock import FakeClock
 from strongroom.testing.conformance_key_base import error_of
 from strongroom.testing.conformance_safety import at_once
-from strongroom.testing.faults import FaultyBackend
+from strongroom.testing.faults import FaultyBackend, Killed, kill
 from strongroom.value import SecretValue
 from tests.scale import scaled
 from tests.unit.core_support import memory
-from tests.unit.keyring_support import MESSAGE, NAME, Root, round_trips, sealed
+from tests.unit.keyring_support import MESSAGE, NAME, Root, opens, round_trips, sealed
 from tests.unit.local_support import encrypted, local
 
 KEY = "keyring-0123456789abcdef/0123456789abcdef"
@@ -195,6 +195,48 @@ def test_a_creation_whose_answer_was_lost_is_read_back(after: bool, write: int) 
             Keyring.create(place, [Root()], name=NAME)
         assert round_trips(Keyring.create(place, [Root()], name=NAME))
     assert round_trips(Keyring.open(place, [Root()], name=NAME))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("write", [0, 1], ids=["the counter", "the message"])
+@pytest.mark.parametrize("change", ["create", "rotate", "rewrap", "wrap"])
+def test_a_process_that_dies_at_a_write_leaves_a_whole_keyring(change: str, write: int, after: bool) -> None:
+    """Or none, where it was being made; whatever its primary is, that has its counter."""
+    backend, root = memory(), Root()
+    place = StorePlace(backend, NAME)
+    message = b""
+    if change != "create":
+        keyring = Keyring.create(place, [root], name=NAME)
+        message = sealed(keys=[keyring])
+    backend.fault("put", kill, after=after, skip=write)
+    try:
+        _changed(place, root, change)
+    except Killed:
+        pass
+    else:
+        assert write == 1
+        assert change in ("rewrap", "wrap")
+    backend.clear()
+    survivor = Keyring.open(place, [root], name=NAME) if message else _found_or_made(place, root)
+    assert round_trips(survivor)
+    assert not message or opens(survivor, message)
+    assert survivor.rotate() == survivor.versions[-1].name
+
+
+def _changed(place: KeyringPlace, root: Root, change: str) -> None:
+    if change == "create":
+        Keyring.create(place, [root], name=NAME)
+    elif change == "wrap":
+        sealed(keys=[Keyring.open(place, [root], name=NAME)])
+    else:
+        getattr(Keyring.open(place, [root], name=NAME), change)()
+
+
+def _found_or_made(place: KeyringPlace, root: Root) -> Keyring:
+    try:
+        return Keyring.open(place, [root], name=NAME)
+    except SecretNotFoundError:
+        return Keyring.create(place, [root], name=NAME)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["request lost", "answer lost"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from strongroom.errors import IntegrityError, SecretStoreError, UnavailableError
+from strongroom.errors import IntegrityError, InvalidRequestError, SecretStoreError, UnavailableError
 from strongroom.keys import DATA_KEY_LENGTH
 
 from .failure import ACTION_NEEDED, one_line
@@ -86,6 +86,10 @@ def create(options: Options, target: str, kind: str, module: str | None) -> None
 
     config = Config.load(options.config)
     if target in config.keyrings:
+        if module or kind != KINDS[0]:
+            raise InvalidRequestError(
+                "a keyring has keys of one kind, and no module", hint=f"kind: {KINDS[0]}"
+            )
         create_keyring(options, config, target)
         return
     entry = config.key(target)

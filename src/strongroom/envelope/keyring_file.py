@@ -45,7 +45,8 @@ class FilePlace(KeyringPlace):
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(path).absolute()
+        # Behind links: replacing a link would leave the file that others read as it was.
+        self.path = Path(os.path.realpath(path))
         self.where = str(self.path)
 
     def read(self) -> Held:

@@ -35,6 +35,9 @@ class KeyCounter(WrapCounter, Protocol):
 class KeyringPlace(ABC):
     """Where one keyring is kept, with the wrap counters of its versions.
 
+    Whoever writes here can keep the keyring from being used, put an older one back, and set a counter back so
+    that a version wraps more than it should; he learns no key. Grant it to as few as may rotate it.
+
     Attributes:
         where: the place's name for people.
         settles: seconds for which a read may still answer with what was there before the last write.

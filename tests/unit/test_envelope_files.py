@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from strongroom import decrypt, decrypt_file, encrypt_file
+from strongroom import DataKeyCache, decrypt, decrypt_file, encrypt_file
 from strongroom.envelope import atomic, files
 from strongroom.envelope.atomic import TEMPORARY_PREFIX, atomic_output
 from strongroom.envelope.sealing import FRAME_LENGTH
@@ -246,6 +246,16 @@ def test_a_pipe_is_a_source(tmp_path: Path) -> None:
     feeder.join()
     assert decrypt((tmp_path / "message").read_bytes(), keys=[local_key()], context=CONTEXT).value == DATA
     assert mode_of(tmp_path / "message") == 0o600
+
+
+def test_the_data_key_cache_is_told_how_long_the_file_is(tmp_path: Path, source: Path) -> None:
+    """One call to the KEK for two files; a file of /proc, which says that it is empty, goes without."""
+    cache, spy = DataKeyCache(), SpyKey()
+    for number in range(2):
+        encrypt_file(source, tmp_path / str(number), keys=[spy], context=CONTEXT, data_keys=cache)
+    assert spy.calls == ["wrap"]
+    encrypt_file("/proc/self/limits", tmp_path / "limits", keys=[spy], context=CONTEXT, data_keys=cache)
+    assert b"Max" in decrypt((tmp_path / "limits").read_bytes(), keys=[spy], context=CONTEXT).value
 
 
 def test_a_file_longer_than_a_message_is_refused_at_once(

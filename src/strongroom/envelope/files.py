@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.errors import InvalidRequestError
 
-from .atomic import PRIVATE, InputFile, atomic_output, failure
+from .atomic import PRIVATE, InputFile, atomic_output
 from .message import MAX_FRAMES
 from .sealing import FRAME_LENGTH
 from .stream import Decrypted, decrypt_stream, encrypt_stream
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Path = str | os.PathLike[str]
     Progress = Callable[[int], None]
 
-__all__ = ["atomic_output", "decrypt_file", "encrypt_file", "failure"]
+__all__ = ["atomic_output", "decrypt_file", "encrypt_file"]
 
 
 def encrypt_file(  # noqa: PLR0913  (options, all by keyword)
@@ -62,7 +62,7 @@ def encrypt_file(  # noqa: PLR0913  (options, all by keyword)
         size = source.size
         if size is not None and size > MAX_FRAMES * FRAME_LENGTH:
             raise InvalidRequestError("the file is longer than a message can be")
-        announced = size if data_keys is not None else None
+        announced = (size or None) if data_keys is not None else None  # a file of /proc says 0
         mode = source.permissions if mode is None else mode
         with atomic_output(target_path, overwrite=overwrite, mode=mode) as target:
             return encrypt_stream(

@@ -108,9 +108,10 @@ class EncryptingWriter(io.BufferedIOBase):
 
     def abandon(self) -> None:
         """Close without a final frame: what `sink` has is no message, and nobody can make it one."""
-        self._sealing = None
-        self._plain[: self._touched] = bytes(self._touched)
-        super().close()
+        with self._lock:
+            self._sealing = None
+            self._plain[: self._touched] = bytes(self._touched)
+            super().close()
 
     def __enter__(self) -> Self:
         return self

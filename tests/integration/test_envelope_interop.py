@@ -52,7 +52,7 @@ def _allowed(case: Case) -> bool:
 
 
 def _cases(axes: Axes) -> list[Any]:
-    """By day one test a case, at night one test for all that differ in size, frame and count of KEKs alone."""
+    """By day one test a case, at night one for all that differ in size, frame and count of KEKs alone."""
     if not NIGHTLY:
         cases = list(pairwise(axes, _allowed))
         return [pytest.param([case], id=f"{n}-{case['peer']}") for n, case in enumerate(cases)]

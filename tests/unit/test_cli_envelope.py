@@ -225,9 +225,19 @@ def test_a_file_becomes_another_file() -> None:
     assert stat.S_IMODE(Path("sealed").stat().st_mode) == 0o640
     assert run("inspect", "sealed", "--json").json["signed"]
     opened = run("decrypt", "sealed", "-o", "again", "-k", "one", "--json")
-    assert opened.json == {"file": "sealed", "output": "again", "size": len(CANARY)}
+    facts = {"file": "sealed", "output": "again", "size": len(CANARY), "passed_over": []}
+    assert opened.json == {**facts, "context": opened.json["context"]}
     assert stat.S_IMODE(Path("again").stat().st_mode) == 0o600
     assert plaintext("again", "the output of decrypt").read_bytes() == CANARY_BYTES
+
+
+def test_a_file_is_encrypted_in_its_own_place() -> None:
+    """With --replace; then nothing holds it in clear any more, and nothing says so."""
+    Path("f").write_bytes(b"v")
+    done = run("encrypt", "f", "-o", "f", "--replace", "-k", "one")
+    assert (done.code, done.err) == (0, "")
+    assert run("decrypt", "f", "-o", "f", "--replace", "-k", "one").code == 0
+    assert Path("f").read_bytes() == b"v"
 
 
 def test_quiet_means_quiet() -> None:

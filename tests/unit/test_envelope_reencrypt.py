@@ -362,6 +362,19 @@ class TestOneFile:
         assert path.read_bytes() == newer
         assert os.listdir(tmp_path) == ["m"]
 
+    def test_a_disk_that_fails_is_an_error_of_that_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While it is read; not one that ends a run over a tree."""
+
+        def fail(*args: Any, **more: Any) -> None:
+            raise OSError(5, "Input/output error")
+
+        _put(tmp_path / "m")
+        monkeypatch.setattr(module, "decrypt_stream", fail)
+        report = _tree(tmp_path)
+        assert isinstance(report.failures[str(tmp_path / "m")], UnavailableError)
+
     def test_memory_does_not_grow_with_the_file(self, tmp_path: Path) -> None:
         """16 MiB more of file, not even 1 MiB more of memory."""
         peaks = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import os
 import stat
 import sys
@@ -15,8 +16,8 @@ from strongroom.errors import InvalidRequestError, SecretConflictError, Unavaila
 
 
 @contextmanager
-def source(path: str) -> Iterator[BinaryIO]:
-    """A file, or stdin if `path` is ``-``.
+def source(path: str, *, buffered: bool = False) -> Iterator[BinaryIO]:
+    """A file, or stdin if `path` is ``-``; `buffered` for reading little at a time.
 
     Raises:
         InvalidRequestError: there is no such file, or stdin is a terminal, where nobody types a message.
@@ -28,8 +29,9 @@ def source(path: str) -> Iterator[BinaryIO]:
         with _typed("stdin"):
             yield sys.stdin.buffer
         return
-    with InputFile(path) as file:
-        yield file
+    file = InputFile(path)
+    with io.BufferedReader(file) if buffered else file as stream:
+        yield stream
 
 
 @contextmanager

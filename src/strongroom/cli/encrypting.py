@@ -70,8 +70,8 @@ def encrypt(
             plain, message, keys=list(opened.values()), context=said, signed=signed, progress=done
         )
     if output is not None:
-        _tell(options, "encrypted", file, output, length)
-        if file != "-" and not (options.quiet or options.json):
+        _tell(options, "encrypted", file, output, {"size": length})
+        if file not in ("-", output) and not (options.quiet or options.json):
             click.echo(f"{file} still holds this in clear: remove it when you need it no more", err=True)
 
 
@@ -112,7 +112,8 @@ def decrypt(
     if not options.quiet and not options.json:
         _warn(found)
     if output is not None:
-        _tell(options, "decrypted", file, output, found.length)
+        facts = {"size": found.length, "context": dict(found.context), "passed_over": list(found.passed_over)}
+        _tell(options, "decrypted", file, output, facts)
     elif on_terminal():
         click.echo()
 
@@ -126,7 +127,7 @@ def _warn(found: Decrypted) -> None:
         click.echo(f"strongroom: {key_id} should have opened it and did not; another key has", err=True)
 
 
-def _tell(options: Options, done: str, file: str, output: str, length: int) -> None:
-    name = "stdin" if file == "-" else file
-    document = {"file": file, "output": output, "size": length}
-    report(options, document, f"{done} {name} to {output} ({length} bytes of plaintext)")
+def _tell(options: Options, done: str, file: str, output: str, facts: dict[str, Any]) -> None:
+    name, size = "stdin" if file == "-" else file, facts["size"]
+    line = f"{done} {name} to {output} ({size} bytes of plaintext)"
+    report(options, {"file": file, "output": output, **facts}, line)

@@ -41,7 +41,7 @@ def inspect(options: Options, file: str) -> None:
     Nothing is decrypted and no key is asked, so nothing is verified: whoever could write the file could write
     what is printed. Only decrypt tells whether it is true.
     """
-    with source(file) as stream:
+    with source(file, buffered=True) as stream:
         found = survey(stream)
     aliases = _aliases(options, found.header.wrapped_keys)
     if options.json:

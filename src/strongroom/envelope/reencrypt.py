@@ -261,15 +261,21 @@ def reencrypt_at(path: str, change: Change) -> Outcome:
 
 @contextmanager
 def _opened(path: str) -> Iterator[BinaryIO]:
-    descriptor = attempt(path, os.open, path, _OPEN)
+    descriptor, failed = attempt(path, os.open, path, _OPEN), None
     with open(descriptor, "rb") as file:
-        _check_regular(path, os.fstat(descriptor).st_mode)
-        yield file
+        kind = kind_of(os.fstat(descriptor).st_mode)
+        if kind:
+            raise SecretConflictError(f"{path!r} is {kind} now")
+        try:
+            yield file
+        except OSError as error:  # the disk failed while it was read
+            failed = error
+    if failed is not None:
+        attempt(path, _fail, failed)
 
 
-def _check_regular(path: str, mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        raise SecretConflictError(f"{path!r} is {kind_of(mode)} now")
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def _header(file: BinaryIO) -> Header | None:

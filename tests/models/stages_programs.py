@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable, Hashable
+from typing import Any, cast
 
-from strongroom.backend import Stage
+from strongroom.backend import Absent, Secret, SecretVersion, Stage
 from strongroom.errors import SecretConflictError, SecretNotFoundError, UnavailableError
-from strongroom.names import Name
+from strongroom.layers.reencrypting import Reencryption
+from strongroom.names import Key, Name
 from strongroom.stages import Pending, rollback
 from strongroom.value import SecretValue
 from tests.models.companion import DISCARDED, SUPERSEDED
-from tests.models.kv2 import KV
+from tests.models.kv2 import KV, SECRET, Value
 from tests.models.ledger import NONE, ConflictError, UnknownError
 from tests.models.port_backend import PortBackend
 from tests.models.replay import Port, Program
@@ -104,6 +106,47 @@ def until_answered(act: Callable[[], None]) -> None:
             return act()
         except (UnavailableError, UnknownError):
             continue
+
+
+class Anew(PortBackend):
+    """An `Encrypted` layer in which everything is due: what is written again is told apart by its text."""
+
+    def __init__(self, kv: KV) -> None:
+        super().__init__(kv)
+        self.kv, self.inner = kv, PortBackend(kv)
+
+    def is_message(self, stored: SecretValue) -> bool:
+        return False
+
+    def opened(self, key: Key, secret: Secret) -> Secret:
+        return secret
+
+    def put(
+        self, key: Key, value: SecretValue, if_version: str | Absent | None, record: str | None = None
+    ) -> SecretVersion:
+        again = SecretValue(f"again {value.reveal_text()}") if isinstance(key, Name) else value
+        return super().put(key, again, if_version, record)
+
+
+class Careless(Anew):
+    """Obvious: the value stays the same, so just write it."""
+
+    def put(
+        self, key: Key, value: SecretValue, if_version: str | Absent | None, record: str | None = None
+    ) -> SecretVersion:
+        if not isinstance(key, Name):
+            return super().put(key, value, if_version, record)
+        meant = Value(f"again {value.reveal_text()}", "again", int(str(if_version)))
+        return SecretVersion(str(self.kv.put(SECRET, meant, None)))
+
+
+def reencrypter(layer: Callable[[KV], Anew] = Anew) -> Program:
+    """Puts the secret, and the companion that is done, under other keys."""
+
+    def program(port: Port) -> str:
+        return Reencryption(cast("Any", layer(KV(port)))).of(NAME).outcome.value
+
+    return told(program)
 
 
 def roller(bad: str) -> Program:

@@ -40,6 +40,21 @@ HOLDS: Mapping[str, tuple[Mapping[str, Program], Budget, tuple[str, ...]]] = {
         faults(0, 0, 1, small=(0, 0, 0)),
         ("r1",),
     ),
+    "a rotation, and the secret put under other keys": (
+        {"worker": s.worker("w", *SOME), "run": s.reencrypter()},
+        faults(1, 1, 1, small=(1, 1, 0)),
+        SOME,
+    ),
+    "the same, late": (
+        {"worker": s.worker("w", *SOME), "run": s.reencrypter()},
+        faults(0, 0, 2, small=(0, 0, 1)),
+        SOME,
+    ),
+    "a discard, and the secret put under other keys": (
+        {"one": s.worker("a", "r1"), "two": s.discarder("r1"), "run": s.reencrypter()},
+        faults(0, 0, 1, small=(0, 0, 0)),
+        ("r1",),
+    ),
     "discard against promote": (
         {"one": s.worker("a", "r1"), "two": s.discarder("r1")},
         faults(0, 1, 1, small=(0, 0, 1)),
@@ -78,6 +93,15 @@ def test_the_checker_catches_stages_with_a_step_left_out(case: str, monkeypatch:
     violation = explored(check(rotations(f"stages/{case}", programs, of=of, budget=budget))).violation
     assert violation is not None
     assert violation.rule == rule, violation
+
+
+def test_the_checker_catches_a_reencryption_without_compare_and_set() -> None:
+    """It would put the value before over the one that a rotation just promoted."""
+    programs = {"worker": s.worker("w", "r1"), "run": s.reencrypter(s.Careless)}
+    system = rotations("stages/careless", programs, budget=Budget(0, 0, 0))
+    violation = explored(check(system)).violation
+    assert violation is not None
+    assert violation.rule == "no acknowledged write is lost to a Strongroom writer", violation
 
 
 def rolled_back_once(state: State[World]) -> bool:

@@ -155,13 +155,14 @@ class Body:
             plain.wipe()
 
     def together(self, target: int) -> int:
-        """How many regular frames are about `target` bytes of a message; one at least."""
-        return max(1, target // (self.header.frame_length + REGULAR_OVERHEAD))
+        """How many regular frames are about `target` bytes of a message; one at least, and if not framed."""
+        length = self.header.frame_length
+        return max(1, target // (length + REGULAR_OVERHEAD)) if length else 1
 
     def room(self, length: int) -> Plain:
         """Buffers for `length` bytes of plaintext; at first for a MiB at most, whatever a header claims."""
         length = min(length, FRAME_LENGTH)
-        frames = length // (self.header.frame_length or 1) or 1
+        frames = max(1, length // self.header.frame_length) if self.header.frame_length else 1
         self._intake.reserve(length + frames * REGULAR_OVERHEAD + _FINAL_EXTRA)
         return Plain(length)
 

@@ -7,14 +7,23 @@ import os
 import pickle
 import subprocess
 import sys
+from array import array
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.envelope import cipher, sealing
-from strongroom.envelope.cipher import Plaintext, decrypt, encrypt
+from strongroom.envelope.cipher import (
+    Plaintext,
+    decrypt,
+    decrypt_into,
+    encrypt,
+    encrypt_into,
+    message_length,
+)
 from strongroom.envelope.message import decode_header
 from strongroom.errors import (
     IntegrityError,
@@ -302,3 +311,119 @@ assert "cryptography" in sys.modules
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+@pytest.fixture
+def short_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of 20,000 bytes, so that several fit a test; longer than what is copied for speed."""
+    for module in (sealing, cipher):
+        monkeypatch.setattr(module, "FRAME_LENGTH", 20_000)
+
+
+@pytest.mark.usefixtures("short_frames")
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("size", [0, 1, 19_999, 20_000, 20_001, 60_000, 70_000])
+def test_a_message_is_written_and_read_in_place(size: int, signed: bool) -> None:
+    """Buffers of the caller's, longer than needed; what is beyond the message or value stays as it was."""
+    value, keys = os.urandom(size), [local_key()]
+    bound = message_length(size, keys=keys, context={"a": "1"}, signed=signed)
+    buffer, back = bytearray(b"x" * (bound + 5)), bytearray(b"x" * (size + 5))
+    length = encrypt_into(value, buffer, keys=keys, context={"a": "1"}, signed=signed)
+    assert size < length <= bound
+    assert buffer[length:] == b"x" * (len(buffer) - length)
+    message = bytes(buffer[:length])
+    assert len(encrypt(value, keys=keys, context={"a": "1"}, signed=signed)) == length
+    assert decrypt(message, keys=keys, context={"a": "1"}).value == value
+    assert decrypt_into(memoryview(buffer)[:length], back, keys=keys, context={"a": "1"}) == size
+    assert back == value + b"x" * 5
+
+
+@pytest.mark.usefixtures("short_frames")
+def test_a_buffer_that_is_too_short_is_refused_and_the_error_says_what_it_takes() -> None:
+    """Exactly so many bytes are enough; of a value that does not fit, nothing stays."""
+    keys, value = [local_key()], CANARY_BYTES * 1_000
+    needed = len(encrypt(value, keys=keys, context={}))
+    with pytest.raises(
+        InvalidRequestError, match=f"takes {needed} bytes, and the buffer has {needed - 1}"
+    ) as caught:
+        encrypt_into(value, bytearray(needed - 1), keys=keys, context={})
+    assert_no_canary_in(caught.value)
+    message = bytearray(needed)
+    encrypt_into(value, message, keys=keys, context={})
+    back = bytearray(len(value) - 1)
+    with pytest.raises(
+        InvalidRequestError, match=f"takes {len(value)} bytes, and the buffer has {len(back)}"
+    ) as caught:
+        decrypt_into(message, back, keys=keys, context={})
+    assert_no_canary_in(caught.value)
+    assert back == bytes(len(back))
+    assert decrypt_into(message, bytearray(len(value)), keys=keys, context={}) == len(value)
+
+
+@pytest.mark.usefixtures("short_frames")
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("place", [-1, -150, 30_000])
+def test_nothing_of_a_message_that_does_not_verify_stays_in_the_buffer(signed: bool, place: int) -> None:
+    """Not even the frames before the damage, which verified."""
+    value, keys = CANARY_BYTES * 2_000, [local_key()]
+    message = bytearray(encrypt(value, keys=keys, context={}, signed=signed))
+    message[place] ^= 1
+    back = bytearray(len(value) + 3)
+    with pytest.raises(IntegrityError) as caught:
+        decrypt_into(message, back, keys=keys, context={})
+    assert_no_canary_in(caught.value)
+    assert back == bytes(len(back))
+
+
+@pytest.mark.usefixtures("short_frames")
+def test_a_failing_key_leaves_the_buffer_alone() -> None:
+    """Nothing is written before every KEK has answered."""
+    buffer = bytearray(b"x" * 1_000)
+    with pytest.raises(UnavailableError) as caught:
+        encrypt_into(CANARY_BYTES, buffer, keys=[SpyKey("k", UnavailableError("down"))], context={})
+    assert_no_canary_in(caught.value)
+    assert buffer == b"x" * 1_000
+
+
+@pytest.mark.usefixtures("short_frames")
+@pytest.mark.parametrize("size", [1, 6_000, 40_000])
+def test_any_buffer_is_taken_by_its_bytes(size: int) -> None:
+    """An array of numbers is encrypted whole, not by its count of elements; so is a matrix."""
+    value = array("I", range(size))
+    message = encrypt(memoryview(value), keys=[local_key()], context={})
+    assert decrypt(message, keys=[local_key()], context={}).value == value.tobytes()
+    matrix = memoryview(value.tobytes()).cast("B", shape=[2, size * 2])
+    buffer = bytearray(size * 4 + 1_000)
+    length = encrypt_into(matrix, buffer, keys=[local_key()], context={})
+    assert decrypt(buffer[:length], keys=[local_key()], context={}).value == value.tobytes()
+
+
+def test_a_context_cannot_be_changed() -> None:
+    """Messages with one context share it; a change would be a change of all that follow."""
+    opened = decrypt(
+        encrypt(b"v", keys=[local_key()], context={"a": "1"}), keys=[local_key()], context={"a": "1"}
+    )
+    context: Any = opened.context
+    for change in (
+        lambda: context.update(b="2"),
+        lambda: context.__setitem__("a", "2"),
+        lambda: context.pop("a"),
+        context.clear,
+        context.popitem,
+        lambda: context.setdefault("b", "2"),
+        lambda: context.__delitem__("a"),
+        lambda: context.__ior__({"b": "2"}),
+    ):
+        with pytest.raises(TypeError, match="cannot be changed"):
+            change()
+    assert {**context, "b": "2"} == {"a": "1", "b": "2"}
+    assert pickle.loads(pickle.dumps(context)) == copy.deepcopy(context) == context == {"a": "1"}
+
+
+def test_changing_a_callers_dict_after_the_call_changes_no_message() -> None:
+    """What is remembered of a context is a copy."""
+    context = {"a": "1"}
+    encrypt(b"v", keys=[local_key()], context=context)
+    context["a"] = "2"
+    message = encrypt(b"v", keys=[local_key()], context=context)
+    assert decode_header(message)[0].context == {"a": "2"}

@@ -9,6 +9,7 @@ carry the attack out; the last ones hold the product to the rule that prevents i
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -190,10 +191,17 @@ def test_one_header_does_not() -> None:
 
 
 def _functions_calling(name: str) -> list[ast.FunctionDef]:
-    root = Path(strongroom.__path__[0])
-    trees = [ast.parse(path.read_text()) for path in root.rglob("*.py")]
-    functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    return [function for function in functions if name in _calls(function)]
+    return [function for function in _functions() if name in _calls(function)]
+
+
+@functools.cache
+def _trees() -> list[ast.Module]:
+    return [ast.parse(path.read_text()) for path in Path(strongroom.__path__[0]).rglob("*.py")]
+
+
+@functools.cache
+def _functions() -> list[ast.FunctionDef]:
+    return [node for tree in _trees() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
 
 
 def _calls(function: ast.FunctionDef) -> list[str]:
@@ -207,6 +215,24 @@ def test_one_place_writes_headers_and_makes_its_own_message_id() -> None:
     assert _calls(writer).count("encode_header") == _calls(writer).count("urandom") == 1
     assert not any("id" in argument.arg for argument in writer.args.args + writer.args.kwonlyargs)
     assert not any(isinstance(node, ast.For | ast.While) for node in ast.walk(writer))
+    (encoder,) = _functions_calling("_encode_header")
+    assert encoder.name == "encode_header"
+
+
+def test_one_place_uses_the_iv_of_the_header_tag() -> None:
+    """A tag under it is made where the header is written, and checked where one is believed."""
+    users = {function.name for function in _functions() if "_HEADER_IV" in _names(function)}
+    assert users == {"write_header", "_unlock"}
+    assert "_HEADER_IV" not in {name for tree in _trees() for name in _imported(tree)}
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+
+
+def _imported(tree: ast.AST) -> set[str]:
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {alias.name for node in froms for alias in node.names}
 
 
 @pytest.mark.parametrize("keys", [1, 3])

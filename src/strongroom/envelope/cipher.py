@@ -99,10 +99,11 @@ def encrypt(
         UnavailableError, PermissionDeniedError: a KEK could not be used.
     """
     try:
+        if not isinstance(value, bytes):
+            value = memoryview(value).cast("B")
         if signed or len(value) > FRAME_LENGTH:
             return _encrypt_frames(value, keys, join(context, bindings), signed, data_keys)
-        if not isinstance(value, bytes):
-            value = bytes(value)
+        value = bytes(value)
         message_id, aead, prologue = write_header(
             keys, join(context, bindings), COMMITTING, len(value), data_keys
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -108,3 +110,52 @@ def test_transit(openbao_server: OpenBao, tmp_path: Path, monkeypatch: pytest.Mo
         for alias, key in zip(("kek", "audit", "gone"), (*keys, gone), strict=True)
     }
     _assert_told(_checked(tmp_path, tables), "Ed25519")
+
+
+def test_two_programs_rotate_a_keyring_in_vault(
+    openbao_server: OpenBao, kv2_mount: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its roots are a transit key and a keyset: both rotations stay, and either root opens it alone."""
+    monkeypatch.setenv("TEST_TOKEN", openbao_server.token)
+    auth = 'auth = { method = "token", token = "env://TEST_TOKEN" }'
+    transit = transit_support.made(openbao_server, type="aes256-gcm96").url()
+    file = tmp_path / "strongroom.toml"
+    text = f"""
+[store.vault]
+url = "vault:///{kv2_mount}/app?endpoint={openbao_server.address}"
+{auth}
+[key.transit]
+url = "{transit}"
+{auth}
+[key.recovery]
+url = "local-key://{tmp_path}/recovery.json"
+[keyring.main]
+roots = ["transit", "recovery"]
+store = "vault"
+"""
+    file.write_text(text)
+    for made in ("recovery", "main"):
+        assert _key(file, "create", made).exit_code == 0
+    argv = [
+        str(Path(sys.executable).parent / "strongroom"),
+        "key",
+        "rotate",
+        "main",
+        "--json",
+        "--config",
+        str(file),
+    ]
+    programs = [subprocess.Popen(argv, stdout=subprocess.PIPE) for _ in range(2)]
+    rotated = [json.loads(program.communicate(timeout=60)[0])["version"] for program in programs]
+    [found] = json.loads(_key(file, "list", "--check", "--json").stdout)["keyrings"]
+    assert (found["versions"], found["roots"], found["problems"]) == (3, ["transit", "recovery"], [])
+    assert found["primary"] in rotated
+    file.write_text(text.replace('roots = ["transit", "recovery"]', 'roots = ["recovery"]'))
+    assert _key(file, "rewrap", "main", "--drop-roots", "--yes").exit_code == 0
+    assert _key(file, "rotate", "main").exit_code == 0
+
+
+def _key(config: Path, *args: str) -> Any:
+    done = CliRunner().invoke(cli, ["key", *args, "--config", str(config)])
+    assert CANARY not in done.output
+    return done

@@ -218,8 +218,10 @@ class _Opening:
     def _backend(self, entry: StoreEntry) -> Backend:
         if entry.failover:
             return Failover({alias: self._backend(self._config.stores[alias]) for alias in entry.failover})
+        backend = self._raw(
+            entry
+        )  # before a keyring that is kept there, since `entry` may have more credentials
         keys, old_keys = ([self.key(alias) for alias in aliases] for aliases in (entry.keys, entry.old_keys))
-        backend = self._raw(entry)
         own = backend.own_key()
         stored: Backend = Encrypted(backend, [own], backend.domain) if own else backend
         if not keys:

@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import strongroom
-from strongroom.backend import Stage
+from strongroom.backend import Backend, Settings, Stage
 from strongroom.config import Config, KeyringEntry
+from strongroom.config import keyring as open_keyring
+from strongroom.envelope.keyring import Keyring
 from strongroom.errors import IntegrityError, InvalidRequestError, UnavailableError
 from strongroom.layers.encrypted import Encrypted
 from strongroom.layers.reencrypting import encryption
 from strongroom.memory import MemoryBackend
 from strongroom.names import Name, Reserved
+from strongroom.reencryption import reencrypt_store
 from strongroom.registry import open_backend
 from strongroom.store import SecretStore
 from strongroom.testing.clock import FakeClock
+from strongroom.value import SecretValue
 from strongroom_local.keyset import KeysetFile
 from tests.canary import CANARY
 from tests.unit.test_config import refused, write
+
+
+@contextmanager
+def keyring(target: str, **options: Any) -> Iterator[Keyring]:
+    """A keyring, closed at the end."""
+    ring = open_keyring(target, **options)
+    yield ring
+    ring.close()
+
+
+def made(path: Path, *targets: str) -> None:
+    for target in targets:
+        with keyring(target, config=path, create=True):
+            pass
+
 
 STORE = '[store.prod]\nurl = "memory://x"\n'
 KEY = '[key.k]\nurl = "local-key:///k"\n'
@@ -156,7 +177,7 @@ PROD = '[store.prod]\nurl = "memory://prod"\nencrypt = { keyring = "main", domai
 def test_a_keyring_may_be_kept_in_the_very_store_it_encrypts(place: Path) -> None:
     """Below the encryption: it is a message under its roots, and nobody lists it."""
     path = config(place, IN_PROD + PROD)
-    strongroom.config.keyring("main", config=path, create=True).close()
+    made(path, "main")
     with strongroom.open("prod", config=path) as store:
         store.put("db/password", CANARY)
         assert store.get("db/password").value.matches(CANARY)
@@ -175,7 +196,7 @@ def test_a_store_opens_without_its_keyring_and_says_so_when_it_is_needed(place: 
         with pytest.raises(UnavailableError, match="key create") as caught:
             store.put("db/password", CANARY)
         assert not caught.value.retryable
-        strongroom.config.keyring("main", config=path, create=True).close()
+        made(path, "main")
         store.put("db/password", CANARY)
         assert store.get("db/password").value.matches(CANARY)
 
@@ -185,7 +206,7 @@ def test_two_members_share_a_keyring_and_fail_over(place: Path) -> None:
     other = '[store.other]\nurl = "memory://other"\nencrypt = { keys = ["b", "main"], domain = "d" }\n'
     both = '[store.both]\nfailover = ["prod", "other"]\n'
     path = config(place, IN_PROD + PROD + other + both)
-    strongroom.config.keyring("main", config=path, create=True).close()
+    made(path, "main")
     for alias in ("prod", "other"):
         with strongroom.open(alias, config=path) as store:
             store.put("db/password", CANARY)
@@ -194,6 +215,92 @@ def test_two_members_share_a_keyring_and_fail_over(place: Path) -> None:
         assert store.put("db/other", CANARY).id.startswith("prod:")
         with pytest.raises(InvalidRequestError, match="members one by one"):
             store.reencrypt("db/password")
+
+
+def test_credentials_given_to_open_reach_the_store_that_keeps_the_keyring(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is opened once for both, and with them."""
+    seen: list[dict[str, object]] = []
+    path = config(place, IN_PROD + PROD)
+
+    def opens(url: str, settings: Settings) -> Backend:
+        seen.append(dict(settings.auth))
+        return open_backend(url, settings)
+
+    monkeypatch.setattr("strongroom.config.open_backend", opens)
+    strongroom.open("prod", config=path, auth={"token": SecretValue(CANARY)}).close()
+    assert seen == [{"token": SecretValue(CANARY)}]
+
+
+def test_a_rotated_keyring_makes_every_message_due_and_a_rewrapped_one_none(place: Path) -> None:
+    """Exactly the version that wraps now is what they are to be under."""
+    path = config(place, IN_PROD + PROD)
+    with keyring("main", config=path, create=True) as ring, strongroom.open("prod", config=path) as store:
+        store.put("db/password", CANARY)
+        ring.rewrap()
+        assert reencrypt_store(store).already == 1
+        ring.rotate()
+    with strongroom.open("prod", config=path) as store:
+        assert reencrypt_store(store).done == ["db/password"]
+        assert reencrypt_store(store).already == 1
+
+
+def test_from_one_keyring_to_another(place: Path) -> None:
+    """Until they are open each may have made any keyring's message; then each its own ▲."""
+    rings = '[keyring.{}]\nroots = ["a"]\nstore = "prod"\n'
+    store_of = '[store.prod]\nurl = "memory://prod"\nencrypt = {{ {}, domain = "d" }}\n'
+    both = rings.format("main") + rings.format("next")
+    path = config(place, both + store_of.format('keyring = "main"'))
+    made(path, "main", "next")
+    with strongroom.open("prod", config=path) as store:
+        store.put("db/password", CANARY)
+    path = config(place, both + store_of.format('keyring = "next", old_keys = ["main"]'))
+    with strongroom.open("prod", config=path) as store:
+        assert reencrypt_store(store, dry_run=True).due == ["db/password"]
+        assert reencrypt_store(store).done == ["db/password"]
+    path = config(place, both + store_of.format('keyring = "next"'))
+    with strongroom.open("prod", config=path) as store:
+        assert store.get("db/password").value.matches(CANARY)
+        store.put("db/old", CANARY)
+    path = config(place, both + store_of.format('keyring = "main"'))
+    with (
+        strongroom.open("prod", config=path) as store,
+        pytest.raises(IntegrityError, match="not made under keyring main"),
+    ):
+        store.get("db/old")
+
+
+def test_a_keyring_takes_the_room_that_it_says(place: Path) -> None:
+    """Said before it is open, so that a store's limit needs no request."""
+    path = config(place, IN_PROD + PROD)
+    with strongroom.open("prod", config=path) as store:
+        lazy = layer(store).keys[0]
+        room = lazy.room()
+        with keyring("main", config=path, create=True) as ring:
+            wrapped = lazy.wrap(bytes(32), {"a": "b"})
+            size = sum(2 + len(field) for field in (wrapped.provider_id.encode(), *wrapped[1:]))
+            assert size <= ring.room() <= 512
+            assert size <= lazy.room() == room
+            assert (lazy.key_id, lazy.is_primary(wrapped), lazy.remote) == (ring.key_id, True, False)
+
+
+def test_a_closed_store_closes_its_keyring_and_a_fork_keeps_it(place: Path) -> None:
+    """Opened or not; whoever still holds it is told."""
+    path = config(place, IN_PROD + PROD)
+    made(path, "main")
+    for uses in (True, False):
+        store = strongroom.open("prod", config=path)
+        lazy = layer(store).keys[0]
+        if uses:
+            store.put("db/password", CANARY)
+        store._after_fork()
+        if uses:
+            assert store.get("db/password").value.matches(CANARY)
+        store.close()
+        store.close()
+        with pytest.raises(InvalidRequestError, match="keyring main is closed"):
+            lazy.wrap(bytes(32), {})
 
 
 def layer(store: SecretStore) -> Encrypted:

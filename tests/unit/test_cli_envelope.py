@@ -18,6 +18,7 @@ from strongroom.envelope.message import decode_header
 from strongroom.envelope.survey import survey
 from strongroom.errors import IntegrityError, UnavailableError
 from strongroom.keys import KeyWrapper
+from strongroom.reencryption import StoreReport
 from tests.canary import CANARY, CANARY_BYTES, assert_no_canary, plaintext
 from tests.unit.cli_support import Result
 from tests.unit.envelope_support import Author, SpyKey
@@ -557,3 +558,17 @@ def test_a_secret_that_does_not_open_is_a_failure_of_its_own(encrypted_store: Pa
     done = run("reencrypt", "--store", "s")
     assert (done.code, done.out) == (8, "done: 3 failed\n")
     assert done.err.count("\n  ") == 3
+
+
+def test_what_of_a_store_is_left_is_8_with_the_reason(
+    encrypted_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rotation that waits, a writer that was faster, a name that was not tried any more."""
+    report = StoreReport(done=["a"], pending=["b"], conflicts=["c"], skipped=["d"])
+    monkeypatch.setattr("strongroom.reencryption.reencrypt_store", lambda *_, **__: report)
+    done = run("reencrypt", "--store", "s")
+    assert (done.code, done.out) == (8, "done: 1 reencrypted, 1 waiting for a rotation, 2 failed\n")
+    for name, reason in (("b", "rotation"), ("c", "others wrote"), ("d", "not tried")):
+        assert any(line.startswith(f"  {name}: ") and reason in line for line in done.err.splitlines())
+    failed = run("reencrypt", "--store", "s", "--json")
+    assert sorted(failed.error["errors"]) == failed.json["pending"] + failed.json["conflicts"] + ["d"]

@@ -84,6 +84,7 @@ def _killed(folder: Path, dice: random.Random) -> int:
 
     def work(say: Say) -> None:
         _run(folder, lambda step: say(step.outcome.value))
+        signal.pause()  # one that is done before is killed too
 
     child = Forked(work)
     for _ in range(wanted := dice.randrange(6)):

@@ -204,9 +204,10 @@ def _functions() -> list[ast.FunctionDef]:
     return [node for tree in _trees() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
 
 
+@functools.cache
 def _calls(function: ast.FunctionDef) -> list[str]:
-    calls = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
-    return [ast.unparse(call).rpartition(".")[2] for call in calls]
+    called = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
+    return [str(getattr(func, "attr", getattr(func, "id", ""))) for func in called]
 
 
 def test_one_place_writes_headers_and_makes_its_own_message_id() -> None:
@@ -214,9 +215,25 @@ def test_one_place_writes_headers_and_makes_its_own_message_id() -> None:
     (writer,) = _functions_calling("encode_header")
     assert _calls(writer).count("encode_header") == _calls(writer).count("urandom") == 1
     assert not any("id" in argument.arg for argument in writer.args.args + writer.args.kwonlyargs)
-    assert not any(isinstance(node, ast.For | ast.While) for node in ast.walk(writer))
+    assert not any(isinstance(node, ast.For | ast.While | ast.comprehension) for node in ast.walk(writer))
+    assert sum(_mentions(tree, "encode_header") for tree in _trees()) == 1, "it is handed on, not called"
     (encoder,) = _functions_calling("_encode_header")
     assert encoder.name == "encode_header"
+
+
+def test_headers_are_born_there_or_read_and_never_altered() -> None:
+    """None is made elsewhere, or copied with a part replaced."""
+    makers = [function.name for function in _functions() for name in _calls(function) if name == "Header"]
+    assert sorted(makers) == ["_decode_header", "write_header"]
+    altered = [
+        node for tree in _trees() for node in ast.walk(tree) if getattr(node, "attr", "") == "_replace"
+    ]
+    assert not any("header" in ast.unparse(node) for node in altered)
+
+
+def _mentions(tree: ast.AST, name: str) -> int:
+    """How often the code says `name`, but for imports."""
+    return sum(name in (getattr(node, "id", None), getattr(node, "attr", None)) for node in ast.walk(tree))
 
 
 def test_one_place_uses_the_iv_of_the_header_tag() -> None:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from strongroom.envelope.sealing import decrypt_into, encrypt_into
+from strongroom.envelope.gcm import decrypt_into, encrypt_into
 from strongroom.envelope.signing import Verifying
 from strongroom.errors import IntegrityError
 from strongroom.keys import low_s, raw_signature

@@ -112,24 +112,25 @@ def test_a_signed_message_without_a_public_key_is_refused_before_any_key_is_aske
     assert key.calls == []
 
 
-@pytest.mark.parametrize(
-    "public_key",
-    [
-        "",
-        "no base64!",
-        base64.b64encode(b"\x02" + b"\xff" * 48).decode(),  # not on the curve: x is above the field's prime
-        base64.b64encode(b"\x05" + bytes(48)).decode(),
-        base64.b64encode(bytes(49)).decode(),
-        base64.b64encode(b"\x00").decode(),  # the point at infinity
-        encoded_point(ec.generate_private_key(ec.SECP384R1()), PublicFormat.UncompressedPoint),
-        encoded_point(ec.generate_private_key(ec.SECP256R1())),
-        encoded_point(ec.generate_private_key(ec.SECP384R1())) + "\n",
-        encoded_point(ec.generate_private_key(ec.SECP384R1())) + "é",
-    ],
-)
-def test_a_public_key_in_any_other_form_is_refused_before_any_key_is_asked(public_key: str) -> None:
+_POINT = encoded_point(ec.generate_private_key(ec.SECP384R1()))
+_OTHER_FORMS = {
+    "nothing": "",
+    "no base64": "no base64!",
+    "not on the curve": base64.b64encode(b"\x02" + b"\xff" * 48).decode(),  # x is above the field's prime
+    "no such form": base64.b64encode(b"\x05" + bytes(48)).decode(),
+    "zeros": base64.b64encode(bytes(49)).decode(),
+    "the point at infinity": base64.b64encode(b"\x00").decode(),
+    "uncompressed": encoded_point(ec.generate_private_key(ec.SECP384R1()), PublicFormat.UncompressedPoint),
+    "another curve": encoded_point(ec.generate_private_key(ec.SECP256R1())),
+    "a line end": _POINT + "\n",
+    "no ASCII": _POINT + "é",
+}
+
+
+@pytest.mark.parametrize("form", _OTHER_FORMS)
+def test_a_public_key_in_any_other_form_is_refused_before_any_key_is_asked(form: str) -> None:
     """One encoding for each key: the compressed point of P-384 in base64."""
-    author, key = SignedAuthor(_CONTEXT, public_key), SpyKey()
+    author, key = SignedAuthor(_CONTEXT, _OTHER_FORMS[form]), SpyKey()
     _refused(author.framed(b"v", 4), "no point of P-384", key)
     assert key.calls == []
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 
 from strongroom.backend import Backend, Capability, Stage
-from strongroom.errors import IntegrityError
+from strongroom.errors import IntegrityError, SecretConflictError, SecretNotFoundError
 from strongroom.layers.encrypted import Encrypted
+from strongroom.layers.reencrypting import Outcome
+from strongroom.localkey import LocalKey
 from strongroom.names import Companion, Key, Name
 from strongroom.store import SecretStore
 from strongroom.testing.conformance_base import needs
 from strongroom.value import SecretValue
 from tests.canary import holds_canary
-from tests.conformance.support import Suite
+from tests.conformance.support import Counter, Suite
 
 PUT = Capability.PUT
 
@@ -92,6 +94,56 @@ class EncryptedSuite(Suite):
             self.refuses(layer, key)
         layer.inner.put(key, SecretValue(message[:-1]), None)
         self.refuses(layer, key)
+
+    def moving(self, backend: Backend) -> tuple[SecretStore, SecretStore]:
+        """The same place, as it is configured while it moves to another key, and afterwards."""
+        layer = self.layer(backend)
+        new = [LocalKey(b"new".ljust(32), name="new", counter=Counter())]
+        return (
+            self.open(Encrypted(layer.inner, new, layer.domain, old_keys=layer.keys)),
+            self.open(Encrypted(layer.inner, new, layer.domain)),
+        )
+
+    @needs(PUT, cas=True)
+    def test_a_secret_is_put_under_other_keys(self, store: SecretStore, backend: Backend) -> None:
+        """By the provider's own compare-and-set, once; who writes meanwhile is not written over."""
+        moving, after = self.moving(backend)
+        name = self.name()
+        for value in (self.value("text"), SecretValue(b"\xff" + self.text("binary").encode())):
+            before = store.put(name, value)
+            done = moving.reencrypt(name)
+            assert (done.outcome, done.pending) == (Outcome.DONE, ())
+            assert done.version == after.get(name).version != before.id
+            assert (after.get(name).value, after.get(name).value.kind) == (value, value.kind)
+            assert moving.reencrypt(name).outcome is Outcome.ALREADY
+            with pytest.raises(SecretConflictError):
+                after.put(name, self.text("late"), if_version=before.id)
+        with pytest.raises(SecretNotFoundError):
+            moving.reencrypt(self.name("missing"))
+
+    @needs(PUT, cas=True, pending=True)
+    def test_a_rotation_under_way_is_left_alone_and_ends_as_it_would(
+        self, store: SecretStore, backend: Backend
+    ) -> None:
+        """Neither the value that waits nor its base is touched; afterwards everything is, and rotates."""
+        moving, after = self.moving(backend)
+        name, rotation = self.name(), self.rotation()
+        base = store.put(name, self.text("old")).id
+        store.pending(name, rotation).put(self.text("new"), base_version=base)
+        waiting = moving.reencrypt(name)
+        assert (waiting.outcome, waiting.pending) == (Outcome.PENDING, (rotation,))
+        assert moving.reencrypt(name, dry_run=True).outcome is Outcome.PENDING
+        promoted = moving.pending(name, rotation).promote()
+        assert moving.get(name).version == promoted.id
+        # Natively the very message that waited became current; a companion's value is encrypted anew.
+        native = Capability.NATIVE_PENDING in moving.capabilities
+        assert moving.reencrypt(name).outcome is (Outcome.DONE if native else Outcome.ALREADY)
+        assert moving.reencrypt(name).outcome is Outcome.ALREADY
+        assert after.get(name).value == self.value("new")
+        again = after.pending(name, self.rotation())
+        again.put(self.text("next"), base_version=after.get(name).version)
+        again.promote()
+        assert after.get(name).value == self.value("next")
 
     @needs(PUT)
     def test_the_kind_is_the_messages_own(self, backend: Backend) -> None:

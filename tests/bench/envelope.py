@@ -20,9 +20,9 @@ from tests.bench import envelope_peers as peers
 from tests.bench.envelope_peers import CONTEXT, MIB, SDK_BEST, SDK_DEFAULT, TINK, Peer
 from tests.bench.harness import NO_BAR, Bar, Row, interleaved
 
-ROUNDS = 15
+ROUNDS = 51
 BIG_ROUNDS = 7
-SECONDS = 0.03
+SECONDS = 0.01
 BIG = 64 * MIB
 OURS = "ours"
 ENCRYPT_BARS = {SDK_BEST: Bar(speed=6), SDK_DEFAULT: Bar(speed=45), TINK: Bar(ratio=1.8)}

@@ -98,7 +98,7 @@ def interleaved(
         clock: `time.thread_time` for what one thread computes: then the time that other processes of the
             machine take does not count, where nothing is waited for.
     """
-    calls = {name: _calls(run, seconds) for name, run in candidates.items()}
+    calls = {name: _calls(run, seconds, clock) for name, run in candidates.items()}
     samples: dict[str, list[float]] = {name: [] for name in candidates}
     gc.collect()
     gc.disable()
@@ -111,9 +111,12 @@ def interleaved(
     return {name: statistics.median(times) for name, times in samples.items()}
 
 
-def _calls(run: Run, seconds: float) -> int:
+def _calls(run: Run, seconds: float, clock: Clock) -> int:
     run()
-    return max(1, int(seconds / max(_time(run, 1), 1e-9)))
+    if not seconds:
+        return 1
+    fastest = min(_time(run, 1, clock) for _ in range(9))  # one alone may have been interrupted
+    return max(1, int(seconds / max(fastest, 1e-9)))
 
 
 def _time(run: Run, calls: int, clock: Clock = time.perf_counter) -> float:

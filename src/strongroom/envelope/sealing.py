@@ -105,6 +105,7 @@ class Sealing:
         "_finished",
         "_left",
         "_message_id",
+        "_process",
         "_sequence",
         "_signing",
         "frame_length",
@@ -116,7 +117,7 @@ class Sealing:
     ):
         self._message_id, self._aead, self.prologue = message_id, aead, prologue
         self._signing, self._left = signing, left
-        self._finished, self.frame_length = False, FRAME_LENGTH
+        self._finished, self.frame_length, self._process = False, FRAME_LENGTH, os.getpid()
         # Atomic under threads that should not meet here: an IV given twice would give away the message key's
         # authentication key.
         self._sequence = itertools.count(1)
@@ -217,6 +218,8 @@ class Sealing:
         of it, since it is the IV."""
         if self._finished:
             raise InvalidRequestError("the message is finished")
+        if self._process != os.getpid():  # two processes would seal different bytes under one key and IV
+            raise InvalidRequestError("a forked process cannot go on with its parent's message")
         if length > self.frame_length or (length < self.frame_length and not final):
             raise InvalidRequestError(f"a frame takes {self.frame_length} bytes of plaintext, not {length}")
         if self._left is not None:

@@ -18,7 +18,7 @@ from .sealing import FRAME_LENGTH, Sealing
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import NoReturn, Self
 
     from strongroom.keys import KeyWrapper
 
@@ -112,6 +112,9 @@ class EncryptingWriter(io.BufferedIOBase):
             self._sealing = None
             self._plain[: self._touched] = bytes(self._touched)
             super().close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an EncryptingWriter cannot be copied: two files would write one message")
 
     def __enter__(self) -> Self:
         return self

@@ -335,6 +335,21 @@ def test_each_secret_is_audited() -> None:
     ]
 
 
+def test_a_result_whose_outcome_could_not_be_recorded_is_flagged() -> None:
+    """It happened; the next one is refused until the record is whole."""
+
+    class Full(AuditHook):
+        def after(self, event: AuditEvent) -> None:
+            raise UnavailableError("disk full")
+
+    inner = MemoryBackend()
+    under(inner, OLD).put(NAME, CANARY)
+    store = SecretStore(Encrypted(inner, [NEW], "prod", old_keys=[OLD]), cache=None, hooks=[Full()])
+    assert store.reencrypt(NAME).audit_degraded
+    with pytest.raises(UnavailableError):
+        store.reencrypt(NAME)
+
+
 def test_a_store_that_is_not_encrypted_by_its_configuration_is_refused() -> None:
     """Plain; or by its own key alone, as the embedded one; or a failover."""
 

@@ -11,7 +11,6 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from strongroom.backend import Secret, SecretVersion
 from strongroom.errors import PermissionDeniedError, SecretStoreError, UnavailableError
 
 if TYPE_CHECKING:
@@ -197,8 +196,8 @@ def outcome_of(event: AuditEvent, now: datetime, error: BaseException | None, **
 
 
 def _degraded(result: T) -> T:
-    if isinstance(result, (Secret, SecretVersion)):
-        return replace(result, audit_degraded=True)
+    if hasattr(result, "audit_degraded"):
+        return replace(result, audit_degraded=True)  # type: ignore[type-var]
     if isinstance(result, dict):
         return {name: _degraded(item) for name, item in result.items()}  # type: ignore[return-value]
     return [_degraded(item) for item in result] if isinstance(result, list) else result  # type: ignore[return-value]

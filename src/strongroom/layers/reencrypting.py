@@ -60,11 +60,13 @@ class Reencrypted:
         outcome: what became of the current version.
         written: the new current version, if there is one.
         pending: ids of rotations whose values wait under other keys than the store's; they are not touched.
+        audit_degraded: it happened, but its outcome could not be recorded.
     """
 
     outcome: Outcome
     written: SecretVersion | None = None
     pending: tuple[str, ...] = ()
+    audit_degraded: bool = False
 
     @property
     def version(self) -> str | None:

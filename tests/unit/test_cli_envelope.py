@@ -6,13 +6,16 @@ import base64
 import io
 import os
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from strongroom.cli.bar import bar
 from strongroom.cli.main import cli
+from strongroom.cli.options import Options
 from strongroom.envelope.cipher import decrypt, encrypt
 from strongroom.envelope.message import decode_header
 from strongroom.envelope.survey import survey
@@ -381,6 +384,26 @@ def test_a_shell_completes_the_new_commands(name: str, monkeypatch: pytest.Monke
     monkeypatch.setenv("COMP_WORDS", f"strongroom {name} --js")
     monkeypatch.setenv("COMP_CWORD", "2")
     assert "--json" in run().out
+
+
+@pytest.mark.parametrize("words", ["encrypt -k", "decrypt -k", "reencrypt --to", "reencrypt -k"])
+def test_a_shell_completes_the_configured_keys(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without opening any; a configuration that is wrong completes nothing."""
+    monkeypatch.setenv("_STRONGROOM_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", f"strongroom {words} o")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    Path("one.json").unlink()
+    assert run().out.splitlines() == ["plain,one"]
+    Path("strongroom.toml").write_text("wrong")
+    assert run().out.strip() == ""
+
+
+def test_progress_needs_no_rich(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setitem(sys.modules, "rich", None)
+    with bar(Options(), "working") as advance:
+        assert advance is None
 
 
 def _messages(*paths: str) -> list[Path]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,14 +12,12 @@ from strongroom.errors import InvalidRequestError
 
 from .bar import bar
 from .binary import Screen, length_of, sink, source
-from .keychain import opened_keys, pairs
-from .options import Options, common, pass_options
+from .keychain import key_option, opened_keys, pairs
+from .options import Decorated, Options, common, pass_options
 from .output import on_terminal, report
 
 if TYPE_CHECKING:
     from strongroom.envelope.stream import Decrypted
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 def _message(command: Decorated) -> Decorated:
@@ -29,7 +26,7 @@ def _message(command: Decorated) -> Decorated:
         click.option("--replace", is_flag=True, help="Write over OUT if it is there already."),
         click.option("-o", "--output", metavar="OUT", type=click.Path(), help="A file instead of stdout."),
         click.option("-c", "--context", multiple=True, metavar="NAME=VALUE", help="A pair of the context."),
-        click.option("-k", "--key", "keys", multiple=True, metavar="ALIAS|URL", help="A key or keyring."),
+        key_option("-k", "--key", "keys", text="A key or keyring."),
         click.argument("file", type=click.Path(), default="-"),
     ):
         command = option(command)

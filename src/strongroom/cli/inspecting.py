@@ -39,7 +39,8 @@ def inspect(options: Options, file: str) -> None:
     """Print what the message in FILE, or on stdin, says of itself: keys, context, size.
 
     Nothing is decrypted and no key is asked, so nothing is verified: whoever could write the file could write
-    what is printed. Only decrypt tells whether it is true.
+    what is printed. Only decrypt tells whether it is true. A key of strongroom.toml is told by its alias, a
+    keyring by its id: which keyring that is, only one of its roots could tell.
     """
     with source(file, buffered=True) as stream:
         found = survey(stream)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from strongroom.errors import InvalidRequestError
+import click
+
+from strongroom.errors import InvalidRequestError, SecretStoreError
 from strongroom.keys import KeyWrapper
 
-from .options import Options
+from .options import Decorated, Options
 
 if TYPE_CHECKING:
     from strongroom.config import Config
+
+
+def key_option(*names: str, text: str) -> Callable[[Decorated], Decorated]:
+    """A repeatable option that names a key or a keyring; shells complete the configured aliases."""
+    return click.option(*names, multiple=True, metavar="ALIAS|URL", shell_complete=aliases, help=text)
 
 
 @contextmanager
@@ -39,9 +46,20 @@ def opened_keys(
         yield keys
 
 
+def aliases(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The configured keys and keyrings that begin so, for a shell that completes."""
+    from strongroom.config import Config
+
+    try:
+        config = Config.load(ctx.ensure_object(Options).config)
+    except SecretStoreError:
+        return []
+    return [name for name in (*config.keys, *config.keyrings) if name.startswith(incomplete)]
+
+
 def _known(config: Config) -> str:
-    aliases = [*config.keys, *config.keyrings]
-    return f"strongroom.toml has {', '.join(aliases)}" if aliases else "as in local-key:///path of a keyset"
+    known = [*config.keys, *config.keyrings]
+    return f"strongroom.toml has {', '.join(known)}" if known else "as in local-key:///path of a keyset"
 
 
 def pairs(texts: Sequence[str]) -> Mapping[str, str]:

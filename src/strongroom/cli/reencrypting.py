@@ -23,7 +23,7 @@ from strongroom.errors import (
 
 from .bar import bar
 from .failure import describe, one_line
-from .keychain import opened_keys
+from .keychain import key_option, opened_keys
 from .options import Options, changing, opened, pass_options
 from .output import on_terminal, print_json
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 @click.command(short_help="put files, folders or a store under other keys")
 @click.argument("paths", nargs=-1, type=click.Path(), metavar="[FILE|FOLDER]...")
-@click.option("--to", multiple=True, metavar="ALIAS|URL", help="A key or keyring for the new messages.")
-@click.option("-k", "--key", "old", multiple=True, metavar="ALIAS|URL", help="One that opens the old ones.")
+@key_option("--to", text="A key or keyring for the new messages.")
+@key_option("-k", "--key", "old", text="One that opens the old ones.")
 @click.option("--signed/--unsigned", default=None, help="Sign the new messages, or not; else as before.")
 @click.option("--prefix", default="", help="Of a store: all names that begin so.")
 @changing

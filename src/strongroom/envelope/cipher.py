@@ -234,9 +234,9 @@ def _begin(
     """The opened header, and where the body begins."""
     datakeys.check_count(keys)  # before the message is looked at
     header, length = decode_header(message, expected)
-    body, tag = bytes(message[:length]), bytes(message[length : length + TAG_LENGTH])
-    opening = Opening.begin(header, body, tag, keys, expected, data_keys=data_keys)
-    return opening, length + TAG_LENGTH
+    position = length + TAG_LENGTH
+    body, tag = bytes(message[:length]), bytes(message[length:position])
+    return Opening.begin(header, body, tag, keys, expected, data_keys=data_keys), position
 
 
 def _encrypt_frames(

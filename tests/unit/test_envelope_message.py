@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.envelope.cipher import decrypt
-from strongroom.envelope.message import Header, decode_body, decode_header, encode_header
+from strongroom.envelope.message import (
+    Header,
+    decode_body,
+    decode_header,
+    decode_only_frame,
+    encode_frame_head,
+    encode_header,
+)
 from strongroom.errors import IntegrityError, InvalidRequestError
 from strongroom.keys import Context, WrappedKey, encode_context
 from tests.unit.envelope_support import Author, local_key, pairs
@@ -66,6 +73,26 @@ def test_random_frames_are_an_integrity_error_or_fit_the_message(body: bytes, fr
     except IntegrityError:
         return
     assert sealed < len(body)
+
+
+@given(st.data(), st.integers(0, 40), st.sampled_from([0x0478, 0x0578]))
+def test_the_short_way_to_a_body_of_one_frame_sees_what_the_long_way_sees(
+    data: st.DataObject, length: int, suite: int
+) -> None:
+    """It takes nothing that the long way refuses, and whatever it leaves is the long way's to judge."""
+    header = Header(suite, bytes(32), Context(b""), (WrappedKey("p", b"", b""),), 30, bytes(32))
+    encoded = bytearray(encode_frame_head(1, length, final=True)[0] + bytes(length + 16))
+    if data.draw(st.booleans()):
+        encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
+    body = bytes(encoded[: data.draw(st.integers(0, len(encoded)))] if data.draw(st.booleans()) else encoded)
+    found = decode_only_frame(body, 0, header)
+    try:
+        frames = list(decode_body(body, 0, header))
+    except IntegrityError:
+        assert found is None
+        return
+    (frame,) = frames
+    assert found == (frame.head.iv, frame.sealed, frame.head.additional_data)
 
 
 def test_a_context_is_sorted_by_the_bytes_of_its_keys() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from strongroom.envelope import cipher, gcm, message, sealing
 from strongroom.envelope.binding import join
-from strongroom.envelope.cipher import decrypt, encrypt
+from strongroom.envelope.cipher import decrypt, decrypt_into, encrypt
 from strongroom.envelope.message import (
     FINAL_OVERHEAD,
     MAX_FRAMES,
@@ -103,6 +103,17 @@ def test_what_is_sealed_piece_by_piece_opens_piece_by_piece(size: int, signed: b
         assert _opened(made) == value == decrypt(made, keys=[local_key()], context=_CONTEXT).value
     whole = encrypt(value, keys=[local_key()], context=_CONTEXT, signed=signed)
     assert _opened(whole) == value
+
+
+@given(st.binary(max_size=60), st.booleans(), st.sampled_from([_sealed, _sealed_into]))
+def test_any_value_sealed_in_any_way_opens_in_any_way(
+    value: bytes, signed: bool, seal: Callable[..., bytes]
+) -> None:
+    """Frame by frame from a pipe, whole, and into a buffer."""
+    made, buffer = seal(value, signed=signed), bytearray(len(value))
+    assert _opened(made) == decrypt(made, keys=[local_key()], context=_CONTEXT).value == value
+    assert decrypt_into(made, buffer, keys=[local_key()], context=_CONTEXT) == len(value)
+    assert buffer == value
 
 
 def test_a_message_length_is_told_before_anything_is_sealed() -> None:

@@ -425,10 +425,10 @@ def test_reencrypt_puts_files_and_folders_under_other_keys() -> None:
     messages = _messages("a", "tree/b", "tree/deep/c")
     Path("tree/note.txt").write_text("hello")
     done = run("reencrypt", "a", "tree", "--to", "two", "-k", "one")
-    assert (done.code, done.out, done.err) == (0, "done: 3 reencrypted, 1 foreign\n", "")
+    assert (done.code, done.out, done.err) == (0, "done: 3 reencrypted, 1 other files\n", "")
     assert [(_opens(path, "two"), _opens(path, "one")) for path in messages] == [(True, False)] * 3
     again = run("reencrypt", "tree", "--to", "two", "-k", "one")
-    assert (again.code, again.out) == (0, "done: 2 already, 1 foreign\n")
+    assert (again.code, again.out) == (0, "done: 2 already, 1 other files\n")
 
 
 def test_reencrypt_adds_and_drops_keys_without_k() -> None:

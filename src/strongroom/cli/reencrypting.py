@@ -52,8 +52,10 @@ def reencrypt(
     """Decrypt and encrypt anew, under the keys of --to and no others: files, folders, or a store.
 
     Each message says the same of itself as before. In a FOLDER and below it every message is found; links are
-    not followed. A file is replaced at once: at every moment it is the old message or the new one. What is
-    done already is passed over, so that a run that was cut short is simply repeated.
+    not followed. A file is replaced at once: at every moment it is the old message or the new one. It keeps
+    its mode, and its owner where that may be set; its times are new, so that a backup takes it again. What is
+    done already is passed over, so that a run that was cut short is simply repeated; exit code 8 tells that
+    something is left, such as a damaged message, or a file of two names (hard links).
 
     --store ALIAS puts a store under the keys that strongroom.toml names for it, with its former ones as
     old_keys; --to then checks that those are meant. Nothing is revoked: who has an old message and an old key
@@ -134,6 +136,7 @@ def _tell(options: Options, report: Report) -> None:
         return
     for path, reason in report.skipped.items():
         _say(options, f"skipped {path}: {reason}", err=True)
+    counts["other files"] = counts.pop("foreign")
     _sum(options, counts)
 
 

@@ -122,13 +122,16 @@ class DecryptingReader(io.BufferedIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Exactly `size` bytes, fewer only at the end; all the rest by default."""
-        with self._lock:
-            left = -1 if size is None else size
-            parts = list[bytes]()
-            while left and (part := self.read1(left)):
-                parts.append(part)
-                left -= len(part) if left > 0 else 0
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+        parts, left = list[bytes](), -1 if size is None else size
+        try:
+            with self._lock:
+                while left and (part := self.read1(left)):
+                    parts.append(part)
+                    left -= len(part) if left > 0 else 0
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+        except BaseException:
+            parts, part = [], b""  # this frame travels with the error
+            raise
 
     def read1(self, size: int = -1, /) -> bytes:
         """What is at hand, or the next frame; at most `size` bytes."""
@@ -141,7 +144,7 @@ class DecryptingReader(io.BufferedIOBase):
     def readinto(self, buffer: Any, /) -> int:
         """Fill `buffer`; less only at the end."""
         with memoryview(buffer) as whole, whole.cast("B") as view, self._lock:
-            done = 0
+            done, buffer = 0, None  # this frame travels with an error
             while done < len(view) and (count := self._copy(view[done:])):
                 done += count
             return done
@@ -149,6 +152,7 @@ class DecryptingReader(io.BufferedIOBase):
     def readinto1(self, buffer: Any, /) -> int:
         """As `read1`."""
         with memoryview(buffer) as whole, whole.cast("B") as view, self._lock:
+            buffer = None  # this frame travels with an error
             return self._copy(view)
 
     def peek(self, size: int = 0, /) -> bytes:

@@ -277,8 +277,10 @@ class Opening:
         binding.check(header.context, expected)
         verifying = _verifying(header)
         data_key, passed_over = datakeys.recover(header, keys, data_keys)
-        aead, failure = _unlock(header, body, tag, data_key)
-        del data_key  # this frame travels with the error
+        try:
+            aead, failure = _unlock(header, body, tag, data_key)
+        finally:
+            del data_key  # this frame travels with the error
         if failure is not None:
             raise failure
         if verifying is not None:
@@ -369,14 +371,17 @@ def _verifying(header: Header) -> Verifying | None:
 
 
 def _unlock(header: Header, body: bytes, tag: bytes, data_key: bytes) -> tuple[Any, IntegrityError | None]:
-    """The message key's AES-GCM. Nothing in here raises, so that no key travels in an error's frames."""
-    message_key, commitment = derive(header.suite, data_key, header.message_id)
-    if not hmac.compare_digest(commitment, header.commitment):
-        return None, IntegrityError("the message does not commit to its data key")
+    """The message key's AES-GCM, or what is wrong; that is not raised here, where keys are at hand."""
     aead_type, invalid_tag = aes_gcm()
-    aead = aead_type(message_key)
     try:
+        message_key, commitment = derive(header.suite, data_key, header.message_id)
+        if not hmac.compare_digest(commitment, header.commitment):
+            return None, IntegrityError("the message does not commit to its data key")
+        aead = aead_type(message_key)
         aead.decrypt(_HEADER_IV, tag, body)
     except invalid_tag:
         return None, IntegrityError(_CHANGED)
+    except BaseException:
+        data_key = message_key = b""  # this frame travels with the error
+        raise
     return aead, None

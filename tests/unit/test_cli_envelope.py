@@ -441,6 +441,22 @@ def test_reencrypt_adds_and_drops_keys_without_k() -> None:
     assert not _opens(path, "one")
 
 
+def test_a_rotated_keyring_is_another_key() -> None:
+    """Its older versions open what they made; reencrypt --to the same keyring puts it under the newest."""
+    with Path("strongroom.toml").open("a") as file:
+        file.write(f'[keyring.main]\nroots = ["one"]\nfile = "{Path.cwd()}/main.keyring"\n')
+    assert run("key", "create", "main").code == 0
+    assert run("encrypt", "-k", "main", "-o", "m", stdin=b"v").code == 0
+    assert run("reencrypt", "m", "--to", "main").out == "done: 1 already\n"
+    before = run("inspect", "m", "--json").json["keys"]
+    assert run("key", "rotate", "main").code == 0
+    assert run("decrypt", "m", "-k", "main").out == "v"
+    assert run("reencrypt", "m", "--to", "main").out == "done: 1 reencrypted\n"
+    assert run("inspect", "m", "--json").json["keys"] != before
+    assert run("decrypt", "m", "-k", "main").out == "v"
+    assert run("reencrypt", "main.keyring", "--to", "two", "-k", "one").code == 2
+
+
 def test_reencrypt_signs_when_told_to() -> None:
     """And keeps what is signed signed."""
     _messages("a")

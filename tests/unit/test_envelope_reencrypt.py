@@ -540,6 +540,13 @@ class TestATree:
         assert [os.path.relpath(step.path, tmp_path) for step in steps] == ["c", "a/z", "b/x", "b/y"]
         assert {step.outcome for step in steps} == {Outcome.REENCRYPTED}
 
+    def test_any_number_of_old_keys_may_open_a_tree(self, tmp_path: Path) -> None:
+        """A message takes sixteen; what has grown over the years may be under more."""
+        old = [local_key(bytes([number]) * 32, f"old-{number}") for number in range(20)]
+        for number, key in enumerate(old):
+            _put(tmp_path / str(number), key=key)
+        assert _names(_tree(tmp_path, opens=[*old, NEW])) == {"reencrypted": 20}
+
     def test_a_deep_tree_needs_no_deep_stack(self, tmp_path: Path) -> None:
         """300 folders inside one another, walked with 100 frames left."""
         path = _put(tmp_path.joinpath(*["d"] * 300, "m"))

@@ -103,12 +103,16 @@ class Change:
                 f"the file has {links} names (hard links), and the others would keep the old message",
                 hint="make copies of them, or remove them",
             )
-        if not any(key.matches(wrapped) for wrapped in header.wrapped_keys for key in self.opens):
+        if not self.openers(header):
             made_under = ", ".join(sorted({repr(wrapped.provider_id) for wrapped in header.wrapped_keys}))
             raise IntegrityError(
                 "none of the keys that may open it made this message",
                 hint=f"it was encrypted under keys of {made_under}",
             )
+
+    def openers(self, header: Header) -> list[KeyWrapper]:
+        """Those of `opens` that made the message, by what its header says: `opens` may be more than 16."""
+        return [key for key in self.opens if any(map(key.matches, header.wrapped_keys))]
 
     def _ask(self, header: Header) -> None:
         """Once, and in the message's own context, which is all that a grant may allow."""
@@ -307,7 +311,7 @@ def _copy(file: BinaryIO, output: AtomicFile, header: Header, change: Change) ->
         raise TargetError(failed)
     change.answered = True
     with writer:
-        decrypt_stream(file, writer, keys=change.opens, context=context, bindings=bindings)
+        decrypt_stream(file, writer, keys=change.openers(header), context=context, bindings=bindings)
 
 
 def _keep_owner(output: AtomicFile, before: os.stat_result) -> None:

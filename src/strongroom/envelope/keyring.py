@@ -329,9 +329,9 @@ class Keyring(KeyWrapper):
         return copy.copy(failure)
 
     def _ask(self) -> None:
-        self._failure = None
         try:
             self._read_again()
+            self._failure = None  # not before: other threads go by it while this one reads
         except (UnavailableError, PermissionDeniedError) as error:
             self._failure = error.with_traceback(None)
         except SecretStoreError as error:  # set back, exchanged or gone: no wrap passes before that is over

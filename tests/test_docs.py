@@ -19,6 +19,7 @@ from strongroom.backend import Settings
 from strongroom.cli import failure
 from strongroom.cli.table import keys_markdown, markdown
 from strongroom.config import Config
+from strongroom.envelope.keyring import Keyring, StorePlace
 from strongroom.errors import PermissionDeniedError, SecretStoreError
 from strongroom.registry import open_backend
 from strongroom.store import SecretStore
@@ -28,6 +29,7 @@ from tests.integration import transit_support
 from tests.integration.vault_support import policy_token, token_auth
 from tests.servers.openbao import OpenBao
 from tests.session import note
+from tests.unit.envelope_support import local_key
 
 ROOT = Path(__file__).parents[1]
 # Generated from the conformance suite, or part of an example: tested with those.
@@ -236,8 +238,14 @@ class Vault:
         url = f"vault:///{self.mount}/prod?endpoint={self.server.address}"
         return SecretStore(open_backend(url, Settings(auth={"token": SecretValue(token)})), cache=None)
 
-    def _token(self, role: str) -> str:
-        policy = _policy(ROOT / "docs" / "guide.md", role)
+    def keyring(self, role: str | None = None) -> StorePlace:
+        """Where the keyring ``main`` of that store is, as a role of the page on encryption."""
+        token = self._token(role, _ENVELOPE) if role else self.server.token
+        url = f"vault:///{self.mount}/prod?endpoint={self.server.address}"
+        return StorePlace(open_backend(url, Settings(auth={"token": SecretValue(token)})), "main")
+
+    def _token(self, role: str, page: Path = ROOT / "docs" / "guide.md") -> str:
+        policy = _policy(page, role)
         client = self.server.client()
         client.sys.create_or_update_policy(
             f"{self.mount}-{role}", policy.replace('"secret/', f'"{self.mount}/')
@@ -274,6 +282,16 @@ def test_the_readers_policy_reads_and_no_more(vault: Vault) -> None:
         for call in forbidden:
             with pytest.raises(PermissionDeniedError):
                 call()
+
+
+def test_the_policy_for_a_keyring_encrypts_and_does_not_rotate(vault: Vault) -> None:
+    """The least privilege of the page is enough to wrap and unwrap, and no more."""
+    Keyring.create(vault.keyring(), [local_key()], name="main").close()
+    keyring = Keyring.open(vault.keyring("keyring"), [local_key()], name="main")
+    assert keyring.unwrap(keyring.wrap(bytes(32), {}), {}) == bytes(32)
+    with pytest.raises(PermissionDeniedError):
+        keyring.rotate()
+    keyring.close()
 
 
 ROTATION, OTHER_ROTATION = "0c6f1d0a-2f3c-4b57-9d3c-0f2c7b1f7a10", "7d1c2f5e-8a47-4c0b-bb0e-3f6f1a9a52d4"

@@ -188,7 +188,8 @@ class KeyWrapper(ProviderKey):
 
         Some record more than `key_id`: a version, an IV, an ARN where the configuration has an alias.
         """
-        return _FIELD_LENGTHS + len(self.provider_id) + len(self.key_id.encode()) + _MORE_INFO + self.longest
+        named = len(self.provider_id.encode()) + len(self.key_id.encode())
+        return _FIELD_LENGTHS + named + _MORE_INFO + self.longest
 
     def wrapped(self, ciphertext: bytes) -> WrappedKey:
         """`ciphertext` under this KEK's identifiers, as the default `matches` expects them."""

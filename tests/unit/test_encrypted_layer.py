@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from strongroom.backend import ABSENT, Backend, Capability, Secret, SecretVersion, Stage
@@ -434,6 +434,8 @@ SIZED = st.builds(
 
 
 @settings(max_examples=scaled(500, "limits after encryption"), deadline=None)
+@example([Sized(48, "aaaaaaaaéééé", 127)], "a", "d", Base64, 30_000)  # names count in bytes
+@example([Sized(1024, "é" * 90, 128)], "é" * 200, "é" * 60, Base64, 30_001)
 @given(
     st.lists(SIZED, min_size=1, max_size=16, unique_by=lambda key: key.key_id),
     st.text("abé", min_size=1, max_size=200),

@@ -231,6 +231,22 @@ def test_an_older_cryptography_without_ciphers_in_place_gives_the_same(
     assert decrypt(made, keys=[local_key()], context=_CONTEXT).value == value
 
 
+def test_a_frame_longer_than_the_cipher_takes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cryptography would panic, past `except Exception`; here the limit is lowered to a frame's length."""
+    data, keys = _sealed(bytes(12)), [local_key()]
+    monkeypatch.setattr(gcm, "LONGEST", _SIZE + TAG_LENGTH)
+    assert decrypt(data, keys=keys, context=_CONTEXT).value == bytes(12)
+    monkeypatch.setattr(gcm, "LONGEST", _SIZE + TAG_LENGTH - 1)
+    buffer = bytearray(12)
+    for opens in (
+        lambda: _opened(data),
+        lambda: decrypt(data, keys=keys, context=_CONTEXT),
+        lambda: decrypt_into(data, buffer, keys=keys, context=_CONTEXT),
+    ):
+        with pytest.raises(IntegrityError, match="a frame is longer than"):
+            opens()
+
+
 def test_wiping_takes_in_all_of_a_place() -> None:
     """Also above the size of one stretch of zeros, and none of its neighbours."""
     data = bytearray(b"x" * 200_001)

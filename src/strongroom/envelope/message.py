@@ -71,7 +71,8 @@ HEADER_OVERHEAD: Final = _FIXED.size + 2 + _TAIL.size + TAG_LENGTH
 """Bytes of header body and tag beyond the encoded context and the wrapped data keys."""
 
 _NO_CONTEXT: Final = Context(b"")
-_COPIED: Final = 16_384
+_QUICKLY_COPIED: Final = 16_384
+_ONE_MIB: Final = 1 << 20
 _CUT_SHORT: Final = "the message is cut short"
 _VERSION: Final = 2
 _FRAMED: Final = 2
@@ -172,7 +173,8 @@ def _decode_header(data: bytes, likely: Context | None) -> tuple[Header, int]:
     # A length that reaches beyond the data is noticed by the next read, which fails; there always is one,
     # since a header ends in a part of fixed size. Fields are read in place: calls for each take 2 us.
     version, suite, message_id, length = _FIXED.unpack_from(data)
-    _check_suite(version, suite)
+    if version != _VERSION or suite not in SUITES:
+        _check_suite(version, suite)
     position = _FIXED.size + length
     encoded = data[_FIXED.size : position]
     context = likely if likely is not None and likely.encoded == encoded else _decode_context(encoded)
@@ -306,18 +308,17 @@ def decode_body(message: Buffer, position: int, header: Header) -> Iterator[Fram
 
 
 def decode_only_frame(message: Buffer, position: int, header: Header) -> tuple[bytes, Buffer, bytes] | None:
-    """IV, ciphertext with tag, and additional data of a body that is one final frame and nothing else, as the
-    messages of most secrets are. None says nothing of any other body: that is `decode_body`'s."""
+    """IV, ciphertext with tag, and additional data of a body that is one final frame of up to 1 MiB, as most
+    secrets' are. None says nothing of any other body: that is for `decode_body` to judge."""
     start = position + _FINAL.size
     if start > len(message) or header.suite == SIGNED.number:
         return None
     marker, sequence, iv, length = _MARKED.unpack_from(message, position)
     if marker != FINAL_FRAME or sequence != 1 or length > header.frame_length:
         return None
-    if start + length + TAG_LENGTH != len(message):
+    if length > _ONE_MIB or start + length + TAG_LENGTH != len(message):
         return None
-    # Up to some 16 KiB a copy takes less time than a view.
-    sealed = message[start:] if length < _COPIED else memoryview(message)[start:]
+    sealed = message[start:] if length < _QUICKLY_COPIED else memoryview(message)[start:]
     return iv, sealed, frame_data(header.message_id, 1, length, final=True)
 
 

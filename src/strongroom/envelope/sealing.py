@@ -29,8 +29,7 @@ from strongroom.errors import IntegrityError, InvalidRequestError
 from strongroom.keys import Context
 from strongroom.localkey import aes_gcm
 
-from . import binding, datakeys
-from .gcm import decrypt_into, encrypt_into, wipe
+from . import binding, datakeys, gcm
 from .message import (
     FINAL_OVERHEAD,
     IV_LENGTH,
@@ -192,7 +191,7 @@ class Sealing:
                 raise InvalidRequestError(f"the frame takes {length} bytes, and the buffer has {len(out)}")
             head, iv, additional_data = self._next(len(piece), final=final)
             out[: len(head)] = head
-            encrypt_into(self._aead, iv, piece, additional_data, out[len(head) : length])
+            gcm.encrypt_into(self._aead, iv, piece, additional_data, out[len(head) : length])
         except BaseException:
             piece = b""  # this frame travels with the error
             raise
@@ -274,7 +273,8 @@ class Opening:
             InvalidRequestError: no keys or too many.
         """
         datakeys.check_count(keys)
-        binding.check(header.context, expected)
+        if header.context is not expected:
+            binding.check(header.context, expected)
         verifying = _verifying(header)
         data_key, passed_over = datakeys.recover(header, keys, data_keys)
         try:
@@ -311,13 +311,10 @@ class Opening:
             sealed: ciphertext and tag.
 
         Raises:
-            IntegrityError: the frame was changed, or stands in another place or message.
+            IntegrityError: the frame was changed, stands in another place or message, or is longer than
+                `gcm.LONGEST`.
         """
-        plaintext: bytes | None = None
-        try:
-            plaintext = self._aead.decrypt(head.iv, sealed, head.additional_data)
-        except aes_gcm()[1]:
-            pass
+        plaintext = gcm.decrypt(self._aead, head.iv, sealed, head.additional_data)
         if plaintext is None:
             raise IntegrityError(_CHANGED)
         return plaintext
@@ -325,18 +322,10 @@ class Opening:
     def open_into(self, head: FrameHead, sealed: Buffer, out: memoryview) -> int:
         """As `open`, written to the start of `out`, which takes `head.length` bytes; that length.
 
-        On failure those bytes of `out` are zero: a cipher in place has decrypted before it has verified.
+        On failure those bytes of `out` are zero.
         """
-        place, verified = out[: head.length], False
-        try:
-            decrypt_into(self._aead, head.iv, sealed, head.additional_data, place)
-            verified = True
-        except aes_gcm()[1]:
-            pass
-        finally:
-            if not verified:
-                wipe(place)
-        if not verified:
+        place = out[: head.length]
+        if not gcm.decrypt_into(self._aead, head.iv, sealed, head.additional_data, place):
             raise IntegrityError(_CHANGED)
         return head.length
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Mapping
@@ -22,20 +23,29 @@ from strongroom.envelope.survey import survey
 from strongroom.errors import IntegrityError, UnavailableError
 from strongroom.keys import KeyWrapper
 from strongroom.reencryption import StoreReport
+from strongroom.registry import create_key
 from tests.canary import CANARY, CANARY_BYTES, assert_no_canary, plaintext
 from tests.unit.cli_support import Result
 from tests.unit.envelope_support import Author, SpyKey
 
 
+@pytest.fixture(scope="module")
+def keysets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the keysets ``one`` and ``two``, made once: most tests would take longer to make them."""
+    folder = tmp_path_factory.mktemp("keysets")
+    for name in ("one", "two"):
+        create_key(f"local-key://{folder}/{name}.json", None, "aes-256")
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _home(keysets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A working folder whose configuration has the keys ``one`` and ``two``."""
     monkeypatch.delenv("STRONGROOM_CONFIG", raising=False)
     monkeypatch.chdir(tmp_path)
     tables = [f'[key.{name}]\nurl = "local-key://{tmp_path}/{name}.json"\n' for name in ("one", "two")]
     Path("strongroom.toml").write_text("".join(tables))
-    for name in ("one", "two"):
-        assert run("key", "create", name).code == 0
+    shutil.copytree(keysets, tmp_path, dirs_exist_ok=True)  # keysets and their wrap counters
 
 
 def run(*args: str, stdin: bytes = b"") -> Result:
@@ -396,6 +406,24 @@ def test_a_shell_completes_the_configured_keys(words: str, monkeypatch: pytest.M
     assert run().out.splitlines() == ["plain,one"]
     Path("strongroom.toml").write_text("wrong")
     assert run().out.strip() == ""
+
+
+@pytest.mark.parametrize("command", ["encrypt", "decrypt"])
+def test_a_terminal_gets_nothing_unasked(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message because it is binary, plaintext because it would stay there."""
+    write("m", "one")
+    monkeypatch.setattr("strongroom.cli.encrypting.on_terminal", lambda: True)
+    done = run(command, "m", "-k", "one")
+    assert (done.code, done.out) == (2, "")
+    assert "-o OUT" in done.err
+
+
+@pytest.mark.parametrize("options", [Options(quiet=True), Options(json=True)])
+def test_no_progress_where_quiet_is_wanted(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a terminal."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with bar(options, "working") as advance:
+        assert advance is None
 
 
 def test_progress_needs_no_rich(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strongroom.envelope.binding import BINDINGS
-from strongroom.envelope.cipher import decrypt
+from strongroom.envelope.cipher import decrypt, decrypt_into
 from strongroom.envelope.message import (
     TAG_LENGTH,
     Header,
@@ -123,6 +123,16 @@ def _decrypt(message: bytes, context: Mapping[str, str], bindings: Mapping[str, 
     return decrypt(message, keys=_KEYS, context=context, bindings=bindings).value
 
 
+def _decrypt_into(message: bytes, context: Mapping[str, str], bindings: Mapping[str, str]) -> bytes:
+    buffer = bytearray(len(message))
+    try:
+        length = decrypt_into(message, buffer, keys=_KEYS, context=context, bindings=bindings)
+    except IntegrityError:
+        assert not any(buffer), "unverified plaintext stays in the caller's buffer"
+        raise
+    return bytes(buffer[:length])
+
+
 def _stream(source: io.IOBase, context: Mapping[str, str], bindings: Mapping[str, str]) -> bytes:
     sink = io.BytesIO()
     decrypt_stream(source, sink, keys=_KEYS, context=context, bindings=bindings)
@@ -149,6 +159,7 @@ def _read_backwards(message: bytes, context: Mapping[str, str], bindings: Mappin
 _KEYS: Sequence[KeyWrapper] = (AnyKey(),)
 _READERS: dict[str, Callable[[bytes, Mapping[str, str], Mapping[str, str]], bytes]] = {
     "decrypt": _decrypt,
+    "decrypt_into": _decrypt_into,
     "stream": lambda message, *said: _stream(io.BytesIO(message), *said),
     "reader": lambda message, *said: _read(io.BytesIO(message), *said),
     "reader, backwards": _read_backwards,

@@ -25,11 +25,8 @@ from strongroom.envelope.message import (
     decode_frame_head,
     decode_header,
     encode_header,
-    read_exactly,
-    read_footer,
-    read_frame_head,
-    read_header,
 )
+from strongroom.envelope.reading import read_exactly, read_footer, read_frame_head, read_header
 from strongroom.envelope.sealing import Opening, Sealing
 from strongroom.errors import IntegrityError, InvalidRequestError
 from strongroom.keys import Context, WrappedKey

@@ -13,10 +13,9 @@ from .message import (
     TAG_LENGTH,
     decode_footer,
     decode_frame_head,
-    read_exactly,
-    read_header,
 )
 from .pipes import Intake
+from .reading import read_exactly, read_header
 from .sealing import FRAME_LENGTH, Opening
 from .signing import PUBLIC_KEY
 from .suites import SIGNED

@@ -27,7 +27,7 @@ from strongroom.keys import Context, WrappedKey
 from .suites import SIGNED, SUITES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 Buffer = bytes | bytearray | memoryview
 
@@ -55,25 +55,31 @@ MAX_SIGNATURE_LENGTH: Final = 104
 _MAX_FIELD: Final = 0xFFFF
 _short: Final = struct.Struct(">H").unpack_from
 _put_short: Final = struct.Struct(">H").pack
-_FIXED: Final = struct.Struct(f">BH{MESSAGE_ID_LENGTH}sH")
-_TAIL: Final = struct.Struct(f">BI{COMMITMENT_LENGTH}s")
-_REGULAR: Final = struct.Struct(f">I{IV_LENGTH}s")
-_FINAL: Final = struct.Struct(f">4xI{IV_LENGTH}sI")
+FIXED: Final = struct.Struct(f">BH{MESSAGE_ID_LENGTH}sH")
+"""What a header begins with: version, suite, message id, and the length of the context after it."""
+
+TAIL: Final = struct.Struct(f">BI{COMMITMENT_LENGTH}s")
+"""What a header ends with: content type, frame length, commitment."""
+
+REGULAR: Final = struct.Struct(f">I{IV_LENGTH}s")
+FINAL: Final = struct.Struct(f">4xI{IV_LENGTH}sI")
+SINGLE: Final = struct.Struct(f">{IV_LENGTH}sQ")
+"""The heads of a regular frame, of the final one, and of a body without frames."""
+
 _MARKED: Final = struct.Struct(f">4sI{IV_LENGTH}sI")
-_SINGLE: Final = struct.Struct(f">{IV_LENGTH}sQ")
 _IV: Final = struct.Struct(">8xI")
 _REGULAR_HEAD: Final = struct.Struct(">I8xI")
 _FINAL_HEAD: Final = struct.Struct(">4sI8xII")
 _SEQUENCE_AND_LENGTH: Final = struct.Struct(">IQ")
-_MAX_HEADER: Final = _FIXED.size + _TAIL.size + 2 + _MAX_FIELD + MAX_WRAPPED_KEYS * 3 * (2 + _MAX_FIELD)
+_MAX_HEADER: Final = FIXED.size + TAIL.size + 2 + _MAX_FIELD + MAX_WRAPPED_KEYS * 3 * (2 + _MAX_FIELD)
 
-HEADER_OVERHEAD: Final = _FIXED.size + 2 + _TAIL.size + TAG_LENGTH
+HEADER_OVERHEAD: Final = FIXED.size + 2 + TAIL.size + TAG_LENGTH
 """Bytes of header body and tag beyond the encoded context and the wrapped data keys."""
 
 _NO_CONTEXT: Final = Context(b"")
 _QUICKLY_COPIED: Final = 16_384
 _ONE_MIB: Final = 1 << 20
-_CUT_SHORT: Final = "the message is cut short"
+CUT_SHORT: Final = "the message is cut short"
 _VERSION: Final = 2
 _FRAMED: Final = 2
 _NON_FRAMED: Final = 1
@@ -140,12 +146,12 @@ def encode_header(header: Header) -> bytes:
 def _encode_header(header: Header) -> bytes:
     suite, message_id, context, wrapped_keys, frame_length, commitment = header
     encoded = context.encoded
-    parts = [_FIXED.pack(_VERSION, suite, message_id, len(encoded)), encoded, _put_short(len(wrapped_keys))]
+    parts = [FIXED.pack(_VERSION, suite, message_id, len(encoded)), encoded, _put_short(len(wrapped_keys))]
     for provider_id, key_info, ciphertext in wrapped_keys:
         name = provider_id.encode()
         parts += (_put_short(len(name)), name, _put_short(len(key_info)), key_info)
         parts += (_put_short(len(ciphertext)), ciphertext)
-    parts.append(_TAIL.pack(_FRAMED if frame_length else _NON_FRAMED, frame_length, commitment))
+    parts.append(TAIL.pack(_FRAMED if frame_length else _NON_FRAMED, frame_length, commitment))
     return b"".join(parts)
 
 
@@ -165,28 +171,29 @@ def decode_header(message: Buffer, likely: Context | None = None) -> tuple[Heade
     except UnicodeDecodeError:
         problem = "the message's header holds text that is not UTF-8"
     except struct.error:
-        problem = _CUT_SHORT
+        problem = CUT_SHORT
     raise IntegrityError(problem)
 
 
 def _decode_header(data: bytes, likely: Context | None) -> tuple[Header, int]:
     # A length that reaches beyond the data is noticed by the next read, which fails; there always is one,
     # since a header ends in a part of fixed size. Fields are read in place: calls for each take 2 us.
-    version, suite, message_id, length = _FIXED.unpack_from(data)
+    version, suite, message_id, length = FIXED.unpack_from(data)
     if version != _VERSION or suite not in SUITES:
-        _check_suite(version, suite)
-    position = _FIXED.size + length
-    encoded = data[_FIXED.size : position]
+        check_suite(version, suite)
+    position = FIXED.size + length
+    encoded = data[FIXED.size : position]
     context = likely if likely is not None and likely.encoded == encoded else _decode_context(encoded)
     wrapped_keys, position = _decode_wrapped_keys(data, position)
-    content_type, frame_length, commitment = _TAIL.unpack_from(data, position)
+    content_type, frame_length, commitment = TAIL.unpack_from(data, position)
     if content_type not in (_FRAMED, _NON_FRAMED) or (content_type == _FRAMED) != (frame_length > 0):
         raise IntegrityError("the message's content type and frame length do not agree")
     header = Header(suite, message_id, context, wrapped_keys, frame_length, commitment)
-    return header, position + _TAIL.size
+    return header, position + TAIL.size
 
 
-def _check_suite(version: int, suite: int) -> None:
+def check_suite(version: int, suite: int) -> None:
+    """Raises IntegrityError for what is no message of ours, or commits to no key."""
     if version != _VERSION:
         raise IntegrityError(
             "not a message of format version 2",
@@ -218,7 +225,7 @@ def _decode_context(data: bytes) -> Context:
 
 
 def _decode_wrapped_keys(data: bytes, position: int) -> tuple[tuple[WrappedKey, ...], int]:
-    count, wrapped_keys, end = _check_count(_short(data, position)[0]), [], position + 2
+    count, wrapped_keys, end = check_count(_short(data, position)[0]), [], position + 2
     for _ in range(count):
         start, provider_end = end + 2, end + 2 + _short(data, end)[0]
         info_end = provider_end + 2 + _short(data, provider_end)[0]
@@ -229,7 +236,8 @@ def _decode_wrapped_keys(data: bytes, position: int) -> tuple[tuple[WrappedKey, 
     return tuple(wrapped_keys), end
 
 
-def _check_count(count: int) -> int:
+def check_count(count: int) -> int:
+    """`count` wrapped data keys, or IntegrityError if those are none or too many."""
     if not 1 <= count <= MAX_WRAPPED_KEYS:
         raise IntegrityError(f"the message has {count} wrapped data keys, not 1 to {MAX_WRAPPED_KEYS}")
     return count
@@ -266,16 +274,16 @@ def decode_frame_head(data: Buffer, position: int, header: Header, expected: int
         return _decode_frame_head(data, position, header, expected)
     except struct.error:
         pass
-    raise IntegrityError(_CUT_SHORT)
+    raise IntegrityError(CUT_SHORT)
 
 
 def _decode_frame_head(data: Buffer, position: int, header: Header, expected: int) -> FrameHead:
     if not header.frame_length:
-        iv, length = _SINGLE.unpack_from(data, position)
+        iv, length = SINGLE.unpack_from(data, position)
         additional_data = header.message_id + _SINGLE_CONTENT + _SEQUENCE_AND_LENGTH.pack(1, length)
-        return FrameHead(bytes(data[position : position + _SINGLE.size]), iv, length, True, additional_data)
+        return FrameHead(bytes(data[position : position + SINGLE.size]), iv, length, True, additional_data)
     final = data[position : position + 4] == FINAL_FRAME
-    layout = _FINAL if final else _REGULAR
+    layout = FINAL if final else REGULAR
     sequence, iv, *stated = layout.unpack_from(data, position)
     (length,) = stated or (header.frame_length,)
     if sequence != expected:
@@ -302,7 +310,7 @@ def decode_body(message: Buffer, position: int, header: Header) -> Iterator[Fram
         start, final = position + len(head.encoded), head.final
         position = start + head.length + TAG_LENGTH
         if position > len(view):
-            raise IntegrityError(_CUT_SHORT)
+            raise IntegrityError(CUT_SHORT)
         yield Frame(head, view[start:position], position)
     decode_footer(view, position, header)
 
@@ -310,7 +318,7 @@ def decode_body(message: Buffer, position: int, header: Header) -> Iterator[Fram
 def decode_only_frame(message: Buffer, position: int, header: Header) -> tuple[bytes, Buffer, bytes] | None:
     """IV, ciphertext with tag, and additional data of a body that is one final frame of up to 1 MiB, as most
     secrets' are. None says nothing of any other body: that is for `decode_body` to judge."""
-    start = position + _FINAL.size
+    start = position + FINAL.size
     if start > len(message) or header.suite == SIGNED.number:
         return None
     marker, sequence, iv, length = _MARKED.unpack_from(message, position)
@@ -333,67 +341,7 @@ def decode_footer(message: Buffer, position: int, header: Header) -> bytes:
         end = position + 2 + int.from_bytes(message[position : position + 2], "big")
         signature = bytes(message[position + 2 : min(end, position + 2 + MAX_SIGNATURE_LENGTH)])
         if not signature or len(signature) != end - position - 2:
-            raise IntegrityError(_CUT_SHORT if end > len(message) else "the signature is empty or too long")
+            raise IntegrityError(CUT_SHORT if end > len(message) else "the signature is empty or too long")
     if end != len(message):
         raise IntegrityError("bytes follow the end of the message")
     return signature
-
-
-def read_exactly(read: Callable[[int], bytes], count: int) -> bytes:
-    """`count` bytes from `read`, which may give fewer at a time, as a pipe does, and none at its end.
-
-    Raises:
-        IntegrityError: the stream ends before.
-    """
-    data = read(count)
-    while len(data) < count:
-        more = read(count - len(data))
-        if not more:
-            raise IntegrityError(_CUT_SHORT)
-        data += more
-    return data
-
-
-def read_header(read: Callable[[int], bytes]) -> tuple[Header, bytes]:
-    """The header at the start of a stream, and its body as it stands there; at most some 3 MiB.
-
-    Args:
-        read: as of a binary file. Nothing beyond the header body is taken from it.
-
-    Raises:
-        IntegrityError: as `decode_header` does.
-    """
-    data = bytearray(read_exactly(read, _FIXED.size))
-    version, suite, _, length = _FIXED.unpack(data)
-    _check_suite(version, suite)  # what is no message is not read any further
-
-    def number() -> int:
-        data.extend(read_exactly(read, 2))
-        return int.from_bytes(data[-2:], "big")
-
-    data += read_exactly(read, length)
-    for _ in range(3 * _check_count(number())):
-        data += read_exactly(read, number())
-    data += read_exactly(read, _TAIL.size)
-    return decode_header(bytes(data))[0], bytes(data)
-
-
-def read_frame_head(read: Callable[[int], bytes], header: Header, expected: int) -> FrameHead:
-    """The next frame's head from a stream, and nothing beyond it; raises as `decode_frame_head` does."""
-    data = read_exactly(read, _REGULAR.size if header.frame_length else _SINGLE.size)
-    if header.frame_length and data.startswith(FINAL_FRAME):
-        data += read_exactly(read, _FINAL.size - _REGULAR.size)
-    return decode_frame_head(data, 0, header, expected)
-
-
-def read_footer(read: Callable[[int], bytes], header: Header) -> bytes:
-    """The signature after the last frame, empty for an unsigned message, once the stream has ended there.
-
-    Raises:
-        IntegrityError: as `decode_footer` does.
-    """
-    data = b""
-    if header.suite == SIGNED.number:
-        data = read_exactly(read, 2)
-        data += read_exactly(read, min(int.from_bytes(data, "big"), MAX_SIGNATURE_LENGTH))
-    return decode_footer(data + read(1), 0, header)

@@ -28,7 +28,8 @@ from strongroom.errors import (
 from .atomic import atomic_output, attempt
 from .binding import BINDINGS, join
 from .cipher import decrypt, encrypt
-from .message import decode_header, read_header
+from .message import decode_header
+from .reading import read_header
 from .signing import PUBLIC_KEY
 from .stream import EncryptingWriter, decrypt_stream
 from .suites import SUITES

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from strongroom.errors import IntegrityError
 
-from .message import TAG_LENGTH, read_exactly, read_footer, read_frame_head, read_header
+from .message import TAG_LENGTH
+from .reading import read_exactly, read_footer, read_frame_head, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable

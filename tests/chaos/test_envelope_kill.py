@@ -129,7 +129,7 @@ def test_a_killed_encryption_leaves_a_whole_message_or_none(
     without_nameless_files(monkeypatch, nameless)
     ground, dice = Ground(tmp_path), random.Random(1)
     target = ground.sealed / "target"
-    for number in range(scaled(200, f"killed encryptions, nameless {nameless}") // 2):
+    for number in range(scaled(100, f"killed encryptions, nameless {nameless}")):
         if dice.random() < 0.3:
             target.unlink(missing_ok=True)
         existed = target.exists()
@@ -151,7 +151,7 @@ def test_a_killed_decryption_leaves_the_whole_plaintext_or_what_was_there(
     without_nameless_files(monkeypatch, nameless)
     ground, dice = Ground(tmp_path), random.Random(2)
     target = ground.plain / "target"
-    for number in range(scaled(200, f"killed decryptions, nameless {nameless}") // 2):
+    for number in range(scaled(100, f"killed decryptions, nameless {nameless}")):
         if dice.random() < 0.3:
             target.unlink(missing_ok=True)
         existed = target.exists()

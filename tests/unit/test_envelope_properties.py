@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import random
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from strongroom.envelope import cipher, sealing, stream, writer
 from strongroom.envelope.cipher import decrypt, encrypt, encrypt_into, message_length
-from strongroom.envelope.message import decode_header
+from strongroom.envelope.message import decode_header, encode_header
 from strongroom.envelope.stream import DecryptingReader, EncryptingWriter, encrypt_stream
 from strongroom.errors import IntegrityError
 from tests.fuzz import harness, mutation
@@ -258,6 +259,27 @@ def test_another_number_in_a_header_is_an_integrity_error(form: str, data: st.Da
     number = data.draw(near | st.sampled_from([0, 1, most, most // 2 + 1]) | st.integers(0, most))
     if number != was:
         _refusals(message[:at] + number.to_bytes(size, "big") + message[at + size :], form)
+
+
+def test_pairs_and_wrapped_keys_in_another_order_are_an_integrity_error() -> None:
+    """Each is authentic where it stood; AWS's SDK too knows one order of pairs only."""
+    context = {"a": "1", "b": "2", "c": "3"}
+    message = encrypt(b"v", keys=_KEKS, context=context)
+    header, length = decode_header(message)
+    opener, rest = Opener(_KEKS, context, Path(), 1 << 20), message[length:]
+    changed = [
+        encode_header(header._replace(wrapped_keys=made)) + rest
+        for made in itertools.permutations(header.wrapped_keys)
+        if made != header.wrapped_keys
+    ]
+    start, pair = 39, 6
+    parts = [message[start + n * pair : start + (n + 1) * pair] for n in range(3)]
+    orders = [order for order in itertools.permutations(parts) if [*order] != parts]
+    changed += [message[:start] + b"".join(order) + message[start + 3 * pair :] for order in orders]
+    assert len(changed) == 10
+    for name in _IN_MEMORY:
+        for made in changed:
+            assert outcome(made, opener, name).error is not None
 
 
 @pytest.mark.parametrize("form", list(_FORMS))

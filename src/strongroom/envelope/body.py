@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from strongroom.errors import IntegrityError, InvalidRequestError
 
+from .gcm import LONGEST
 from .message import (
     FINAL_OVERHEAD,
     MAX_SIGNATURE_LENGTH,
@@ -34,7 +35,7 @@ _HEAD_LENGTH: Final = 24
 
 _FINAL_EXTRA: Final = FINAL_OVERHEAD - REGULAR_OVERHEAD
 
-_MAX_FRAME_LENGTH: Final = 2**31 - 1 - TAG_LENGTH
+_MAX_FRAME_LENGTH: Final = LONGEST - TAG_LENGTH
 """What cryptography deciphers in one call; the format would allow 2^32 - 1, or 2^36 in a non-framed body."""
 
 

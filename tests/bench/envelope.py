@@ -64,14 +64,10 @@ def _small(candidates: Mapping[str, Peer]) -> Iterator[Row]:
 
 def _big(candidates: Mapping[str, Peer]) -> Iterator[Row]:
     value, chosen = os.urandom(BIG), {name: candidates[name] for name in (OURS, *BIG_BARS)}
-    yield from _beside(
-        "encrypt 64 MiB",
-        interleaved(_encrypting(chosen, value), BIG_ROUNDS, clock=time.thread_time),
-        BIG_BARS,
-    )
-    yield from _beside(
-        "decrypt 64 MiB", interleaved(_decrypting(chosen, value), BIG_ROUNDS, clock=time.thread_time), {}
-    )
+    encrypting = interleaved(_encrypting(chosen, value), BIG_ROUNDS, clock=time.thread_time)
+    yield from _beside("encrypt 64 MiB", encrypting, BIG_BARS)
+    decrypting = interleaved(_decrypting(chosen, value), BIG_ROUNDS, clock=time.thread_time)
+    yield from _beside("decrypt 64 MiB", decrypting, BIG_BARS)
 
 
 def _reused(key: KeyWrapper) -> Row:

@@ -41,13 +41,13 @@ HOLDS: Mapping[str, tuple[Mapping[str, Program], Budget, tuple[str, ...]]] = {
         ("r1",),
     ),
     "a rotation, and the secret put under other keys": (
-        {"worker": s.worker("w", *SOME), "run": s.reencrypter()},
+        {"worker": s.worker("w", "r1"), "run": s.reencrypter()},
         faults(1, 1, 1, small=(1, 1, 0)),
-        SOME,
+        ("r1",),
     ),
-    "the same, late": (
+    "two rotations, and the secret put under other keys": (
         {"worker": s.worker("w", *SOME), "run": s.reencrypter()},
-        faults(0, 0, 2, small=(0, 0, 1)),
+        faults(0, 0, 1, small=(0, 0, 1)),
         SOME,
     ),
     "a discard, and the secret put under other keys": (

@@ -2,8 +2,8 @@
 
 The store is configured with the new keys, and with the old ones as ``old_keys`` (or ``allow_plaintext``).
 Then `reencrypt_store` writes anew what is not under the new keys yet. A run that was cut short is repeated
-and finds by itself what is left. Once it reports nothing left, ``allow_plaintext`` can go, and ``old_keys`` as
-soon as nobody needs previous versions or what is in the bin.
+and finds by itself what is left. Once it reports nothing left, ``allow_plaintext`` can go; ``old_keys`` too
+when nobody needs previous versions or what is in the bin.
 """
 
 from __future__ import annotations

@@ -20,7 +20,11 @@ MAX_WRAPS: Final = 2**31
 half of it leaves room for a restored backup that counts a stretch twice."""
 
 WRAP_BLOCK: Final = 65_536
-"""Wraps reserved durably at a time: a crash loses at most this many, and uses none twice."""
+"""Wraps reserved durably at a time, at most: a crash loses at most this many, and uses none twice."""
+
+FIRST_BLOCK: Final = 64
+"""Wraps a process reserves first, and then twice as many each time, up to `WRAP_BLOCK`. A command that wraps
+once and ends would lose the rest of a whole block: run once a minute, it would spend the key in 22 days."""
 
 
 class WrapCounter(Protocol):
@@ -91,6 +95,7 @@ class LocalKey(KeyWrapper):
         self._aead = aead(key)
         self._info = name.encode() + _RAW_AES_LENGTHS
         self._counter = counter
+        self._block = FIRST_BLOCK
         self.after_fork()
         _local_keys.add(self)
 
@@ -155,18 +160,19 @@ class LocalKey(KeyWrapper):
                 f"local key {self.key_id} is read-only: it opens messages but cannot make new ones",
                 hint="its wrap counter must be writable",
             )
-        start = self._counter.reserve(WRAP_BLOCK)
-        if start + WRAP_BLOCK > MAX_WRAPS:
+        start, count = self._counter.reserve(self._block), self._block
+        if start + count > MAX_WRAPS:
             raise InvalidRequestError(
                 f"local key {self.key_id} has wrapped its {MAX_WRAPS} data keys, the bound for random IVs",
                 hint="create a new key and encrypt under it; this one still opens what it wrapped",
             )
-        self._next, self._end = start, start + WRAP_BLOCK
+        self._next, self._end = start, start + count
+        self._block = min(2 * count, WRAP_BLOCK)
 
     def after_fork(self) -> None:
         """Forget the numbers reserved by the parent, and its lock; called in every forked child."""
         self._lock = threading.Lock()
-        self._next = self._end = 0
+        self._next, self._end, self._block = 0, 0, FIRST_BLOCK
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a LocalKey cannot be pickled: it would carry the key")

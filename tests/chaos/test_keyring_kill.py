@@ -15,7 +15,7 @@ import pytest
 from strongroom.envelope.keyring import FilePlace, Keyring, KeyringPlace, StorePlace
 from strongroom.errors import SecretConflictError, SecretNotFoundError
 from strongroom.keys import KeyWrapper
-from strongroom.localkey import WRAP_BLOCK, LocalKey
+from strongroom.localkey import FIRST_BLOCK, LocalKey
 from tests.chaos.forked import Forked, Say, forked
 from tests.conformance.support import Counter
 from tests.scale import scaled
@@ -199,9 +199,8 @@ def test_processes_share_no_number_of_a_version(tmp_path: Path) -> None:
     assert round_trips(keyring)
     [counter] = tmp_path.glob("*.wraps")
     assert counter.stat().st_size == 5
-    assert (
-        FilePlace(tmp_path / "main.keyring").counter(counter.name.split(".")[-2]).reserve(1) == 5 * WRAP_BLOCK
-    )
+    version = counter.name.split(".")[-2]
+    assert FilePlace(tmp_path / "main.keyring").counter(version).reserve(1) == 5 * FIRST_BLOCK
 
 
 def test_a_child_forked_while_the_keyring_is_read_goes_on(tmp_path: Path) -> None:

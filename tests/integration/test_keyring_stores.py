@@ -17,7 +17,7 @@ from strongroom.envelope.cipher import decrypt, encrypt
 from strongroom.envelope.keyring import FilePlace, Keyring, StorePlace
 from strongroom.errors import IntegrityError, SecretConflictError, SecretNotFoundError, SecretStoreError
 from strongroom.keys import KeyWrapper
-from strongroom.localkey import WRAP_BLOCK
+from strongroom.localkey import FIRST_BLOCK
 from strongroom.names import Name, Reserved
 from strongroom.registry import open_key
 from strongroom.testing.aws import StrictServer
@@ -98,7 +98,7 @@ def test_blocks_of_wraps_are_taken_once_in_a_store(store: Backend) -> None:
     keyring = Keyring.create(place, [root], name=NAME)
     others = [keyring, Keyring.open(place, [root], name=NAME)]
     assert at_once([partial(round_trips, one) for one in others]) == [True, True]
-    assert keyring.wraps == 2 * WRAP_BLOCK
+    assert keyring.wraps == 2 * FIRST_BLOCK
     counter = Reserved("keyring-wraps", Name(f"{keyring.key_id}/{keyring.versions[0].name}"))
     store.purge(counter)
     again = Keyring.open(place, [root], name=NAME)

@@ -33,7 +33,7 @@ from strongroom.errors import (
     UnavailableError,
 )
 from strongroom.keys import DataKey, WrappedKey
-from strongroom.localkey import MAX_WRAPS, WRAP_BLOCK, LocalKey, aes_gcm
+from strongroom.localkey import MAX_WRAPS, LocalKey, aes_gcm
 from tests.canary import CANARY, CANARY_BYTES, assert_no_canary, assert_no_canary_in
 from tests.unit.envelope_support import KEK, MemoryCounter, SpyKey, local_key
 
@@ -271,13 +271,13 @@ def test_no_iv_is_used_twice_under_a_message_key(monkeypatch: pytest.MonkeyPatch
 
 
 def test_wraps_are_counted_in_blocks_and_end_at_two_to_the_31() -> None:
-    """A block of 65,536 is reserved before its first wrap; the last block is the last."""
-    counter = MemoryCounter(MAX_WRAPS - WRAP_BLOCK)
+    """A block is reserved before its first wrap, each twice the one before; the last block is the last."""
+    counter = MemoryCounter(MAX_WRAPS - 64 - 128 - 256)
     key = LocalKey(KEK, name="k", counter=counter)
     assert counter.asked == []
-    for _ in range(WRAP_BLOCK):
+    for _ in range(64 + 128 + 256):
         key.wrap(bytes(32), {})
-    assert counter.asked == [WRAP_BLOCK]
+    assert counter.asked == [64, 128, 256]
     with pytest.raises(InvalidRequestError, match="2147483648"):
         key.wrap(bytes(32), {})
 

@@ -27,7 +27,7 @@ from strongroom.errors import (
 )
 from strongroom.keys import DATA_KEY_LENGTH
 from strongroom.layers.encrypted import Encrypted
-from strongroom.localkey import WRAP_BLOCK
+from strongroom.localkey import FIRST_BLOCK, WRAP_BLOCK
 from strongroom.memory import MemoryBackend
 from strongroom.names import Key, Name
 from strongroom.testing.conformance_key_base import error_of
@@ -517,7 +517,7 @@ def test_the_wraps_taken_are_told(world: World) -> None:
     keyring = world.create()
     assert keyring.wraps == 0
     sealed(keys=[keyring])
-    assert keyring.wraps == WRAP_BLOCK
+    assert keyring.wraps == FIRST_BLOCK
     keyring.rotate()
     assert keyring.wraps == 0
     for counter in world.path.parent.glob("*.wraps"):

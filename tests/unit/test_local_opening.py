@@ -26,7 +26,7 @@ from strongroom.errors import (
     PermissionDeniedError,
     SecretStoreError,
 )
-from strongroom.localkey import WRAP_BLOCK
+from strongroom.localkey import FIRST_BLOCK
 from strongroom.names import Name
 from strongroom.registry import open_backend
 from strongroom.value import SecretValue
@@ -333,7 +333,7 @@ def test_wraps_are_counted_in_the_database(tmp_path: Path, cheap_scrypt: None, c
             backend = local(tmp_path, create, auth={"passphrase": PASSPHRASE})
             encrypted(backend).put(KEY, SecretValue(CANARY), None)
             with backend._database.reading() as connection:
-                assert schema.read_fact(connection, "wraps") == expected * WRAP_BLOCK
+                assert schema.read_fact(connection, "wraps") == expected * FIRST_BLOCK
             backend.close()
 
 

@@ -6,7 +6,7 @@ import os
 import select
 from typing import TYPE_CHECKING
 
-from strongroom.localkey import WRAP_BLOCK
+from strongroom.localkey import FIRST_BLOCK
 from strongroom.wrapcount import FileWrapCounter
 
 if TYPE_CHECKING:
@@ -40,6 +40,6 @@ def test_a_child_forked_under_the_lock_reserves_after_its_parent(
         os.kill(children[0], 9)
     os.waitpid(children[0], 0)
     assert answered, "the child waits for a lock that it holds itself"
-    assert int(os.read(reader, 20)) == WRAP_BLOCK
+    assert int(os.read(reader, 20)) == FIRST_BLOCK
     os.close(reader)
     os.close(writer)

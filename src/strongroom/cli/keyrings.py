@@ -195,7 +195,7 @@ def _examined(config: Config, entry: KeyringEntry, *, use: bool) -> KeyringFindi
 
 
 def _look(keyring: Keyring, entry: KeyringEntry, found: KeyringFinding) -> None:
-    """Nothing is wrapped: a process that wraps takes 65,536 of a version's 2^31 wraps."""
+    """Nothing is wrapped: a process that wraps takes 64 of a version's 2^31 wraps."""
     found.checked, found.versions = True, len(keyring.versions)
     found.primary, found.created = next(
         (version.name, version.created) for version in keyring.versions if version.primary

@@ -163,7 +163,7 @@ def _as_wrapper(entry: KeyEntry, found: KeyFinding, *, use: bool) -> None:
     try:
         found.algorithm, found.context = wrapper.algorithm, wrapper.context
         found.symmetric = wrapper.symmetric
-        # A process that wraps under a keyset reserves 65,536 of its 2^31 wraps; that it opened says enough.
+        # A process that wraps under a keyset reserves some of its 2^31 wraps; that it opened says enough.
         if use and not entry.url.startswith("local-key:"):
             context, data_key = {"purpose": "strongroom check"}, os.urandom(DATA_KEY_LENGTH)
             if wrapper.unwrap(wrapper.wrap(data_key, context), context) != data_key:

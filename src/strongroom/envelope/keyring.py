@@ -199,7 +199,7 @@ class Keyring(KeyWrapper):
 
     @property
     def wraps(self) -> int:
-        """How many of the primary's 2^31 wraps processes have taken, in blocks of 65,536.
+        """How many of the primary's 2^31 wraps processes have taken, in blocks.
 
         Raises:
             IntegrityError: the counter is gone or damaged, so that the keyring wraps no more: rotate.

@@ -36,8 +36,8 @@ class StorePlace(KeyringPlace):
     """A key of a store's reserved name space, with each version's counter beside it.
 
     The message stands in the store as it is, below any encryption of the store's own: a keyring cannot be
-    encrypted under itself. Each process that wraps takes a block of 65,536 of a version's 2^31 wraps by one
-    write, so that a version lasts for 32,768 starts.
+    encrypted under itself. Each process that wraps takes a block of a version's 2^31 wraps by one
+    write: 64 at first, then twice as many each time, up to 65,536.
 
     Args:
         backend: with compare-and-set, CAS or CAS_GUARDED; its errors are Strongroom's, as those of

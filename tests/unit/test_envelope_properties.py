@@ -34,7 +34,7 @@ _contexts = st.dictionaries(
     _text.filter(lambda key: key and not key.startswith(("strongroom-", "aws-crypto-"))), _text, max_size=4
 )
 
-_some = settings(max_examples=scaled(400, "examples of each property of messages"))
+_some = settings(max_examples=scaled(250, "examples of each property of messages"))
 
 
 @contextmanager
@@ -209,7 +209,7 @@ class ReaderMachine(RuleBasedStateMachine):
 
 TestReaderMachine = ReaderMachine.TestCase
 TestReaderMachine.settings = settings(
-    max_examples=500 if NIGHTLY else 15, stateful_step_count=30, deadline=None
+    max_examples=500 if NIGHTLY else 10, stateful_step_count=30, deadline=None
 )
 
 

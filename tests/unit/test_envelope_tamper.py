@@ -158,7 +158,7 @@ def _edits(shape: _Shape) -> list[_Edit]:
 def _changes(shape: _Shape, *, every: bool = NIGHTLY) -> Iterator[bytes]:
     """All of them by night; by day a fixed choice from all over the message."""
     edits = _edits(shape)
-    count = len(edits) if every else len(edits) // 100
+    count = len(edits) if every else len(edits) // 200
     name = "changes of a message of 300 bytes, by each reader"
     note("counts", name=name, nightly=str(len(edits)), run=str(count))
     for edit in edits if every else random.Random(count).sample(edits, count):

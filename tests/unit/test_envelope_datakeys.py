@@ -145,6 +145,21 @@ def test_one_that_stops_while_others_wait_leaves_the_call_to_them() -> None:
         assert _opened(waiting.result(30), key, cache) == b"v"
 
 
+def test_one_that_never_began_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt may come between taking the call upon oneself and making it."""
+    monkeypatch.setattr(datakeys, "_PATIENCE", 0.001)
+    key, cache = SpyKey(), DataKeyCache()
+    with monkeypatch.context() as patch:
+        patch.setattr(DataKeyCache, "_call", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            _seal(key, cache)
+    assert _opened(_seal(key, cache), key, cache) == b"v"
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def _raising(key: GatedKey, stopped: BaseException) -> Callable[..., WrappedKey]:
     def wrap(data_key: bytes, context: Mapping[str, str]) -> WrappedKey:
         key.entered.set()

@@ -40,6 +40,10 @@ MAX_MESSAGES: Final = 2**20
 MAX_BYTES: Final = 2**36
 """Bytes of plaintext under one data key."""
 
+_PATIENCE: Final = 60.0
+"""Seconds to wait for another thread's call to the KEKs: longer than any with all its attempts. One that was
+interrupted before it could even begin would else keep the others waiting for ever."""
+
 T = TypeVar("T")
 
 Made = tuple[bytes, "tuple[WrappedKey, ...]"]
@@ -236,10 +240,16 @@ class DataKeyCache:
                 if (flight := entry.flight) is None:
                     mine = entry.flight = _Flight()
                     break
-            flight.done.wait()
+            if not flight.done.wait(_PATIENCE):
+                self._give_up(entry, flight)
             if flight.failure is not None:
                 raise copy.copy(flight.failure)
         return self._call(entry, mine, length, call)
+
+    def _give_up(self, entry: _Entry, flight: _Flight) -> None:
+        with self._lock:
+            if entry.flight is flight:
+                entry.flight = None
 
     def _entry(self, identity: Hashable, keys: Sequence[KeyWrapper]) -> _Entry:
         entry = self._entries.get(identity)
@@ -274,14 +284,15 @@ class DataKeyCache:
         made, born = None, self._clock()  # before the call, whose duration counts against the age
         try:
             made = call()
+            entry.key_ids = _key_ids(entry.keys)
         except SecretStoreError as error:
             flight.failure = copy.copy(error)
             raise
         finally:
             with self._lock:
-                entry.made, entry.flight = made, None
-                entry.born, entry.messages, entry.length = born, 1, length
-                entry.key_ids = _key_ids(entry.keys)
+                if entry.flight is flight:
+                    entry.flight = None
+                entry.made, entry.born, entry.messages, entry.length = made, born, 1, length
             flight.done.set()
         return made
 

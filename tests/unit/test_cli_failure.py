@@ -148,7 +148,7 @@ def test_every_command_has_the_options_that_mean_the_same() -> None:
     """--store, --config, --json, --quiet, --debug everywhere; --yes and --dry-run where something changes."""
     context = click.Context(cli)
     changing = {"init", "put", "tag", "delete", "restore", "purge", "rollback", "import", "copy"}
-    changing |= {"key create"}
+    changing |= {"reencrypt", "key create", "key rotate", "key rewrap"}
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         group = isinstance(command, click.Group)

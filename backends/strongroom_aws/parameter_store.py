@@ -126,9 +126,10 @@ class ParameterStore(Backend):
         return self._parameters.get(key, version)
 
     def _current(self, key: Key) -> Secret:
-        if settled := self._guard.settled(key):
-            return replace(self._parameters.get(key, settled), stage=Stage.CURRENT)
-        return self._parameters.current(key)
+        def read(settled: str | None) -> Secret:
+            return self._parameters.get(key, settled) if settled else self._parameters.current(key)
+
+        return replace(self._guard.current(key, read), stage=Stage.CURRENT)
 
     def _previous(self, key: Key) -> str:
         line = self._parameters.line(key)

@@ -98,7 +98,8 @@ class KeyVault(Backend):
 
     def get(self, key: Key, version: str | Stage) -> Secret:
         if version is Stage.CURRENT:
-            return self._secret(key, self._read(key, self._guard.settled(key)), version)
+            found = self._guard.current(key, lambda settled: self._read(key, settled))
+            return self._secret(key, found, version)
         if version is Stage.PREVIOUS:
             return self._secret(key, self._read(key, self._previous(key)), version)
         if isinstance(version, Stage) or not _VERSION.fullmatch(version):

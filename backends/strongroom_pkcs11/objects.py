@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from strongroom import retry
@@ -98,15 +99,15 @@ class TokenStore(Backend):
 
     def get(self, key: Key, version: str | Stage) -> Secret:
         if version is Stage.CURRENT:
-            settled = self._guard.settled(key)
-            if not settled:
-                return self._versions.newest(key)
-            return replace(self._versions.get(key, settled), stage=version)
+            return replace(self._guard.current(key, partial(self._read, key)), stage=version)
         if version is Stage.PREVIOUS:
             return replace(self._versions.get(key, self._previous(key)), stage=version)
         if isinstance(version, Stage):
             raise SecretNotFoundError("a pending value is read by its rotation id")
         return self._versions.get(key, version)
+
+    def _read(self, key: Key, settled: str | None) -> Secret:
+        return self._versions.get(key, settled) if settled else self._versions.newest(key)
 
     def _previous(self, key: Key) -> str:
         line = self._guard.line(key)

@@ -16,8 +16,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from .backend import ABSENT, Absent, Secret, SecretVersion, Settings
 from .errors import (
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .names import Key
     from .value import SecretValue
 
+T = TypeVar("T")
 __all__ = ["Guard", "Head", "Port", "Stamp", "chain"]
 
 SKEW: Final = 2.0
@@ -127,6 +128,19 @@ class Guard:
         """
         line = self.line(key) if self.active and isinstance(key, Companion) else []
         return line[0].version if line else None
+
+    def current(self, key: Key, read: Callable[[str | None], T]) -> T:
+        """What `read` gives for the version of `settled`; if that was retired since, for the one that is now.
+
+        Raises:
+            SecretNotFoundError: there is none.
+        """
+        wanted, version = object(), self.settled(key)
+        while version is not None and version != wanted:
+            with suppress(SecretNotFoundError):
+                return read(version)
+            wanted, version = version, self.settled(key)
+        return read(version)
 
     def after(self, key: Key, base: str) -> list[Head]:
         """The versions that followed `base`, oldest first; one that was only written again is none of them.

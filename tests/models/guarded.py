@@ -199,7 +199,10 @@ class ModelBackend(Backend):
 
     def get(self, key: Key, version: str | Stage) -> Secret:
         if version is Stage.CURRENT:
-            version = self._guard.settled(key) or "0"
+            return self._guard.current(key, lambda settled: self._read(key, settled or "0"))
+        return self._read(key, version)
+
+    def _read(self, key: Key, version: str | Stage) -> Secret:
         number = self._number(key, version)
         found = self._port.call("read", _slot(key), number)
         if isinstance(found, Refused):

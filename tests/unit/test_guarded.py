@@ -427,6 +427,38 @@ def test_a_companion_is_read_settled(guard: Guard, shelf: Shelf) -> None:
     assert guard.settled(Companion(Name("other"))) is None
 
 
+def test_what_is_retired_between_settling_and_reading_is_read_anew(guard: Guard, shelf: Shelf) -> None:
+    """Else another worker's `done` would make this one find nothing where its rotation was finished."""
+    companion, read = Companion(NAME), list[str | None]()
+    old = put(guard, "held", key=companion)
+
+    def retired(version: str | None) -> str | None:
+        read.append(version)
+        if version == old:
+            put(guard, "done", key=companion)
+            raise SecretNotFoundError("retired")
+        return version
+
+    assert guard.current(companion, retired) == shelf.kept[companion][-1].id != old
+    assert read == [old, shelf.kept[companion][-1].id]
+
+
+def test_what_is_gone_is_not_looked_for_for_ever(guard: Guard) -> None:
+    """Two looks at the same version say that it cannot be read; without one the newest is asked for."""
+    companion, read = Companion(NAME), list[str | None]()
+
+    def missing(version: str | None) -> None:
+        read.append(version)
+        raise SecretNotFoundError("gone")
+
+    with pytest.raises(SecretNotFoundError):
+        guard.current(NAME, missing)
+    held = put(guard, "held", key=companion)
+    with pytest.raises(SecretNotFoundError):
+        guard.current(companion, missing)
+    assert read == [None, held, held]
+
+
 def test_without_a_coordinator_nothing_is_settled(shelf: Shelf, clock: FakeClock) -> None:
     """And nothing is asked."""
     assert guarding(shelf, clock, None).settled(Companion(NAME)) is None

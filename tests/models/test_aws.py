@@ -55,7 +55,7 @@ HOLDS = {
     ),
     "two puts on top": Race(TWO_PUTS, faults(1, 1, 0, small=(1, 0, 0))),
     "two workers, late": Race(
-        {"one": a.worker("a", "r1"), "two": a.worker("b", "r1")}, faults(0, 1, 1, small=(0, 0, 1))
+        {"one": a.worker("a", "r1"), "two": a.worker("b", "r1")}, faults(0, 1, 1, small=(0, 1, 0))
     ),
     "two workers, versions vanish": Race(TWO_WORKERS, NO_FAULTS, WHOLE_OR_ONE, COLLECTS),
     "discard against promote": Race(DISCARD, faults(1, 0, 1, small=(0, 0, 1))),

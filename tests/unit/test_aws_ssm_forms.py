@@ -24,6 +24,7 @@ from tests.canary import CANARY, assert_no_canary_in
 from tests.scale import scaled
 
 MANY = settings(max_examples=scaled(10_000, "names in Parameter Store"))
+FEW = settings(max_examples=scaled(2_000, "listings of parameters"))
 VALUES = settings(max_examples=scaled(10_000, "values through a parameter's form"))
 
 
@@ -73,14 +74,14 @@ class TestNames:
         """Names, companions and reserved keys are different parameters."""
         assert (_names(prefix).of(one) == _names(prefix).of(other)) == (one == other)
 
-    @MANY
+    @FEW
     @given(PREFIXES.filter(bool), KEYS)
     def test_nothing_climbs_out_of_the_prefix(self, prefix: str, key: Key) -> None:
         """A secret lies below the prefix; what is reserved lies beside it, where a grant does not reach."""
         below = _names(prefix).of(key).startswith(f"/{prefix}/")
         assert below == isinstance(key, Name)
 
-    @MANY
+    @FEW
     @given(PREFIXES, NAMES, st.data())
     def test_a_listing_asks_for_no_less_than_it_should(
         self, prefix: str, name: Name, data: st.DataObject
@@ -91,7 +92,7 @@ class TestNames:
         for key in (name, Companion(name)):
             assert not beginnings or _names(prefix).of(key).startswith(beginnings)
 
-    @MANY
+    @FEW
     @given(PREFIXES, st.from_regex(r"/?[a-z_./-]{1,30}", fullmatch=True))
     def test_a_foreign_name_is_shown_only_if_it_is_what_we_would_write(self, prefix: str, name: str) -> None:
         """Otherwise reading what was listed would ask for another parameter."""

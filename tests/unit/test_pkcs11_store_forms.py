@@ -21,6 +21,7 @@ from tests.scale import scaled
 from tests.servers.softhsm import MODULE, TestToken
 
 MANY = settings(max_examples=scaled(10_000, "names on a token"), deadline=None)
+FEW = settings(max_examples=scaled(2_000, "labels and marks on a token"), deadline=None)
 WIDTHS = {"/": 2, ".": 3, "_": 4}
 PIECES = [word + sign for word in ("a", "b", "0", "ab", "b9z") for sign in "/._-"]
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
@@ -62,7 +63,7 @@ def test_no_two_keys_meet(prefix: str, key: Key, other_prefix: str, other: Key) 
     assert label != other_label or type(key) is type(other)
 
 
-@MANY
+@FEW
 @given(PREFIXES.filter(bool), st.text("ab0-/.;_", max_size=40))
 def test_nothing_outside_the_prefix_is_shown(prefix: str, label: str) -> None:
     """Whatever other programs call their objects."""
@@ -101,7 +102,7 @@ MARKS = st.builds(
 )  # fmt: skip
 
 
-@MANY
+@FEW
 @given(MARKS)
 def test_a_mark_is_read_as_it_was_written(mark: Mark) -> None:
     """For its own path only; its version's id tells its number."""

@@ -107,7 +107,7 @@ def test_threads_and_children_share_a_store(
     table = PLACES[scheme](request, tmp_path, environment)
     guard = f'[coordinator]\nurl = "sqlite://{tmp_path}/leases.db"\n' if scheme in GUARDED else ""
     configuration = tmp_path / "strongroom.toml"
-    configuration.write_text(f'{guard}[store.it]\n{table}\ncache = false\ntimeout = "30s"\n')
+    configuration.write_text(f'{guard}[store.it]\n{table}\ncache = false\ntimeout = "30s"\nattempts = 10\n')
     configuration.chmod(0o600)
     argv = [sys.executable, "-m", "tests.integration.forking", str(configuration)]
     rounds = str(scaled(10, "rounds of 64 threads and 8 children in one store"))

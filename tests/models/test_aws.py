@@ -31,7 +31,7 @@ BOTH = ("r1", "r2")
 WHOLE_OR_ONE = nightly(BOTH, ("r1",))
 STEALS = born()._replace(steals=True)
 COLLECTS = born()._replace(collects=True)
-AND_A_PUT = {"worker": a.worker("w", *BOTH), "writer": a.writer("top")}
+AND_A_PUT = {"worker": a.worker("w", *WHOLE_OR_ONE), "writer": a.writer("top")}
 TWO_WORKERS = {"one": a.worker("a", *WHOLE_OR_ONE), "two": a.worker("b", *WHOLE_OR_ONE)}
 TWO_PUTS = {
     "worker": a.worker("w", "r1"),
@@ -40,15 +40,12 @@ TWO_PUTS = {
 DISCARD = {"one": a.worker("a", "r1"), "two": a.discarder("r1")}
 
 HOLDS = {
-    "two rotations and a put, crash": Race(AND_A_PUT, faults(1, 1, 0, small=(1, 0, 0)), BOTH),
+    "two rotations and a put, crash": Race(AND_A_PUT, faults(1, 1, 0, small=(1, 0, 0)), WHOLE_OR_ONE),
     "two rotations and a put, lost": Race(
-        {"worker": a.worker("w", *WHOLE_OR_ONE), "writer": a.writer("top")},
-        faults(0, 2, 0, small=(0, 1, 0)),
-        WHOLE_OR_ONE,
-        COLLECTS,
+        AND_A_PUT, faults(0, 2, 0, small=(0, 1, 0)), WHOLE_OR_ONE, COLLECTS
     ),
     "a rotation and a put, late": Race(
-        {"worker": a.worker("w", *WHOLE_OR_ONE), "writer": a.writer("top")},
+        AND_A_PUT,
         faults(0, 0, 1, small=(0, 0, 1)),
         WHOLE_OR_ONE,
         STEALS,

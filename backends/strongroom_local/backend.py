@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -291,7 +291,7 @@ class LocalBackend(Backend):
         return entry
 
     def _keep(self, database: sqlite3.Connection, value: SecretValue, record: str | None) -> Version:
-        version = Version(uuid.uuid4().hex, self._now(), value.kind, record=record)
+        version = Version(os.urandom(16).hex(), self._now(), value.kind, record=record)
         rows.write_value(database, version, value)
         return version
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,8 @@ def check_rotation_id(rotation_id: str) -> str:
         InvalidRequestError: it is not; a guessable or reused id could meet another rotation's value.
     """
     with contextlib.suppress(ValueError, AttributeError, TypeError):
+        import uuid  # takes longer than a read of an embedded store that has no rotation
+
         return str(uuid.UUID(rotation_id))
     raise InvalidRequestError("a rotation id is a UUID", operation="pending", hint="use str(uuid.uuid4())")
 

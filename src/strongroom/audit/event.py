@@ -6,8 +6,8 @@ it never will: what is not a field here cannot leak through a hook.
 
 from __future__ import annotations
 
+import os
 import threading
-import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -47,7 +47,7 @@ class AuditEvent:
     name: str
     phase: Literal["intent", "outcome"]
     time: datetime
-    correlation_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    correlation_id: str = field(default_factory=lambda: os.urandom(16).hex())
     store: str = ""
     backend: str = ""
     location: str = ""

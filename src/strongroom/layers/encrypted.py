@@ -6,7 +6,7 @@ secret's key. A message moved to another name or domain, or into a companion, is
 
 from __future__ import annotations
 
-import uuid
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
@@ -222,7 +222,7 @@ class Encrypted(Layer):
         return {"strongroom-domain": self._domain, "strongroom-name": name}
 
     def _said(self, name: str, kind: str) -> dict[str, str]:
-        return {**self._bound(name), "strongroom-write-id": uuid.uuid4().hex, "strongroom-kind": kind}
+        return {**self._bound(name), "strongroom-write-id": os.urandom(16).hex(), "strongroom-kind": kind}
 
     def _forget_data_keys(self) -> None:
         if self._data_keys is not None:

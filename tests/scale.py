@@ -9,9 +9,12 @@ from tests.session import note
 NIGHTLY = os.environ.get("STRONGROOM_NIGHTLY") == "1"
 
 
-def scaled(n: int, name: str | None = None) -> int:
-    """How often to repeat now what the nightly run repeats `n` times; the run ends by printing both."""
-    count = n if NIGHTLY else max(1, n // 10)
+def scaled(n: int, name: str | None = None, share: int = 10) -> int:
+    """How often to repeat now what the nightly run repeats `n` times; the run ends by printing both.
+
+    By day it is one in `share`: a tenth, or less for what no issue counts.
+    """
+    count = n if NIGHTLY else max(1, n // share)
     test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" (")[0]
     note("counts", name=name or test.rpartition("::")[2] or "unnamed", nightly=str(n), run=str(count))
     return count

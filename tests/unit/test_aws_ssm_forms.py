@@ -24,7 +24,7 @@ from tests.canary import CANARY, assert_no_canary_in
 from tests.scale import scaled
 
 MANY = settings(max_examples=scaled(10_000, "names in Parameter Store"))
-FEW = settings(max_examples=scaled(2_000, "listings of parameters"))
+FEW = settings(max_examples=scaled(10_000, "listings of parameters", share=50))
 VALUES = settings(max_examples=scaled(10_000, "values through a parameter's form"))
 
 

@@ -21,7 +21,7 @@ from tests.scale import scaled
 from tests.servers.softhsm import MODULE, TestToken
 
 MANY = settings(max_examples=scaled(10_000, "names on a token"), deadline=None)
-FEW = settings(max_examples=scaled(2_000, "labels and marks on a token"), deadline=None)
+FEW = settings(max_examples=scaled(10_000, "labels and marks on a token", share=50), deadline=None)
 WIDTHS = {"/": 2, ".": 3, "_": 4}
 PIECES = [word + sign for word in ("a", "b", "0", "ab", "b9z") for sign in "/._-"]
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)

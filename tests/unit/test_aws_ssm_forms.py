@@ -74,7 +74,7 @@ class TestNames:
         """Names, companions and reserved keys are different parameters."""
         assert (_names(prefix).of(one) == _names(prefix).of(other)) == (one == other)
 
-    @FEW
+    @MANY
     @given(PREFIXES.filter(bool), KEYS)
     def test_nothing_climbs_out_of_the_prefix(self, prefix: str, key: Key) -> None:
         """A secret lies below the prefix; what is reserved lies beside it, where a grant does not reach."""

@@ -63,7 +63,7 @@ def test_no_two_keys_meet(prefix: str, key: Key, other_prefix: str, other: Key) 
     assert label != other_label or type(key) is type(other)
 
 
-@FEW
+@MANY
 @given(PREFIXES.filter(bool), st.text("ab0-/.;_", max_size=40))
 def test_nothing_outside_the_prefix_is_shown(prefix: str, label: str) -> None:
     """Whatever other programs call their objects."""

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import tempfile
 import threading
 import uuid
 import weakref
@@ -149,12 +150,36 @@ class SQLiteCoordinator(Coordinator):
     def _create(self) -> None:
         """Make a missing file; one that exists is not touched.
 
+        It is built under another name and linked into place whole: of processes that turn one new file to
+        WAL at the same moment, SQLite tells some at once that it is busy, without waiting. A kill leaves at
+        most a hidden file beside it, which nothing reads.
+
         ▲ Closing any descriptor of a file drops all of the process's POSIX locks on it, also those of another
         store's coordinator (https://sqlite.org/howtocorrupt.html, section 2.2).
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(self._path, flags, 0o600))
+        if self._path.exists():
+            return
+        descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)  # 0600
+        try:
+            with contextlib.closing(sqlite3.connect(name, isolation_level=None)) as built:
+                built.execute("PRAGMA journal_mode = WAL")
+                built.execute(_SCHEMA)
+            os.fsync(descriptor)
+            with contextlib.suppress(FileExistsError):
+                os.link(name, self._path)
+            _sync_folder(self._path.parent)  # a file lost in a power cut would begin its fences again
+        finally:
+            os.close(descriptor)
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{name}{suffix}").unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 _coordinators: weakref.WeakSet[SQLiteCoordinator] = weakref.WeakSet()

@@ -161,6 +161,18 @@ def test_racing_threads_never_share_a_fence(make: Make) -> None:
     assert len(found) == len(set(found)) > 0
 
 
+def test_coordinators_that_make_one_file_at_once_all_coordinate(tmp_path: Path) -> None:
+    """SQLite turns away at once whoever meets another turning a new file to WAL, for all its busy timeout."""
+    for number in range(scaled(200)):
+        path = tmp_path / f"{number}.db"
+        coordinators = [SQLiteCoordinator(path) for _ in range(8)]
+        leases = at_once([partial(coordinator.acquire, RESOURCE, 60) for coordinator in coordinators])
+        assert [lease.fence for lease in leases if lease] == [1]
+        for coordinator in coordinators:
+            coordinator.close()
+        assert [left.name for left in tmp_path.iterdir() if not left.name.endswith(".db")] == []
+
+
 def test_the_file_is_for_its_owner_only(path: Path, clock: Hands) -> None:
     """Whoever writes the file decides who may write secrets."""
     held(coordinator := SQLiteCoordinator(path, clock))

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,11 +36,11 @@ def rows() -> Iterator[Row]:
     with local_key() as key, _folder(4 * LENGTH) as folder:
         source = folder / "source"
         source.write_bytes(os.urandom(MIB) * (LENGTH // MIB))
-        encrypting = interleaved(_encrypting(key, source, folder), ROUNDS, clock=time.thread_time)
+        encrypting = interleaved(_encrypting(key, source, folder), ROUNDS)
         yield ENCRYPT_BAR.row("encrypt file, 256 MiB", encrypting[OURS], encrypting[COPY], COPY)
         for peer in (TINK, BARE):
             yield NO_BAR.row("encrypt file, 256 MiB", encrypting[OURS], encrypting[peer], peer)
-        decrypting = interleaved(_decrypting(key, source, folder), ROUNDS, clock=time.thread_time)
+        decrypting = interleaved(_decrypting(key, source, folder), ROUNDS)
         yield DECRYPT_BAR.row("decrypt file, 256 MiB", decrypting[OURS], decrypting[TINK], TINK)
         yield NO_BAR.row("decrypt file, 256 MiB", decrypting[OURS], decrypting[COPY], COPY)
     for length in LENGTHS:

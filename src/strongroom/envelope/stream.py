@@ -64,8 +64,8 @@ def encrypt_stream(  # noqa: PLR0913  (options, all by keyword)
 ) -> int:
     """Write a message that holds all that `source` has yet to give; how many bytes that was.
 
-    About 3 MiB of memory are used, 5 by `encrypt_file`. An error of `source`, `sink` or `progress` leaves a message that is cut
-    short and opens nowhere; neither file is closed or flushed.
+    About 3 MiB of memory are used, 5 by `encrypt_file`. An error of `source`, `sink` or `progress` leaves a
+    message that is cut short and opens nowhere; neither file is closed or flushed.
 
     Args:
         source: a binary file-like with `readinto` or `read`; it may give fewer bytes than asked for.

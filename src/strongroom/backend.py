@@ -23,6 +23,8 @@ from .names import Key, NameMode, StoreURL
 from .value import SecretValue
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from .keys import KeyWrapper
     from .lease import Coordinator
 
@@ -168,6 +170,10 @@ class Clock:
         """Wait."""
         time.sleep(seconds)
 
+    def wait(self, event: Event, seconds: float | None) -> bool:
+        """Wait for the event, at most so long; whether it is set."""
+        return event.wait(seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -281,10 +287,7 @@ class Backend(ABC):
         """Destroy exactly that version's value, if the provider can; repeating it is not an error."""
 
     def list_info(self, prefix: str, detail: bool = False) -> Iterator[SecretInfo]:
-        """Every name and companion key whose name begins with ``prefix``, all pages. Needs LIST.
-
-        Names in the bin and Reserved keys are not listed.
-        """
+        """All names and companion keys that begin with ``prefix``; none binned or Reserved. Needs LIST."""
         raise unsupported(self, "list")
 
     def versions(self, key: Key) -> Sequence[SecretVersion]:
@@ -312,9 +315,7 @@ class Backend(ABC):
         raise unsupported(self, "get_many")
 
     def put_pending(self, key: Key, rotation_id: str, value: SecretValue, base_version: str) -> SecretVersion:
-        """Hold a value that native readers of "the secret" do not see. Needs NATIVE_PENDING.
-
-        The same id and value is one write.
+        """Hold a value that native readers of "the secret" do not see; a repeat is one. Needs NATIVE_PENDING.
 
         Raises:
             SecretNotFoundError: there is no current version.
@@ -393,6 +394,5 @@ class Backend(ABC):
 
 def unsupported(backend: Backend, operation: str) -> UnsupportedOperationError:
     """The error for an operation a backend does not have."""
-    return UnsupportedOperationError(
-        f"{backend.origin or type(backend).__name__} cannot {operation}", operation=operation
-    )
+    who = backend.origin or type(backend).__name__
+    return UnsupportedOperationError(f"{who} cannot {operation}", operation=operation)

@@ -8,10 +8,13 @@ from typing import final
 
 from strongroom.backend import Clock
 
+_LOOK = 0.002
+"""Seconds of real time between two looks of a thread that waits whether time has been moved."""
+
 
 @final
 class FakeClock(Clock):
-    """Time stands still until ``advance`` or ``sleep``; safe across threads.
+    """Time stands still until ``advance`` or ``sleep``; safe across threads, and what waits with it notices.
 
     Attributes:
         slept: the seconds of every ``sleep``, in order.
@@ -32,6 +35,13 @@ class FakeClock(Clock):
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.advance(seconds)
+
+    def wait(self, event: threading.Event, seconds: float | None) -> bool:
+        """Wait until the event is set or ``advance`` has gone so far; no time passes by itself."""
+        until = float("inf") if seconds is None else self._passed + seconds
+        while self._passed < until and not event.wait(_LOOK):  # two things to wait for, and no lock for both
+            pass
+        return event.is_set()
 
     def advance(self, seconds: float) -> None:
         """Let ``seconds`` pass at once."""

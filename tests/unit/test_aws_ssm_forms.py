@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from strongroom import stages
 from strongroom.errors import IntegrityError, InvalidRequestError
 from strongroom.guarded import Stamp, chain
-from strongroom.names import NAME_UNITS, PREFIX_UNITS, Companion, Key, Name, Reserved
+from strongroom.names import NAME_UNITS, Companion, Key, Name
 from strongroom.value import SecretValue
 from strongroom_aws import _parameter_text as text
 from strongroom_aws import parameter_store
@@ -22,31 +22,16 @@ from strongroom_aws._parameter_mark import LENGTH, Mark, describe, read
 from strongroom_aws._parameter_names import LEVELS, Names
 from tests.canary import CANARY, assert_no_canary_in
 from tests.scale import scaled
+from tests.unit.portable_names import PREFIXES, keys, texts
 
 MANY = settings(max_examples=scaled(10_000, "names in Parameter Store"))
 FEW = settings(max_examples=scaled(10_000, "listings of parameters", share=50))
 VALUES = settings(max_examples=scaled(10_000, "values through a parameter's form"))
 
-
-def _legal(units: int) -> st.SearchStrategy[str]:
-    widths = {"/": 2, ".": 3, "_": 4}
-    words = st.text("abz09", min_size=1, max_size=4) | st.sampled_from(["aws", "ssm", "a"])
-    parts = st.lists(st.tuples(words, st.sampled_from("///._-")), min_size=1, max_size=26)
-    names = parts.map(lambda pairs: "".join(word + sign for word, sign in pairs)[:-1])
-    return names.map(lambda name: _cut(name, units, widths))
-
-
-def _cut(name: str, units: int, widths: dict[str, int]) -> str:
-    while sum(widths.get(char, 1) for char in name) > units or name[-1] in widths or name[-1] == "-":
-        name = name[:-1]
-    return name
-
-
-NAMES = _legal(NAME_UNITS).map(Name)
-KEYS = st.one_of(
-    NAMES, NAMES.map(Companion), st.builds(Reserved, st.sampled_from(["lease", "ledger"]), NAMES)
-)
-PREFIXES = st.just("") | _legal(PREFIX_UNITS).filter(lambda name: not name.startswith(("aws", "ssm")))
+# No parameter may begin with "aws" or "ssm": names that do are written with a mark.
+STARTS = st.sampled_from(["", "", "aws", "aws/", "ssm-", "a/aws/"])
+TEXTS_OF_NAMES = st.builds(str.__add__, STARTS, texts(NAME_UNITS - 8))
+NAMES, KEYS = TEXTS_OF_NAMES.map(Name), keys(TEXTS_OF_NAMES)
 
 
 def _names(prefix: str) -> Names:

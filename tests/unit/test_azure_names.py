@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 from strongroom.backend import Settings
 from strongroom.errors import InvalidRequestError
 from strongroom.names import (
-    NAME_UNITS,
-    PREFIX_UNITS,
-    Companion,
     Key,
     Name,
     NameMode,
@@ -24,27 +21,10 @@ from strongroom.names import (
 )
 from strongroom_azure.key_vault import KeyVault
 from tests.scale import scaled
+from tests.unit.portable_names import KEYS, PREFIXES, letters
 
 MANY = settings(max_examples=scaled(10_000, "names in Key Vault"))
 ALLOWED = re.compile(r"[0-9a-zA-Z-]{1,127}")  # the service's own rule
-WIDTHS = {"/": 2, ".": 3, "_": 4}
-
-
-def units(text: str) -> int:
-    return sum(WIDTHS.get(char, 1) for char in text)
-
-
-def _names(pieces: int, limit: int) -> st.SearchStrategy[str]:
-    texts = st.lists(st.sampled_from(PIECES), min_size=1, max_size=pieces).map(lambda p: "".join(p)[:-1])
-    return texts.filter(lambda text: units(text) <= limit)
-
-
-PIECES = [word + sign for word in ("a", "b", "0", "ab", "b9z") for sign in "/._-"]
-NAMES = _names(10, NAME_UNITS)
-PREFIXES = st.just("") | _names(3, PREFIX_UNITS)
-KEYS = st.one_of(
-    NAMES.map(Name), NAMES.map(Name).map(Companion), st.builds(Reserved, st.just("ledger"), NAMES.map(Name))
-)
 
 
 @functools.lru_cache(1000)
@@ -76,7 +56,7 @@ def test_no_two_keys_meet(prefix: str, key: Key, other_prefix: str, other: Key) 
 
 
 @MANY
-@given(PREFIXES.filter(bool), st.text("ab0-", max_size=40))
+@given(PREFIXES.filter(bool), letters("ab0-", 40))
 def test_nothing_outside_the_prefix_is_shown(prefix: str, flat: str) -> None:
     """Whatever else a vault holds."""
     key = vault(prefix)._key(flat)

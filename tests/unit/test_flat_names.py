@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strongroom.errors import InvalidRequestError
 from strongroom.names import Companion, Key, Name, NameMode, Reserved, flat_key, flat_name
 from tests.scale import scaled
-from tests.unit.test_names import keys, names, prefixes
+from tests.unit.portable_names import KEYS, PREFIXES, texts
 
 MANY = settings(max_examples=scaled(10_000, "names without slashes"))
 FEW = settings(max_examples=scaled(10_000, "names that are not ours", share=50))
@@ -36,7 +36,7 @@ def natives(draw: st.DrawFn, mark: str) -> Key:
 
 
 @MANY
-@given(keys, keys, prefixes, prefixes, MARKS)
+@given(KEYS, KEYS, PREFIXES, PREFIXES, MARKS)
 def test_a_portable_name_is_taken_read_back_and_no_other_keys(
     one: Key, other: Key, here: str, there: str, mark: str
 ) -> None:
@@ -75,7 +75,7 @@ TEXTS = st.one_of(
 
 
 @FEW
-@given(TEXTS, prefixes, MARKS, MODES)
+@given(TEXTS, PREFIXES, MARKS, MODES)
 def test_whatever_else_is_there_is_no_key_or_stands_for_itself(
     text: str, prefix: str, mark: str, mode: NameMode
 ) -> None:
@@ -85,7 +85,7 @@ def test_whatever_else_is_there_is_no_key_or_stands_for_itself(
     assert key is None or flat_name(key, prefix, mark, mode) == text
 
 
-@given(TEXTS, names.filter(lambda text: len(text) < 20), MARKS)
+@given(TEXTS, texts(20), MARKS)
 def test_nothing_outside_the_prefix_is_shown(text: str, prefix: str, mark: str) -> None:
     """What is read as a key of this store begins with its prefix, behind the kind of a reserved one."""
     key = flat_key(text, prefix, mark)

@@ -10,21 +10,11 @@ from hypothesis import strategies as st
 
 from strongroom.backend import Settings
 from strongroom.errors import InvalidRequestError
-from strongroom.names import Companion, Key, Name, Reserved, StoreURL, flat_key
+from strongroom.names import Key, Name, StoreURL, flat_key
 from strongroom_gcp.secret_manager import SecretManager
 from tests.scale import scaled
+from tests.unit.portable_names import KEYS
 
-SEGMENT = r"[a-z0-9]{1,6}([._-][a-z0-9]{1,4}){0,3}"
-TEXTS = st.from_regex(rf"{SEGMENT}(/{SEGMENT}){{0,2}}", fullmatch=True).filter(
-    lambda text: sum({"/": 2, ".": 3, "_": 4}.get(char, 1) for char in text) <= 80
-)
-KEYS = st.one_of(
-    TEXTS.map(Name),
-    TEXTS.map(lambda text: Companion(Name(text))),
-    st.tuples(st.sampled_from(["lease", "digest-key", "ledger"]), TEXTS).map(
-        lambda pair: Reserved(pair[0], Name(pair[1]))
-    ),
-)
 PREFIXES = ["", "app", "prod/eu-1"]
 STORES = {prefix: SecretManager(StoreURL.parse(f"gcp-sm://acme/{prefix}"), Settings()) for prefix in PREFIXES}
 

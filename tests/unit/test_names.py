@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import string
 
 import pytest
 from hypothesis import assume, given, settings
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from strongroom.errors import InvalidRequestError
 from strongroom.names import (
     NAME_UNITS,
-    PREFIX_UNITS,
     RESERVED_ROOT,
     Companion,
     Key,
@@ -30,38 +28,19 @@ from strongroom.names import (
 )
 from tests.canary import CANARY, assert_no_canary
 from tests.scale import scaled
+from tests.unit.portable_names import KEYS, PREFIXES, texts, units
 
 MANY = settings(max_examples=scaled(10_000, "names, legal and illegal"))
 # Written from DESIGN section 4, not from the product.
 GRAMMAR = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*")
-WIDTHS = dict.fromkeys(string.ascii_lowercase + string.digits + "-", 1) | {"/": 2, ".": 3, "_": 4}
-
-
-def units(text: str) -> int:
-    return sum(WIDTHS[char] for char in text)
 
 
 def legal(text: str, limit: int = NAME_UNITS) -> bool:
     return bool(GRAMMAR.fullmatch(text)) and units(text) <= limit
 
 
-names = (
-    st.lists(
-        st.tuples(st.text("abz09", min_size=1, max_size=6), st.sampled_from("//._-")), min_size=1, max_size=8
-    )
-    .map(lambda parts: "".join(word + sign for word, sign in parts)[:-1])
-    .filter(legal)
-)
-prefixes = st.just("") | names.filter(lambda text: units(text) <= PREFIX_UNITS)
-keys = st.one_of(
-    names.map(Name),
-    names.map(Name).map(Companion),
-    st.builds(Reserved, st.sampled_from(["lease", "ledger", "digest-key"]), names.map(Name)),
-)
-
-
 @MANY
-@given(names)
+@given(texts())
 def test_every_name_of_the_grammar_is_taken_as_it_is(text: str) -> None:
     """What the grammar allows and 80 units hold is a name, unchanged."""
     assert str(Name.parse(text)) == text
@@ -196,13 +175,13 @@ def test_the_hint_stands_in_the_error() -> None:
         Name.parse("BINANCE_API_KEY")
 
 
-@given(keys, prefixes)
+@given(KEYS, PREFIXES)
 def test_a_path_leads_back_to_its_key(key: Key, prefix: str) -> None:
     """`path_key` undoes `key_path`, for every kind of key and every prefix."""
     assert path_key(key_path(key, prefix), prefix) == key
 
 
-@given(keys, keys, prefixes)
+@given(KEYS, KEYS, PREFIXES)
 def test_two_keys_never_share_a_path(one: Key, other: Key, prefix: str) -> None:
     """Injective: else one secret would overwrite another, or a pending value."""
     assume(one != other)
@@ -210,7 +189,7 @@ def test_two_keys_never_share_a_path(one: Key, other: Key, prefix: str) -> None:
     assert str(one) != str(other)  # what an encrypted message is bound to
 
 
-@given(keys, prefixes, prefixes)
+@given(KEYS, PREFIXES, PREFIXES)
 def test_a_path_is_read_back_under_its_own_prefix_only(key: Key, prefix: str, other: str) -> None:
     """Two stores over one engine, `app` and `app2` or `app/x`, do not take each other's names for theirs."""
     path = key_path(key, prefix)
@@ -218,7 +197,7 @@ def test_a_path_is_read_back_under_its_own_prefix_only(key: Key, prefix: str, ot
     assert read is None or key_path(read, other) == path
 
 
-@given(names, prefixes)
+@given(texts(), PREFIXES)
 def test_no_name_reaches_the_reserved_name_space_and_no_prefix_covers_it(text: str, prefix: str) -> None:
     """A grant on the prefix never reaches a companion ▲: the companion stands before the prefix."""
     name = Name.parse(text)

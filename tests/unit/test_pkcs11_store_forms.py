@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from strongroom.errors import InvalidRequestError
 from strongroom.guarded import Stamp
-from strongroom.names import NAME_UNITS, PREFIX_UNITS, Companion, Key, Name, NameMode, Reserved, StoreURL
+from strongroom.names import Companion, Key, Name, NameMode, StoreURL
 from strongroom_pkcs11._mark import Mark, foreign_version, is_older_label, number_of, object_id, older_label
 from strongroom_pkcs11._places import Places
 from strongroom_pkcs11.objects import LARGEST, TokenStore
@@ -19,25 +19,12 @@ from tests.canary import CANARY, holds_canary
 from tests.integration.pkcs11_support import DB, text
 from tests.scale import scaled
 from tests.servers.softhsm import MODULE, TestToken
+from tests.unit.portable_names import KEYS, PREFIXES, letters
 
 MANY = settings(max_examples=scaled(10_000, "names on a token"), deadline=None)
 FEW = settings(max_examples=scaled(10_000, "labels and marks on a token", share=50), deadline=None)
-WIDTHS = {"/": 2, ".": 3, "_": 4}
-PIECES = [word + sign for word in ("a", "b", "0", "ab", "b9z") for sign in "/._-"]
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 TOKEN = TestToken(MODULE, "t", "1234")
-
-
-def _names(pieces: int, limit: int) -> st.SearchStrategy[str]:
-    texts = st.lists(st.sampled_from(PIECES), min_size=1, max_size=pieces).map(lambda p: "".join(p)[:-1])
-    return texts.filter(lambda text: sum(WIDTHS.get(char, 1) for char in text) <= limit)
-
-
-NAMES = _names(10, NAME_UNITS)
-PREFIXES = st.just("") | _names(3, PREFIX_UNITS)
-KEYS = st.one_of(
-    NAMES.map(Name), NAMES.map(Name).map(Companion), st.builds(Reserved, st.just("ledger"), NAMES.map(Name))
-)
 
 
 @MANY
@@ -64,7 +51,7 @@ def test_no_two_keys_meet(prefix: str, key: Key, other_prefix: str, other: Key) 
 
 
 @MANY
-@given(PREFIXES.filter(bool), st.text("ab0-/.;_", max_size=40))
+@given(PREFIXES.filter(bool), letters("ab0-/.;_", 40))
 def test_nothing_outside_the_prefix_is_shown(prefix: str, label: str) -> None:
     """Whatever other programs call their objects."""
     key = Places(prefix, "portable").key(label)

@@ -7,7 +7,6 @@ import re
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from strongroom.backend import Settings
 from strongroom.errors import InvalidRequestError

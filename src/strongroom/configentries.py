@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from .backend import Settings
 from .cache import CachePolicy
+from .layers.breaker import BreakerPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class StoreEntry:
         allow_plaintext: values of before the store was encrypted are read; for a transition.
         data_key_cache: seconds for which a remote key's answer serves repeated reads; 0 for no cache.
         failover: the members' aliases, the first takes the writes.
+        hedge: seconds after which a failover asks a second member as well; 0 for never.
+        breaker: when a failover passes a member over.
         cache: how long values may be served; None for no cache.
     """
 
@@ -64,4 +67,6 @@ class StoreEntry:
     allow_plaintext: bool = False
     data_key_cache: float = 0.0
     failover: tuple[str, ...] = ()
+    hedge: float = 0.0
+    breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     cache: CachePolicy | None = field(default_factory=CachePolicy)

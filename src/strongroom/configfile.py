@@ -17,6 +17,7 @@ from .cache import CachePolicy
 from .configentries import KeyEntry, KeyringEntry, StoreEntry
 from .configreader import Place, Reader, Table, near
 from .errors import InvalidRequestError
+from .layers.breaker import BreakerPolicy
 from .names import StoreURL, is_loopback
 from .registry import is_scheme, key_schemes, schemes
 
@@ -24,7 +25,8 @@ FILE_NAME = "strongroom.toml"
 _HTTPS = re.compile(r"https://[^\s/@?#\\%]+(?:/[^\s@?#\\%]*)?")
 _WORLD_WRITABLE = 0o002
 _REACH_KEYS = ("endpoint", "ca", "timeout", "attempts", "auth", "options", "module", "pin")
-_STORE_KEYS = ("url", "failover", "names", "encrypt", "cache", *_REACH_KEYS)
+_FAILOVER_KEYS = ("failover", "cache", "names", "hedge", "breaker")
+_STORE_KEYS = ("url", "encrypt", *_FAILOVER_KEYS, *_REACH_KEYS)
 _ENCRYPT_KEYS = (
     "keys", "keyring", "old_keys", "domain", "forgeable", "allow_plaintext", "data_key_cache",
 )  # fmt: skip
@@ -239,13 +241,30 @@ class _Reader(Reader):
         if ("url" in table) == ("failover" in table):
             self.fail(at[:1], at[1], "needs either url or failover")
         failover = self.strings(at, table, "failover")
-        if failover and (more := sorted(table.keys() - {"failover", "cache", "names"})):
-            self.fail(at, more[0], "with failover stand only cache and names: its members have the rest")
+        if failover and (more := sorted(table.keys() - set(_FAILOVER_KEYS))):
+            self.fail(at, more[0], "does not stand with failover: its members have the rest")
         url, scheme = self._url(at, table) if "url" in table else ("", "")
         if url and not is_scheme(scheme):
             self.fail(at, "url", f"unknown scheme {scheme!r}", near(scheme, schemes()))
         entry = StoreEntry(at[1], url, self._settings(at, table), failover=failover)
+        entry = self._failing_over(at, entry, table)
         return self._encrypted(at, replace(entry, cache=self._cache(at, table)), table, keys, keyrings)
+
+    def _failing_over(self, at: Place, entry: StoreEntry, table: Table) -> StoreEntry:
+        if not entry.failover and (more := [name for name in ("hedge", "breaker") if name in table]):
+            self.fail(at, more[0], "stands with failover only")
+        hedge = self.seconds(at, table, "hedge", 0.0)
+        if "hedge" in table and hedge <= 0:
+            self.fail(at, "hedge", "is more than nothing")
+        breaker, inside, default = self.table(at, table, "breaker"), (*at, "breaker"), entry.breaker
+        self.known(inside, breaker, ("failures", "pause"))
+        failures = breaker.get("failures", default.failures)
+        if type(failures) is not int or not 1 <= failures <= 1000:
+            self.fail(inside, "failures", "is a whole number from 1 to 1000")
+        pause = self.seconds(inside, breaker, "pause", default.pause)
+        if pause <= 0:
+            self.fail(inside, "pause", "is more than nothing")
+        return replace(entry, hedge=hedge, breaker=BreakerPolicy(failures, pause))
 
     def _url(self, at: Place, table: Table) -> tuple[str, str]:
         text = self.string(at, table, "url", required=True)

@@ -14,6 +14,7 @@ from strongroom.config import Config
 from strongroom.coordinator import SQLiteCoordinator, StoreCoordinator
 from strongroom.errors import InvalidRequestError, SecretStoreError, UnsupportedOperationError
 from strongroom.keys import KeyWrapper, WrappedKey
+from strongroom.layers.breaker import BreakerPolicy
 from strongroom.memory import ALL, MemoryBackend
 from strongroom.value import SecretValue
 from strongroom_local.keyset import KeysetFile
@@ -32,6 +33,8 @@ url = "memory://us"
 
 [store.prod]
 failover = ["eu", "us"]
+hedge = "50ms"
+breaker = { failures = 3, pause = "10s" }
 cache = { fresh = "1m", stale = "90s" }
 
 [key.main]
@@ -67,6 +70,7 @@ def test_a_good_file_says_what_it_says(tmp_path: Path) -> None:
     assert (prod.alias, prod.failover) == ("prod", ("eu", "us"))
     assert prod.cache
     assert (prod.cache.fresh, prod.cache.stale) == (60, 90)
+    assert (prod.hedge, prod.breaker) == (0.05, BreakerPolicy(3, 10))
     assert (eu.url, eu.settings.timeout, eu.settings.attempts) == ("memory://eu", 2, 2)
     assert config.keys["main"].url.startswith("local-key:")
 
@@ -155,6 +159,24 @@ BAD: dict[str, tuple[str, int, str, str]] = {
     "failover with more": (
         STORE + '[store.a]\nfailover = ["prod"]\ntimeout = "5s"\n',
         *(5, "store.a.timeout", "its members have the rest"),
+    ),
+    "hedge alone": (STORE + 'hedge = "50ms"\n', 3, "store.prod.hedge", "with failover only"),
+    "hedge nothing": (
+        STORE + '[store.a]\nfailover = ["prod"]\nhedge = "0s"\n',
+        *(5, "store.a.hedge", "more than nothing"),
+    ),
+    "breaker alone": (STORE + "breaker = { failures = 3 }\n", 3, "store.prod.breaker", "with failover only"),
+    "breaker key": (
+        STORE + '[store.a]\nfailover = ["prod"]\nbreaker = { failure = 3 }\n',
+        *(5, "store.a.breaker.failure", "did you mean 'failures'"),
+    ),
+    "breaker failures": (
+        STORE + '[store.a]\nfailover = ["prod"]\nbreaker = { failures = 0 }\n',
+        *(5, "store.a.breaker.failures", "from 1 to 1000"),
+    ),
+    "breaker pause": (
+        STORE + '[store.a]\nfailover = ["prod"]\nbreaker = { pause = "0s" }\n',
+        *(5, "store.a.breaker.pause", "more than nothing"),
     ),
     "coordinator no table": ('coordinator = "sqlite:///l.db"\n', 1, "coordinator", "must be a table"),
     "coordinator without url": ('[coordinator]\nulr = "sqlite:///l.db"\n', 2, "coordinator.ulr", "'url'"),

@@ -28,7 +28,7 @@ memory envelope stages replication.record webhooks
 audit
 layers
 registry
-cache
+cache watching operations
 store
 aio references reencryption
 replication
@@ -36,6 +36,7 @@ rotation
 configreader configentries
 configfile
 config
+resolving
 integrations notify testing rotation.functions
 cli
 """
@@ -55,7 +56,7 @@ THIRD_PARTY = {
     "strongroom.localkey": {"cryptography"},
     "strongroom.keys": {"cryptography"},
     "strongroom.envelope": {"cryptography"},
-    "strongroom.cli": {"click*", "rich", "dotenv", "yaml"},
+    "strongroom.cli": {"click*", "rich", "dotenv", "yaml", "jinja2"},
     "strongroom.testing": {"cryptography", "pytest*"},
 }
 IMPORT_LOADS_AT_MOST = {"__future__", "strongroom", "importlib"}

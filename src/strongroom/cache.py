@@ -120,12 +120,17 @@ def _older(one: datetime | None, other: datetime | None) -> bool:
 
 
 class Reads:
-    """What a store's reads of current values go through: its pins, and over them its cache if it has one."""
+    """What a store's reads of current values go through: its pins, and over them its cache if it has one.
+
+    Attributes:
+        saw: told the current version by each answer of the provider and each write of this store.
+    """
 
     def __init__(self, backend: Backend, policy: CachePolicy | None, clock: Clock):
         self._backend = backend
         self._pins = Pins(backend, clock)
-        self._cache = Cache(policy, self._pins.read, clock) if policy else None
+        self._cache = Cache(policy, self._read, clock) if policy else None
+        self.saw: Callable[[Name, str], None] = _nobody
 
     def is_warm(self, name: Name) -> bool:
         """Whether ``current`` would answer from the cache."""
@@ -133,11 +138,16 @@ class Reads:
 
     def current(self, name: Name) -> Secret:
         """The current version, as ``Cache.get``."""
-        return self._cache.get(name) if self._cache else self._pins.read(name)
+        return self._cache.get(name) if self._cache else self._read(name)
 
     def refresh(self, name: Name, rejected: str) -> Secret:
         """The current version, as ``Cache.refresh``."""
-        return self._cache.refresh(name, rejected) if self._cache else self._pins.read(name)
+        return self._cache.refresh(name, rejected) if self._cache else self._read(name)
+
+    def look(self, names: Sequence[Name]) -> dict[Name, Secret | SecretStoreError]:
+        """Ask the provider now, whatever is cached; the answers are cached and ``saw`` is told."""
+        ask = self._cache.fetch if self._cache else self._read
+        return {name: _outcome(ask, name) for name in names}
 
     def many(self, names: Sequence[Name]) -> dict[Name, Secret | SecretStoreError]:
         """An outcome for each: what is not warm or pinned comes in one request where the provider can."""
@@ -147,7 +157,7 @@ class Reads:
         for name, outcome in found.items():
             if not isinstance(outcome, (Secret, UnavailableError)):
                 self.forget(cast("Name", name))
-        return {name: found[name] if name in found else self._outcome(name) for name in names}
+        return {name: found[name] if name in found else _outcome(self.current, name) for name in names}
 
     def wrote(self, name: Name, version: SecretVersion) -> None:
         """Pin what was written, before ``forget``: a reader in between would cache the old label."""
@@ -174,11 +184,23 @@ class Reads:
         if self._cache:
             self._cache.after_fork()
 
-    def _outcome(self, name: Name) -> Secret | SecretStoreError:
-        try:
-            return self.current(name)
-        except SecretStoreError as error:
-            return error.with_traceback(None)
+    def _read(self, name: Name) -> Secret:
+        secret = self._pins.read(name)
+        # Another failover member's version ids say nothing of whether the secret changed.
+        if not secret.degraded:
+            self.saw(name, secret.version)
+        return secret
+
+
+def _outcome(ask: Callable[[Name], Secret], name: Name) -> Secret | SecretStoreError:
+    try:
+        return ask(name)
+    except SecretStoreError as error:
+        return error.with_traceback(None)
+
+
+def _nobody(name: Name, version: str) -> None:
+    """Nobody watches."""
 
 
 @dataclass(slots=True)
@@ -229,7 +251,7 @@ class Cache:
         """
         entry = self._entries.get(name)
         if entry is None:
-            return self._fetch(name)
+            return self.fetch(name)
         now = self._clock.monotonic()
         if now - entry.at >= self._policy.fresh:
             return self._fetch_or_stale(name, entry)
@@ -274,14 +296,15 @@ class Cache:
     def _fetch_or_stale(self, name: Name, entry: _Entry) -> Secret:
         error: UnavailableError
         try:
-            return self._fetch(name)
+            return self.fetch(name)
         except UnavailableError as exc:
             error = exc
         if self._age(entry) < self._policy.fresh + self._policy.stale and self._entries.get(name) is entry:
             return replace(entry.secret, stale=True)
         raise error
 
-    def _fetch(self, name: Name) -> Secret:
+    def fetch(self, name: Name) -> Secret:
+        """Ask the provider, or join those who do already."""
         with self._lock:
             flight, generation = self._board(name)
         return self._arrive(name, flight, generation)
@@ -302,7 +325,7 @@ class Cache:
             return flight.secret
         if flight.error is not None:
             raise _twin(flight.error)
-        return self._fetch(name)  # the leader was interrupted, which says nothing of the provider
+        return self.fetch(name)  # the leader was interrupted, which says nothing of the provider
 
     def _fly(self, name: Name, flight: _Flight, generation: int) -> None:
         asked = self._clock.monotonic()
@@ -341,7 +364,7 @@ class Cache:
 
     def _behind(self, name: Name, entry: _Entry) -> None:
         try:
-            self._fetch(name)
+            self.fetch(name)
         except SecretStoreError:  # the next read past `fresh` meets it and says so
             pass
         finally:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
 from . import stages
-from .audit.event import AuditEvent, AuditHook, Auditor, outcome_of, unheard
+from .audit.event import AuditHook, Auditor
 from .backend import (
     Absent,
     Backend,
@@ -30,6 +30,7 @@ from .errors import (
 from .gate import NOTHING, Gate, needed_to_put
 from .layers.edge import edge
 from .names import Name, NameMode, check_beginning
+from .operations import Operations
 from .value import SecretValue, take
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class SecretStore:
         self._clock = clock or Clock()
         self._alias = alias
         self._gate = Gate(self._backend, names, alias)
+        self._operations = Operations(self._backend, self._auditor, self._gate, self._clock, alias)
+        self._run = self._operations.run
         self._reads = Reads(self._backend, cache, self._clock)
         self._gate.need(require, "open", None)
         _stores.add(self)
@@ -163,7 +166,7 @@ class SecretStore:
         self._gate.usable("list")
         self._gate.need(Capability.LIST, "list", None)
         check_beginning(prefix, self._gate.names)
-        return self._listed(prefix)
+        return self._operations.listed(prefix)
 
     def versions(self, name: str) -> list[SecretVersion]:
         """The versions that can be read, newest first; a pending one is not among them."""
@@ -323,35 +326,20 @@ class SecretStore:
             raise PartialFailureError(problem, results=results, errors=errors)
         return results
 
-    def _listed(self, prefix: str) -> Iterator[str]:
-        event = self._intent("list", prefix)
-        error: BaseException | None = None
-        try:
-            for info in self._backend.list_info(prefix):
-                if isinstance(info.key, Name):
-                    yield info.key.text
-        except GeneratorExit:
-            raise  # the caller has seen enough
-        except BaseException as exc:
-            error = exc
-            raise
-        finally:
-            self._auditor.outcome(outcome_of(event, self._clock.now(), error))
-
     def _write(self, operation: str, key: Name, call: Callable[[], T], **facts: str | None) -> T:
         """Run a write, and pin what it made; whatever happens, the cache must not keep the old value."""
         # Refused, or its answer lost: what this process wrote before may be current no longer.
         self._reads.ended(key)
         try:
             result = self._run(operation, key, call, **facts)
-            made = getattr(result, "written", result)
-            # A repeated promote answers with what it did once; something else may be current by now.
-            repeated = operation == "pending.promote" and Stage.CURRENT not in getattr(made, "stages", ())
-            if isinstance(made, SecretVersion) and not repeated:
+            made = _made(operation, result)
+            if made:
                 self._reads.wrote(key, made)
-            return result
         finally:
             self._reads.forget(key)
+        if made:  # only now, since whoever is told may read
+            self._reads.saw(key, made.id)
+        return result
 
     def _end(self, operation: str, key: Name, call: Callable[[], None]) -> None:
         self._reads.ended(key)
@@ -360,28 +348,13 @@ class SecretStore:
         finally:
             self._reads.forget(key)
 
-    def _run(self, operation: str, key: Name | str, call: Callable[[], T], **facts: str | None) -> T:
-        if not self._auditor:  # nobody listens: making events would cost more than a read from a token
-            self._gate.usable(operation)
-            return unheard(operation, str(key), call)
-        event = self._intent(operation, key, **facts)
-        return self._auditor.run(event, call, self._clock)
 
-    def _intent(self, operation: str, key: Name | str, **facts: str | None) -> AuditEvent:
-        self._gate.usable(operation)
-        location = self._backend.locate(key) if isinstance(key, Name) and self._auditor else ""
-        event = AuditEvent(
-            operation,
-            str(key),
-            "intent",
-            self._clock.now(),
-            store=self._alias,
-            backend=self.origin,
-            location=location,
-            **facts,  # type: ignore[arg-type]
-        )
-        self._auditor.intent(event)
-        return event
+def _made(operation: str, result: object) -> SecretVersion | None:
+    """The version that a write made current, if it did that now."""
+    made = getattr(result, "written", result)
+    # A repeated promote answers with what it did once; something else may be current by now.
+    repeated = operation == "pending.promote" and Stage.CURRENT not in getattr(made, "stages", ())
+    return made if isinstance(made, SecretVersion) and not repeated else None
 
 
 def _after_fork() -> None:

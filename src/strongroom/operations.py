@@ -1,0 +1,73 @@
+"""How a store runs an operation: refused after close, with its hooks before and after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar, final
+
+from .audit.event import AuditEvent, Auditor, outcome_of, unheard
+from .names import Name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .backend import Backend, Clock
+    from .gate import Gate
+
+T = TypeVar("T")
+
+
+@final
+class Operations:
+    """Runs the operations of one store.
+
+    Args:
+        backend: the outermost one.
+        auditor: tells the hooks.
+        gate: knows whether the store is closed.
+        clock: gives the events their times.
+        alias: what the configuration calls the store.
+    """
+
+    def __init__(self, backend: Backend, auditor: Auditor, gate: Gate, clock: Clock, alias: str):
+        self._backend, self._auditor, self._gate, self._clock = backend, auditor, gate, clock
+        self._alias = alias
+
+    def run(self, operation: str, key: Name | str, call: Callable[[], T], **facts: str | None) -> T:
+        """Run a call between the hooks, if there are any."""
+        if not self._auditor:  # nobody listens: making events would cost more than a read from a token
+            self._gate.usable(operation)
+            return unheard(operation, str(key), call)
+        event = self._intent(operation, key, **facts)
+        return self._auditor.run(event, call, self._clock)
+
+    def listed(self, prefix: str) -> Iterator[str]:
+        """The names under a prefix; the outcome is told when the last was taken, or no more are wanted."""
+        event = self._intent("list", prefix)
+        error: BaseException | None = None
+        try:
+            for info in self._backend.list_info(prefix):
+                if isinstance(info.key, Name):
+                    yield info.key.text
+        except GeneratorExit:
+            raise  # the caller has seen enough
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            self._auditor.outcome(outcome_of(event, self._clock.now(), error))
+
+    def _intent(self, operation: str, key: Name | str, **facts: str | None) -> AuditEvent:
+        self._gate.usable(operation)
+        location = self._backend.locate(key) if isinstance(key, Name) and self._auditor else ""
+        event = AuditEvent(
+            operation,
+            str(key),
+            "intent",
+            self._clock.now(),
+            store=self._alias,
+            backend=self._backend.origin,
+            location=location,
+            **facts,  # type: ignore[arg-type]
+        )
+        self._auditor.intent(event)
+        return event

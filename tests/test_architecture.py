@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = """
 errors
 value names telemetry passwords quiet
-backend keys lease
+backend keys lease declared
 localkey retry stamp
 coordinator wrapcount
 guarded gate companion

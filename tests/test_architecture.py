@@ -36,7 +36,7 @@ rotation
 configreader configentries
 configfile
 config
-resolving
+loading resolving
 integrations notify testing rotation.functions
 cli
 """

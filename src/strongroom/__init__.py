@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .audit.event import AuditEvent, AuditHook
     from .backend import ABSENT, Capability, Secret, SecretInfo, SecretVersion, Stage
     from .config import key, open, signer  # noqa: A004  (the module's main verb, as in gzip.open)
+    from .declared import Ref
     from .envelope.cipher import Plaintext, decrypt, decrypt_into, encrypt, encrypt_into, message_length
     from .envelope.datakeys import DataKeyCache
     from .envelope.files import decrypt_file, encrypt_file
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
         UnsupportedOperationError,
     )
     from .keys import KeyWrapper, Signer
+    from .loading import load
     from .memory import MemoryBackend
+    from .resolving import resolve
     from .stages import Pending
     from .store import SecretStore
     from .value import SecretValue
@@ -53,6 +56,7 @@ _HOMES = {
     "audit.event": ("AuditEvent", "AuditHook"),
     "backend": ("ABSENT", "Capability", "Secret", "SecretInfo", "SecretVersion", "Stage"),
     "config": ("key", "open", "signer"),
+    "declared": ("Ref",),
     "envelope.cipher": (
         "Plaintext",
         "decrypt",
@@ -80,7 +84,9 @@ _HOMES = {
         "UnsupportedOperationError",
     ),
     "keys": ("KeyWrapper", "Signer"),
+    "loading": ("load",),
     "memory": ("MemoryBackend",),
+    "resolving": ("resolve",),
     "stages": ("Pending",),
     "store": ("SecretStore",),
     "value": ("SecretValue",),
@@ -106,6 +112,7 @@ __all__ = [
     "Pending",
     "PermissionDeniedError",
     "Plaintext",
+    "Ref",
     "Secret",
     "SecretConflictError",
     "SecretInfo",
@@ -127,11 +134,13 @@ __all__ = [
     "encrypt_into",
     "encrypt_stream",
     "key",
+    "load",
     "message_length",
     "open",
     "reencrypt",
     "reencrypt_file",
     "reencrypt_tree",
+    "resolve",
     "signer",
 ]
 

@@ -12,9 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from strongroom.backend import Stage
-from strongroom.cli import output, reading, refs
-from strongroom.cli.refs import Reference
-from strongroom.errors import InvalidRequestError
+from strongroom.cli import output, reading
 from strongroom.store import SecretStore
 from tests.canary import CANARY, assert_no_canary
 from tests.unit.cli_support import Cli
@@ -140,37 +138,3 @@ def test_show_tells_versions_and_tags_and_no_value(run: Cli) -> None:
     assert [version["stages"] for version in document["versions"]] == [["current"], ["previous"]]
     assert document["tags"] == {"owner": "ledger"}
     assert_no_canary(shown.out, json.dumps(document))
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("db/password", Reference("db/password")),
-        ("strongroom://prod/db/password", Reference("db/password", "prod")),
-        ("strongroom://prod/db/password?version=7", Reference("db/password", "prod", "7")),
-        ("strongroom://prod/db/login#/a/b~1c", Reference("db/login", "prod", None, "/a/b~1c")),
-        ("strongroom://prod/db/login?version=7#/a?b", Reference("db/login", "prod", "7", "/a?b")),
-    ],
-)
-def test_references_are_read(text: str, expected: Reference) -> None:
-    """Alias, name, version, pointer."""
-    assert refs.parse(text) == expected
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "strongroom://prod",
-        "strongroom:///db/password",
-        "strongroom://prod/",
-        "strongroom://prod/a?stage=pending",
-        "strongroom://prod/a?version=",
-        "strongroom://prod/a?version=1&stage=current",
-        "strongroom://prod/a#password",
-    ],
-)
-def test_what_is_no_reference_is_refused(text: str) -> None:
-    """Also every option but the version."""
-    with pytest.raises(InvalidRequestError) as refused:
-        refs.parse(text)
-    assert refused.value.hint

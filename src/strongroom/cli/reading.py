@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from strongroom.backend import Capability, Stage
 from strongroom.errors import InvalidRequestError
-from strongroom.value import SecretValue
+from strongroom.references import Reference, is_reference, part
 
-from . import refs
 from .options import Options, common, opened, pass_options
 from .output import day, on_terminal, print_json, print_table
 
 if TYPE_CHECKING:
     from strongroom.backend import Secret, SecretInfo, SecretVersion
     from strongroom.store import SecretStore
+    from strongroom.value import SecretValue
 
 _FACTS = (
     "name",
@@ -53,24 +52,19 @@ def get(
         raise InvalidRequestError(
             "stdout is a terminal", hint="add --reveal to show the value on it, or pipe it"
         )
-    reference = refs.parse(ref)
+    reference = Reference.parse(ref) if is_reference(ref) else Reference("", ref)
     version, pointer = reference.version or version, reference.pointer or pointer
     if version and stage:
         raise InvalidRequestError("--version and --stage exclude each other")
-    with opened(options, reference.alias) as store:
+    with opened(options, reference.alias or None) as store:
         secret = store.get(reference.name, version=version, stage=Stage(stage or "current"))
     if not options.quiet and not options.json:
         _warn(secret)
-    value = secret.value if not pointer else _part(secret.value, pointer)
+    value = part(secret.value, pointer or "")
     if options.json:
         print_json({**_facts(secret), **_shown(value)})
     else:
         _print_value(value)
-
-
-def _part(value: SecretValue, pointer: str) -> SecretValue:
-    part = value.reveal_json(pointer)
-    return SecretValue(part if isinstance(part, str) else json.dumps(part, ensure_ascii=False))
 
 
 def _warn(secret: Secret) -> None:

@@ -32,7 +32,7 @@ PASSWORD = "strongroom://prod/db/password"
         ("strongroom://prod/db/login?version=7#/a?b", Reference("prod", "db/login", "7", "/a?b")),
         ("strongroom://prod/a#", Reference("prod", "a")),
         ("strongroom://prod/Native%20Name%3F", Reference("prod", "Native Name?")),
-        ("strongroom://prod/a?version=3.2026-01-01T00:00+00", Reference("prod", "a", "3.2026-01-01T00:00+00")),
+        ("strongroom://prod/a?version=3.2026-01-01T00:00+0", Reference("prod", "a", "3.2026-01-01T00:00+0")),
         ("strongroom://prod/a?version=x%26y", Reference("prod", "a", "x&y")),
         ("strongroom://prod/a#/caf%C3%A9/%25", Reference("prod", "a", None, "/café/%")),
         ("strongroom://prod/a%2541", Reference("prod", "a%41")),

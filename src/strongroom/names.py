@@ -33,14 +33,15 @@ _RUNS = {
     "_": {"_": "_", "/": "__", ".": "___"},
 }
 _MARK = 5
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NATIVE_LIMIT = 1024
-_AMBIGUOUS = re.compile(r"[\\@#?%\s\x00-\x1f]|[^\x00-\x7f]")
-_UNCLEAR_HOST = re.compile(r"[%\\\s]")  # URL parsers disagree where such a host ends
-_ENCODED_STEP = re.compile(r"[\\/]|%(?:2e|2f|5c|25)", re.IGNORECASE)
+# Texts, which `re` compiles when they are first needed: not at the start of every process.
+_CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+_AMBIGUOUS = r"[\\@#?%\s\x00-\x1f]|[^\x00-\x7f]"
+_UNCLEAR_HOST = r"[%\\\s]"  # URL parsers disagree where such a host ends
+_ENCODED_STEP = r"(?i)[\\/]|%(?:2e|2f|5c|25)"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Name:
     """A checked secret name; make one with ``Name.parse``."""
 
@@ -68,7 +69,7 @@ class Name:
         return self.text
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Companion:
     """The key beside a secret where its pending value waits, on stores whose newest version is current."""
 
@@ -78,7 +79,7 @@ class Companion:
         return f"{RESERVED_ROOT}/{_PENDING}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Reserved:
     """A key for Strongroom's own records: leases, ledger records, keyrings, digest keys, tombstones."""
 
@@ -242,7 +243,7 @@ def _native_problem(text: str) -> str:
 def _shape_problem(text: str) -> str:
     if not text:
         return "it is empty"
-    if _CONTROL.search(text):
+    if _has_control(text):
         return "it holds a control character"
     segments = text.split("/")
     if "" in segments:
@@ -252,12 +253,16 @@ def _shape_problem(text: str) -> str:
     return ""
 
 
+def _has_control(text: str) -> bool:
+    return not text.isprintable() and re.search(_CONTROL, text) is not None
+
+
 def _climbs(segment: str) -> bool:
     """Also if something on the way to the provider decodes percent signs, or folds look-alike dots."""
     if segment.isascii() and segment.replace("-", "").replace("_", "").isalnum():
         return False
     plain = unicodedata.normalize("NFKC", segment)
-    return plain.strip() in (".", "..") or bool(_ENCODED_STEP.search(plain))
+    return plain.strip() in (".", "..") or bool(re.search(_ENCODED_STEP, plain))
 
 
 def _hint(text: str) -> str | None:
@@ -291,7 +296,7 @@ class StoreURL:
             InvalidRequestError: not a URL, or it carries a credential, a fragment, or an option twice.
         """
         match = re.fullmatch(r"([a-z][a-z0-9-]*):(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?", text)
-        if not match or _CONTROL.search(text) or _UNCLEAR_HOST.search(match[2] or ""):
+        if not match or _has_control(text) or re.search(_UNCLEAR_HOST, match[2] or ""):
             raise InvalidRequestError(
                 "not a store URL", hint="a store URL reads SCHEME://PLACE, such as local:///path/to/file.db"
             )
@@ -349,7 +354,7 @@ def is_loopback(endpoint: str) -> bool:
     from ipaddress import IPv6Address, ip_address
     from urllib.parse import urlsplit
 
-    if _AMBIGUOUS.search(endpoint):
+    if re.search(_AMBIGUOUS, endpoint):
         return False
     try:
         parts = urlsplit(endpoint)

@@ -1,0 +1,1 @@
+"""Replication: one writer per secret, replicas that converge."""

@@ -19,7 +19,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 ROOT = Path(__file__).parents[1]
 ORDER = """
 errors
-value names telemetry passwords quiet
+value names telemetry passwords quiet clock
 backend keys lease declared
 localkey retry stamp
 coordinator wrapcount
@@ -28,6 +28,7 @@ memory envelope stages replication.record webhooks
 audit
 layers
 registry
+pins cachepolicy cached
 cache watching operations
 store
 aio references reencryption

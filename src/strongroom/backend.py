@@ -11,22 +11,23 @@ Every method may block and may be called from many threads.
 from __future__ import annotations
 
 import enum
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, final
 
+from .clock import Clock
 from .errors import SecretStoreError, UnsupportedOperationError
 from .names import Key, NameMode, StoreURL
 from .value import SecretValue
 
 if TYPE_CHECKING:
-    from threading import Event
-
     from .keys import KeyWrapper
     from .lease import Coordinator
+
+__all__ = ["ABSENT", "ANY_CAS", "READ_FLAGS", "Absent", "Backend", "Capability", "Clock", "Secret"]
+__all__ += ["SecretInfo", "SecretVersion", "Settings", "Stage", "unsupported"]
 
 
 class Stage(enum.Enum):
@@ -153,26 +154,6 @@ class SecretInfo:
     created_at: datetime | None = None
     record: str | None = None
     pending: Mapping[str, str] = field(default_factory=dict)
-
-
-class Clock:
-    """The system's clock; tests inject another."""
-
-    def now(self) -> datetime:
-        """The time of day, in UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Seconds from an arbitrary start, never going back."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
-
-    def wait(self, event: Event, seconds: float | None) -> bool:
-        """Wait for the event, at most so long; whether it is set."""
-        return event.wait(seconds)
 
 
 @dataclass(frozen=True, slots=True)

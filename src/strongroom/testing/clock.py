@@ -18,6 +18,7 @@ class FakeClock(Clock):
 
     Attributes:
         slept: the seconds of every ``sleep``, in order.
+        spread: what ``chance`` gives: 0 is the shortest of all waits.
     """
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)):
@@ -25,6 +26,7 @@ class FakeClock(Clock):
         self._passed = 0.0
         self._lock = threading.Lock()
         self.slept: list[float] = []
+        self.spread = 0.0
 
     def now(self) -> datetime:
         return self._start + timedelta(seconds=self._passed)
@@ -42,6 +44,9 @@ class FakeClock(Clock):
         while self._passed < until and not event.wait(_LOOK):  # two things to wait for, and no lock for both
             pass
         return event.is_set()
+
+    def chance(self) -> float:
+        return self.spread
 
     def advance(self, seconds: float) -> None:
         """Let ``seconds`` pass at once."""

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .message import Buffer, Header
 
 # O_NONBLOCK: a FIFO that took the file's place since it was looked at must not be waited for.
+LOOKS_AFTER_KEYRINGS: Final = "strongroom key rewrap puts it under other roots"
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -58,7 +59,7 @@ class Outcome(enum.Enum):
     FOREIGN = "foreign"
     """It is no message."""
     SKIPPED = "skipped"
-    """A symbolic link, a device, a socket, a pipe, or a file that is being written."""
+    """A symbolic link, a device, a socket, a pipe, a file that is being written, or a keyring."""
     FAILED = "failed"
     """It is as it was; a repeat tries again."""
 
@@ -95,10 +96,8 @@ class Change:
 
     def check(self, header: Header, links: int) -> None:
         """Return if nothing speaks against it that can be known before anything is decrypted."""
-        if header.context.get("strongroom-kind") == "keyring":
-            raise InvalidRequestError(
-                "this is a keyring", hint="strongroom key rewrap puts it under other roots"
-            )
+        if _is_keyring(header):
+            raise InvalidRequestError("this is a keyring", hint=LOOKS_AFTER_KEYRINGS)
         if links > 1:
             raise InvalidRequestError(
                 f"the file has {links} names (hard links), and the others would keep the old message",
@@ -130,6 +129,10 @@ class Change:
         if denied is not None and not self.dry_run:  # who may only look is told what the names say
             raise denied
         self.answered = True
+
+
+def _is_keyring(header: Header) -> bool:
+    return header.context.get("strongroom-kind") == "keyring"
 
 
 def is_under(header: Header, keys: Sequence[KeyWrapper]) -> bool:
@@ -225,6 +228,8 @@ def reencrypt_file(
         raise error
     if outcome is Outcome.FOREIGN:
         raise IntegrityError(f"{path!r} is no message", hint="strongroom encrypt makes one")
+    if outcome is Outcome.SKIPPED:
+        raise InvalidRequestError(f"{path!r} is a keyring", hint=LOOKS_AFTER_KEYRINGS)
     return outcome is Outcome.REENCRYPTED
 
 
@@ -247,7 +252,7 @@ def kind_of(mode: int) -> str:
 
 
 def reencrypt_at(path: str, change: Change) -> Outcome:
-    """Do to one file what `reencrypt_file` does; one that is no message is an outcome here, and no error.
+    """Do to one file what `reencrypt_file` does; no message, and a keyring, are outcomes here and no errors.
 
     Raises:
         TargetError: a key of ``change.keys`` does not answer.
@@ -256,6 +261,8 @@ def reencrypt_at(path: str, change: Change) -> Outcome:
         header = _header(file)
         if header is None:
             return Outcome.FOREIGN
+        if _is_keyring(header):
+            return Outcome.SKIPPED
         if change.is_done(header):
             return Outcome.ALREADY
         change.check(header, os.fstat(file.fileno()).st_nlink)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from strongroom.errors import SecretNotFoundError, SecretStoreError
 
 from .atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, attempt
-from .reencrypt import Change, Outcome, TargetError, check_kind, kind_of, reencrypt_at
+from .reencrypt import LOOKS_AFTER_KEYRINGS, Change, Outcome, TargetError, check_kind, kind_of, reencrypt_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -154,9 +154,10 @@ def _step_of(entry: os.DirEntry[str], change: Change) -> Step:
 
 def _step(path: str, change: Change) -> Step:
     try:
-        return Step(path, reencrypt_at(path, change))
+        outcome = reencrypt_at(path, change)
     except SecretStoreError as error:
         return _failed(path, error)
+    return Step(path, outcome, f"a keyring: {LOOKS_AFTER_KEYRINGS}" if outcome is Outcome.SKIPPED else "")
 
 
 def _failed(path: str, error: SecretStoreError) -> Step:

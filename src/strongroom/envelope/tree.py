@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from strongroom.errors import SecretNotFoundError, SecretStoreError
+from strongroom.errors import InvalidRequestError, SecretNotFoundError, SecretStoreError
 
 from .atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, attempt
 from .reencrypt import LOOKS_AFTER_KEYRINGS, Change, Outcome, TargetError, check_kind, kind_of, reencrypt_at
@@ -112,7 +112,7 @@ def _steps(path: str, change: Change) -> Iterator[Step]:
     mode = attempt(path, os.lstat, path).st_mode
     if not stat.S_ISDIR(mode):
         check_kind(path)
-        yield _step(path, change)
+        yield _named(_step(path, change))
         return
     folders = [path]
     while folders:
@@ -125,6 +125,13 @@ def _steps(path: str, change: Change) -> Iterator[Step]:
             else:
                 yield _step_of(found, change)
         folders += reversed(inner)
+
+
+def _named(step: Step) -> Step:
+    """A keyring beside messages is passed over; whoever names one means something else."""
+    if step.reason.startswith("a keyring"):
+        return _failed(step.path, InvalidRequestError("this is a keyring", hint=LOOKS_AFTER_KEYRINGS))
+    return step
 
 
 def _listed(folder: str) -> Iterator[os.DirEntry[str] | Step]:

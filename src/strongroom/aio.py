@@ -10,16 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
 from .backend import Absent, Capability, Secret, SecretInfo, SecretVersion, Stage
 from .errors import InvalidRequestError
 from .value import SecretValue, take
+from .watching import notify
 
 if TYPE_CHECKING:
     from .layers.reencrypting import Reencrypted
     from .stages import Pending
     from .store import SecretStore
+    from .watching import Subscriber
 
 T = TypeVar("T")
 _END = object()
@@ -28,6 +32,45 @@ _END = object()
 async def _in_thread(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Run a call in a worker thread; once begun it completes, whoever stops waiting."""
     return await asyncio.shield(asyncio.to_thread(call, *args, **kwargs))
+
+
+async def _within(timeout: float | None, versions: asyncio.Queue[str | None]) -> str | None:  # noqa: ASYNC109
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout):
+            return await versions.get()
+    return None
+
+
+@final
+class _InLoop:
+    """Hands what a subscriber is told to the event loop that it was made in.
+
+    Args:
+        told: called with each version.
+        ended: called with None when nothing more will come.
+    """
+
+    def __init__(self, told: Callable[[str], None], ended: Callable[[None], None] = lambda _: None):
+        self._loop = asyncio.get_running_loop()
+        self._told, self._done, self._ended = told, ended, False
+
+    def tell(self, version: str) -> None:
+        self._hand_over(self._arrived, version)
+
+    def end(self) -> None:
+        self._ended = True
+        self._hand_over(self._done, None)
+
+    def after_fork(self) -> None:
+        pass
+
+    def _arrived(self, version: str) -> None:
+        if not self._ended:
+            self._told(version)
+
+    def _hand_over(self, call: Callable[..., None], version: str | None) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody is there to be told
+            self._loop.call_soon_threadsafe(call, version)
 
 
 @final
@@ -123,9 +166,32 @@ class AsyncSecretStore:
         """As ``SecretStore.refresh``."""
         return await _in_thread(self._store.refresh, name, rejected=rejected)
 
+    async def on_change(self, name: str, callback: Callable[[str, str], None]) -> Callable[[], None]:
+        """As ``SecretStore.on_change``; the callback runs in this event loop's thread."""
+        return await self._begin("on_change", name, _InLoop(partial(notify, callback, name)))
+
+    async def watch(self, name: str, timeout: float | None = None) -> AsyncIterator[str]:  # noqa: ASYNC109
+        """As ``SecretStore.watch``, but it begins with the first step; no thread waits for the next."""
+        versions = asyncio.Queue[str | None]()
+        leave = await self._begin("watch", name, _InLoop(versions.put_nowait, versions.put_nowait))
+        try:
+            while version := await _within(timeout, versions):
+                yield version
+        finally:
+            leave()
+
     def pending(self, name: str, rotation_id: str) -> AsyncPending:
         """As ``SecretStore.pending``; no I/O until one of its methods is awaited."""
         return AsyncPending(self._store.pending(name, rotation_id))
+
+    async def _begin(self, operation: str, name: str, subscriber: Subscriber) -> Callable[[], None]:
+        leave, learn = self._store._join(operation, name, subscriber)  # noqa: SLF001
+        try:
+            await _in_thread(learn)
+        except BaseException:
+            leave()
+            raise
+        return leave
 
     async def close(self) -> None:
         """As ``SecretStore.close``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar, final
 
 from .audit.event import AuditEvent, Auditor, outcome_of, unheard
+from .backend import SecretVersion, Stage
 from .names import Name
 
 if TYPE_CHECKING:
@@ -71,3 +72,11 @@ class Operations:
         )
         self._auditor.intent(event)
         return event
+
+
+def made_current(operation: str, result: object) -> SecretVersion | None:
+    """The version that a write made current, if it did that now."""
+    made = getattr(result, "written", result)
+    # A repeated promote answers with what it did once; something else may be current by now.
+    repeated = operation == "pending.promote" and Stage.CURRENT not in getattr(made, "stages", ())
+    return made if isinstance(made, SecretVersion) and not repeated else None

@@ -11,31 +11,20 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
 from . import stages
 from .audit.event import AuditHook, Auditor
-from .backend import (
-    Absent,
-    Backend,
-    Capability,
-    Clock,
-    Secret,
-    SecretInfo,
-    SecretVersion,
-    Stage,
-)
+from .backend import Absent, Backend, Capability, Clock, Secret, SecretInfo, SecretVersion, Stage
 from .cache import CachePolicy, Reads
-from .errors import (
-    InvalidRequestError,
-    PartialFailureError,
-    SecretStoreError,
-)
+from .errors import InvalidRequestError, PartialFailureError, SecretStoreError
 from .gate import NOTHING, Gate, needed_to_put
 from .layers.edge import edge
 from .names import Name, NameMode, check_beginning
-from .operations import Operations
+from .operations import Operations, made_current
 from .value import SecretValue, take
+from .watching import POLL, Calls, Watcher, begin, changes
 
 if TYPE_CHECKING:
     from .layers.reencrypting import Reencrypted
     from .stages import Pending
+    from .watching import Joined, Subscriber
 
 T = TypeVar("T")
 _DEFAULT_CACHE = CachePolicy()
@@ -59,6 +48,8 @@ class SecretStore:
         UnsupportedOperationError: a required capability is missing.
     """
 
+    _lent = False  # a handle on another's backend and cache, which that one releases
+
     def __init__(
         self,
         backend: Backend,
@@ -78,6 +69,8 @@ class SecretStore:
         self._operations = Operations(self._backend, self._auditor, self._gate, self._clock, alias)
         self._run = self._operations.run
         self._reads = Reads(self._backend, cache, self._clock)
+        self._watcher = Watcher(self._reads.look, self._reads.current, POLL, self._clock)
+        self._reads.saw = self._watcher.saw
         self._gate.need(require, "open", None)
         _stores.add(self)
 
@@ -263,6 +256,33 @@ class SecretStore:
         ask = lambda: self._named(self._reads.refresh(key, rejected), key)  # noqa: E731
         return self._run("refresh", key, ask, version=rejected)
 
+    def on_change(self, name: str, callback: Callable[[str, str], None]) -> Callable[[], None]:
+        """Call ``callback(name, version)`` once for each change of the current version from now on.
+
+        Changes by others are found every ``CachePolicy.poll`` seconds, by one thread for all names; what
+        this store writes or reads is told at once. The callback runs in a thread of its own, and what it
+        raises is logged by type. A deleted secret is no change until it is back with another version.
+
+        Returns:
+            What ends it: no further call begins after that. It may be called again, also in the callback.
+
+        Raises:
+            PermissionDeniedError: the identity may not read it. A missing secret can be watched.
+            UnavailableError: no thread can be started. A provider that does not answer can be watched.
+        """
+        return begin(*self._join("on_change", name, Calls(name, callback)))
+
+    def watch(self, name: str, timeout: float | None = None) -> Iterator[str]:
+        """The versions that become current from now on, as `on_change`; each step waits for the next.
+
+        It ends when none came for ``timeout`` seconds, or when the store is closed.
+
+        Raises:
+            PermissionDeniedError: the identity may not read it.
+            UnavailableError: no thread can be started.
+        """
+        return changes(lambda waiting: begin(*self._join("watch", name, waiting)), self._clock, timeout)
+
     def pending(self, name: str, rotation_id: str) -> Pending:
         """The pending value of a secret under a rotation id (a UUID), to put, get, promote or discard.
 
@@ -285,6 +305,9 @@ class SecretStore:
         """Drop cached values and release connections. Safe to repeat; anything else is refused after."""
         if not self._gate.closed:
             self._gate.closed = True
+            if self._lent:
+                return
+            self._watcher.close()
             self._reads.clear()
             self._backend.close()
 
@@ -300,7 +323,13 @@ class SecretStore:
     def _after_fork(self) -> None:
         self._auditor.after_fork()
         self._reads.after_fork()
+        self._watcher.after_fork()
         self._backend.after_fork()
+
+    def _join(self, operation: str, name: str, subscriber: Subscriber) -> Joined:
+        key = self._gate.key(name, operation)
+        learn = lambda: self._watcher.learn(key)  # noqa: E731
+        return self._watcher.join(key, subscriber), lambda: self._run(operation, key, learn)
 
     def _current(self, key: Name) -> Secret:
         return self._named(self._reads.current(key), key)
@@ -332,7 +361,7 @@ class SecretStore:
         self._reads.ended(key)
         try:
             result = self._run(operation, key, call, **facts)
-            made = _made(operation, result)
+            made = made_current(operation, result)
             if made:
                 self._reads.wrote(key, made)
         finally:
@@ -347,14 +376,6 @@ class SecretStore:
             self._run(operation, key, call)
         finally:
             self._reads.forget(key)
-
-
-def _made(operation: str, result: object) -> SecretVersion | None:
-    """The version that a write made current, if it did that now."""
-    made = getattr(result, "written", result)
-    # A repeated promote answers with what it did once; something else may be current by now.
-    repeated = operation == "pending.promote" and Stage.CURRENT not in getattr(made, "stages", ())
-    return made if isinstance(made, SecretVersion) and not repeated else None
 
 
 def _after_fork() -> None:

@@ -34,8 +34,7 @@ store
 aio references reencryption
 replication
 rotation
-configreader configentries
-configfile
+toml
 config
 loading resolving
 integrations notify testing rotation.functions
@@ -58,6 +57,7 @@ THIRD_PARTY = {
     "strongroom.keys": {"cryptography"},
     "strongroom.envelope": {"cryptography"},
     "strongroom.cli": {"click*", "rich", "dotenv", "yaml", "jinja2"},
+    "strongroom.integrations": {"pydantic*", "pydantic_settings*"},
     "strongroom.testing": {"cryptography", "pytest*"},
 }
 IMPORT_LOADS_AT_MOST = {"__future__", "strongroom", "importlib"}

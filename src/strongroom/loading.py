@@ -92,7 +92,7 @@ def converted(kind: Any, ref: Ref, value: SecretValue) -> Any:
     """The value as a field of this type takes it, or (never raised) why it cannot: frames here hold it."""
     if kind is SecretValue and not ref.pointer:
         return value
-    return _attempt(lambda: _plain(kind, ref, value))
+    return attempt(lambda: _plain(kind, ref, value))
 
 
 class _Filling:
@@ -109,7 +109,7 @@ class _Filling:
             return None
         given = {name: value for name, value in filled.items() if value is not _ABSENT}
         return self._good(
-            group.path.removesuffix(".") or group.cls.__name__, None, _attempt(lambda: group.cls(**given))
+            group.path.removesuffix(".") or group.cls.__name__, None, attempt(lambda: group.cls(**given))
         )
 
     def _member(self, member: Leaf | Group) -> Any:
@@ -129,7 +129,7 @@ class _Filling:
         return made
 
 
-def _attempt(make: Callable[[], Any]) -> Any:
+def attempt(make: Callable[[], Any]) -> Any:
     """What is made, or why not; without the traceback, whose frames hold plain values."""
     try:
         return make()

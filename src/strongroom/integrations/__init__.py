@@ -1,0 +1,1 @@
+"""Strongroom in frameworks; each module needs the extra of its name."""

@@ -217,7 +217,8 @@ class _Opening:
 
     def _backend(self, entry: StoreEntry) -> Backend:
         if entry.failover:
-            return Failover({alias: self._backend(self._config.stores[alias]) for alias in entry.failover})
+            members = {alias: self._backend(self._config.stores[alias]) for alias in entry.failover}
+            return Failover(members, hedge=entry.hedge, breaker=entry.breaker, clock=self._clock)
         backend = self._raw(
             entry
         )  # before a keyring that is kept there, since `entry` may have more credentials

@@ -3,29 +3,42 @@
 Writes go to the first member, and so does every read that feeds a write. Only ``UnavailableError`` makes
 a read go on: a denial or a missing secret is an answer, and asking around until somebody agrees would
 bring revoked secrets back.
+
+Members are ordered by replication's records where they have them. A version that is older than one that this
+process has handed out is never handed out again; one that is older than the newest known of is marked
+``behind``, and served only if no member with the newer one answers. An answer without a record that is common
+with the first member is ``degraded``: it cannot prove how new it is (docs/decisions/0022).
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from strongroom.backend import READ_FLAGS, Absent, Backend, Capability
+from strongroom.backend import READ_FLAGS, Absent, Backend, Capability, Clock, Stage
 from strongroom.errors import InvalidRequestError, SecretConflictError, SecretStoreError, UnavailableError
 from strongroom.names import Name
 
+from .breaker import Breaker, BreakerPolicy
 from .edge import edge
 from .layer import Layer
+from .racing import Lanes, Race
+from .reading import Reading
+from .sightings import Sightings, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from strongroom.backend import Secret, SecretInfo, SecretVersion, Stage
+    from strongroom.backend import Secret, SecretInfo, SecretVersion
     from strongroom.names import Key
     from strongroom.value import SecretValue
 
+    from .sightings import Sight
+
 T = TypeVar("T")
+_DEFAULT_BREAKER = BreakerPolicy()
 
 
 class Failover(Layer):
@@ -33,17 +46,35 @@ class Failover(Layer):
 
     Args:
         members: the first takes the writes.
+        hedge: seconds after which a second member is asked for a current version as well, if the first has
+            not answered; the first good answer wins. 0 for never. Batches and lists are not hedged.
+        breaker: when a member is passed over; writes never are.
+        clock: injected in tests.
 
     Raises:
-        InvalidRequestError: no members, or an alias with a colon in it.
+        InvalidRequestError: no members, an alias with a colon in it, or a hedge that is no time.
     """
 
-    def __init__(self, members: Mapping[str, Backend]):
+    def __init__(
+        self,
+        members: Mapping[str, Backend],
+        *,
+        hedge: float = 0.0,
+        breaker: BreakerPolicy = _DEFAULT_BREAKER,
+        clock: Clock | None = None,
+    ):
         if not members or any(":" in alias or not alias for alias in members):
             raise InvalidRequestError("failover needs members, and their aliases hold no colon")
-        self._members = {alias: edge(member) for alias, member in members.items()}
-        self._first = next(iter(self._members))
-        super().__init__(self._members[self._first])
+        if not 0 <= hedge < float("inf"):
+            raise InvalidRequestError("a hedge is seconds, zero or more")
+        self._hedge, self._clock = hedge, clock or Clock()
+        self._first = next(iter(members))
+        self._breakers = {alias: Breaker(alias, breaker, self._clock) for alias in members}
+        self._sights, self._lanes = Sightings(), Lanes()
+        self._members: dict[str, Layer] = {alias: edge(member) for alias, member in members.items()}
+        source = _Source(self._members[self._first], self._sights, self._breakers[self._first])
+        self._members[self._first] = source
+        super().__init__(source)
 
     @property
     def capabilities(self) -> Capability:  # type: ignore[override]
@@ -75,21 +106,19 @@ class Failover(Layer):
     def get(self, key: Key, version: str | Stage) -> Secret:
         if isinstance(version, str):
             alias, _, own = version.partition(":")
-            member = self._members.get(alias)
-            if member is None:
+            if alias not in self._members:
                 raise SecretConflictError("the version names no member of this store")
-            return self._marked(alias, member.get(key, own))
+            return self._marked(alias, self._ask(alias, lambda member: member.get(key, own)))
         if not isinstance(key, Name):  # one member's pending values and leases are not another's
             return self._marked(self._first, self.inner.get(key, version))
-        alias, secret = self._answer(lambda member: member.get(key, version))
-        return self._marked(alias, secret)
+        if version is Stage.CURRENT:
+            return self._current(key)
+        return self._marked(*self._answer(lambda member: member.get(key, version)))
 
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Secret | SecretStoreError]:
+        began = {key: self._sights.of(key) for key in keys}
         alias, outcomes = self._answer(lambda member: _all_or_unavailable(member.get_many(keys)))
-        return {
-            key: found if isinstance(found, SecretStoreError) else self._marked(alias, found)
-            for key, found in outcomes.items()
-        }
+        return {key: self._of_batch(alias, key, began[key], found) for key, found in outcomes.items()}
 
     def put(
         self, key: Key, value: SecretValue, if_version: str | Absent | None, record: str | None = None
@@ -118,10 +147,16 @@ class Failover(Layer):
             yield self._described(alias, info)
 
     def after_fork(self) -> None:
+        self._sights.after_fork()
+        self._lanes.after_fork()
+        for breaker in self._breakers.values():
+            breaker.after_fork()
         for member in self._members.values():
             member.after_fork()
 
     def close(self) -> None:
+        """Close every member, after the reads that a hedge left behind have ended."""
+        self._lanes.close()
         error: SecretStoreError | None = None
         for member in self._members.values():
             try:
@@ -131,11 +166,54 @@ class Failover(Layer):
         if error:
             raise error
 
+    def _current(self, key: Name) -> Secret:
+        reading = Reading(key, self._first, self._sights)
+
+        def ask(alias: str) -> Secret | SecretStoreError:
+            return self._asked(alias, key, reading.began)
+
+        if self._hedge:
+            Race(self._members, ask, reading).run(self._lanes, self._clock, self._hedge)
+            return reading.result()
+        for alias in self._members:
+            reading.hear(alias, ask(alias))
+            if reading.settled:
+                break
+        return reading.result()
+
+    def _asked(self, alias: str, key: Name, began: Sight) -> Secret | SecretStoreError:
+        try:
+            secret = self._ask(alias, lambda member: member.get(key, Stage.CURRENT))
+        except SecretStoreError as error:
+            return error.with_traceback(None)
+        self._sights.heard(key, secret.record, first=alias == self._first, began=began)
+        return secret
+
+    def _of_batch(
+        self, alias: str, key: Key, began: Sight, found: Secret | SecretStoreError
+    ) -> Secret | SecretStoreError:
+        if isinstance(found, SecretStoreError):
+            return found
+        if not isinstance(key, Name):
+            return self._marked(alias, found)
+        first = alias == self._first
+        judgement = began.judge(self._sights.heard(key, found.record, first=first, began=began), first=first)
+        if judgement.served and not judgement.behind:
+            self._sights.gave(key, readable(found.record), first=first)
+            return replace(self._marked(alias, found), degraded=found.degraded or judgement.degraded)
+        try:  # this one alone is asked of the others: half a batch is better than an old value
+            return self._current(key)
+        except SecretStoreError as error:
+            return error.with_traceback(None)
+
+    def _ask(self, alias: str, ask: Callable[[Backend], T]) -> T:
+        return self._breakers[alias].call(lambda: ask(self._members[alias]))
+
     def _answer(self, ask: Callable[[Backend], T]) -> tuple[str, T]:
         error: UnavailableError | None = None
-        for alias, member in self._members.items():
+        for alias in self._members:
             try:
-                return alias, ask(member)
+                return alias, self._ask(alias, ask)
             except UnavailableError as exc:
                 error = error or exc
         raise cast("UnavailableError", error)
@@ -149,9 +227,59 @@ class Failover(Layer):
         return replace(version, id=f"{alias}:{version.id}")
 
     def _described(self, alias: str, info: SecretInfo) -> SecretInfo:
+        self._sights.heard(info.key, info.record, first=alias == self._first)
         newest = info.newest and self._qualified(alias, info.newest)
         pending = {rotation_id: f"{alias}:{base}" for rotation_id, base in info.pending.items()}
         return replace(info, newest=newest, pending=pending)
+
+
+class _Source(Layer):
+    """The member that takes the writes: notes each, whatever way it came, and that the member is there."""
+
+    def __init__(self, inner: Layer, sights: Sightings, breaker: Breaker):
+        super().__init__(inner)
+        self._sights, self._breaker = sights, breaker
+
+    def put(
+        self, key: Key, value: SecretValue, if_version: str | Absent | None, record: str | None = None
+    ) -> SecretVersion:
+        with self._writing(key, record):
+            return self.inner.put(key, value, if_version, record)
+
+    def purge(self, key: Key) -> None:
+        with self._writing(key):
+            self.inner.purge(key)
+
+    def delete(self, key: Key) -> None:
+        with self._writing(key):
+            self.inner.delete(key)
+
+    def restore(self, key: Key) -> None:
+        with self._writing(key):
+            self.inner.restore(key)
+
+    def promote_pending(self, key: Key, rotation_id: str) -> SecretVersion:
+        with self._writing(key):
+            return self.inner.promote_pending(key, rotation_id)
+
+    def discard_pending(self, key: Key, rotation_id: str) -> None:
+        with self._writing(key):  # it may write the current value anew
+            self.inner.discard_pending(key, rotation_id)
+
+    @contextmanager
+    def _writing(self, key: Key, record: str | None = None) -> Iterator[None]:
+        performed: bool | None = None
+        try:
+            yield
+            performed = True
+        except SecretStoreError as error:
+            performed = error.performed
+            raise
+        finally:
+            if performed is not False:
+                self._sights.wrote(key, record if performed else None)
+            if performed:
+                self._breaker.reset()
 
 
 def _all_or_unavailable(

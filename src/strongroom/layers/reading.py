@@ -1,0 +1,104 @@
+"""One read of a current version: what the members answered, and which of it is handed out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, final
+
+from strongroom.errors import SecretStoreError, UnavailableError
+
+from .sightings import readable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from strongroom.backend import Secret
+    from strongroom.names import Name
+    from strongroom.replication.record import Record
+
+    from .sightings import Judgement, Sightings
+
+
+class _Answer(NamedTuple):
+    alias: str
+    secret: Secret
+    record: Record | None
+    judgement: Judgement
+
+
+@final
+class Reading:
+    """Takes the members' answers and judges them by what this process had seen when the read began.
+
+    Attributes:
+        settled: whether nobody else need be asked, or waited for.
+        began: what had been seen.
+    """
+
+    def __init__(self, key: Name, first: str, sights: Sightings):
+        self._key, self._first, self._sights = key, first, sights
+        self.began = sights.of(key)
+        self.settled = False
+        self._good: _Answer | None = None
+        self._behind: _Answer | None = None
+        self._refused: list[str] = []
+        self._errors: dict[str, SecretStoreError] = {}
+
+    def hear(self, alias: str, outcome: Secret | SecretStoreError, awaited: Collection[str] = ()) -> bool:
+        """Take a member's outcome; whether the next one should be asked.
+
+        `awaited`: members that stand before this one and have not answered. A denial settles what they
+        would say as little as a missing secret does: this member may not have all that they have.
+        """
+        if not isinstance(outcome, SecretStoreError):
+            return self._judge(alias, outcome)
+        self._errors[alias] = outcome
+        passing = isinstance(outcome, UnavailableError)
+        self.settled = self.settled or not (passing or awaited)
+        return passing
+
+    def result(self) -> Secret:
+        """What is handed out.
+
+        Raises:
+            UnavailableError: nobody answered, or only with less than this process has seen.
+            SecretStoreError: a member's own.
+        """
+        answer = self._good or self._behind
+        if answer is None:
+            raise self._error()
+        alias, secret, record, judgement = answer
+        self._sights.gave(self._key, record, first=alias == self._first)
+        return replace(
+            secret,
+            version=f"{alias}:{secret.version}",
+            degraded=secret.degraded or judgement.degraded,
+            behind=secret.behind or judgement.behind,
+        )
+
+    def _judge(self, alias: str, secret: Secret) -> bool:
+        record = readable(secret.record)
+        judgement = self.began.judge(record, first=alias == self._first)
+        answer = _Answer(alias, secret, record, judgement)
+        if not judgement.served:
+            self._refused.append(alias)
+        elif not judgement.behind:
+            self._good, self.settled = answer, True
+        elif self._behind is None or _order(self._behind) < _order(answer):
+            self._behind = answer
+        return not self.settled
+
+    def _error(self) -> SecretStoreError:
+        answers = [error for error in self._errors.values() if not isinstance(error, UnavailableError)]
+        if answers:
+            return answers[0]
+        if not self._refused:
+            return self._errors[min(self._errors, key=lambda alias: alias != self._first)]
+        return UnavailableError(
+            f"{', '.join(self._refused)} answered with an older version than this process has seen",
+            hint="it is served again when a member that has the newer one answers",
+        )
+
+
+def _order(answer: _Answer) -> tuple[int, int]:
+    return answer.record.order if answer.record else (0, 0)

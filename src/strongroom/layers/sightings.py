@@ -1,0 +1,141 @@
+"""What a failover has seen of each secret, so that no later answer goes back behind it in silence."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, final
+
+from strongroom.errors import IntegrityError
+from strongroom.names import Name
+from strongroom.replication.record import Record, Verdict
+
+if TYPE_CHECKING:
+    from strongroom.names import Key
+
+_NO_ORDER = (0, 0)
+
+
+class Judgement(NamedTuple):
+    """What an answer is worth.
+
+    Attributes:
+        served: it may be handed out at all.
+        behind: a newer version is known to be.
+        degraded: the answer cannot prove how new it is.
+    """
+
+    served: bool = True
+    behind: bool = False
+    degraded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What this process knows of the order of one secret's versions.
+
+    Attributes:
+        given: the newest record that was handed out with its value.
+        told: the newest known of, from answers, listings and descriptions.
+        source: the newest that the member taking the writes has shown.
+        unproved: above this order stands a write of ours that no record has shown yet.
+        writes: how many of ours there were.
+    """
+
+    given: Record | None = None
+    told: Record | None = None
+    source: Record | None = None
+    unproved: tuple[int, int] | None = None
+    writes: int = 0
+
+    def judge(self, record: Record | None, *, first: bool) -> Judgement:
+        """What an answer with this record is worth; `first`: from the member that takes the writes."""
+        if record is None:
+            return Judgement(degraded=not first or self.told is not None)
+        degraded = not first and (self.source is None or self.unproved is not None)
+        known, given = record.verdict(self.told), record.verdict(self.given)
+        if first and given is Verdict.QUARANTINE:  # two values claim one place: who takes the writes decides
+            return Judgement(behind=known is Verdict.OLDER, degraded=True)
+        if Verdict.QUARANTINE in (known, given) and not first:
+            return Judgement(served=False)
+        return Judgement(given is not Verdict.OLDER, known is Verdict.OLDER, degraded)
+
+
+_NOTHING = Sight()
+
+
+@final
+class Sightings:
+    """Sights by name, for as long as the process lives: one that was forgotten would let an old value in."""
+
+    def __init__(self) -> None:
+        self._sights: dict[Name, Sight] = {}
+        self._lock = threading.Lock()
+
+    def of(self, key: Key) -> Sight:
+        """What is known now. Take it before asking: answers are judged by what was seen when they began."""
+        return self._sights.get(key, _NOTHING) if isinstance(key, Name) else _NOTHING
+
+    def heard(self, key: Key, text: str | None, *, first: bool, began: Sight | None = None) -> Record | None:
+        """A member told of a record; what it says, or None if it says nothing that can be read.
+
+        `began`: what was known when the current version was asked for, if that is what was told of.
+        """
+        record = readable(text)
+        if record is None or not isinstance(key, Name):
+            return record
+        with self._lock:
+            sight = self.of(key)
+            sight = replace(sight, told=_newer(sight.told, record, wins=first))
+            if first:
+                sight = replace(sight, source=_newer(sight.source, record, wins=True))
+                # Only a read that began after our write shows that it is behind us.
+                if (
+                    began
+                    and sight.unproved
+                    and sight.writes == began.writes
+                    and record.order > sight.unproved
+                ):
+                    sight = replace(sight, unproved=None)
+            self._sights[key] = sight
+        return record
+
+    def gave(self, key: Name, record: Record | None, *, first: bool) -> None:
+        """A value was handed out."""
+        if record is not None:
+            with self._lock:
+                sight = self.of(key)
+                self._sights[key] = replace(sight, given=_newer(sight.given, record, wins=first))
+
+    def wrote(self, key: Key, text: str | None) -> None:
+        """We wrote, or may have: with a record that is the order now, without one nobody knows it."""
+        if not isinstance(key, Name):
+            return
+        record = readable(text)
+        with self._lock:
+            sight = self.of(key)
+            writes = sight.writes + 1
+            if record is None:
+                above = sight.told.order if sight.told else _NO_ORDER
+                self._sights[key] = replace(sight, unproved=above, writes=writes)
+            else:
+                self._sights[key] = Sight(record, record, record, None, writes)
+
+    def after_fork(self) -> None:
+        """In a forked child: what was seen counts on, but who held the lock is not here."""
+        self._lock = threading.Lock()
+
+
+def readable(text: str | None) -> Record | None:
+    """A record, or None: one that cannot be read proves as little as none."""
+    try:
+        return Record.parse(text) if text else None
+    except IntegrityError:
+        return None
+
+
+def _newer(held: Record | None, other: Record, *, wins: bool) -> Record:
+    """The greater one; of two values at one place the other one if it `wins`."""
+    if held is None or other.order > held.order or (wins and other.order == held.order):
+        return other
+    return held

@@ -306,7 +306,8 @@ def rollback(backend: Backend, name: Name, if_version: str) -> SecretVersion:
         previous = backend.get(name, Stage.PREVIOUS)
     if previous is None:
         raise SecretNotFoundError("there is no previous value to roll back to")
-    return backend.put(name, previous.value, if_version, previous.record)
+    # Without the previous version's record, by which what is newest would be older than what it replaces.
+    return backend.put(name, previous.value, if_version)
 
 
 _NOTHING = SecretValue("")

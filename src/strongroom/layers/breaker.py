@@ -6,6 +6,7 @@ hold none at all, and none takes a clock (docs/decisions/0021).
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, final
@@ -100,7 +101,7 @@ class Breaker:
         return UnavailableError(
             f"{self._alias} did not answer lately and is not asked for now",
             backend=self._alias,
-            hint=f"it is tried again in {remaining:.0f} s" if remaining else "it is being tried again",
+            hint=f"it is tried again in {math.ceil(remaining)} s" if remaining else "it is being tried again",
             retry_after=remaining,
         )
 

@@ -47,15 +47,15 @@ class Reading:
     def hear(self, alias: str, outcome: Secret | SecretStoreError, awaited: Collection[str] = ()) -> bool:
         """Take a member's outcome; whether the next one should be asked.
 
-        `awaited`: members that stand before this one and have not answered. A denial settles what they
-        would say as little as a missing secret does: this member may not have all that they have.
+        `awaited`: members that stand before this one and have not answered. Its denial or missing secret does
+        not speak for them; it stands if none of them answers.
         """
         if not isinstance(outcome, SecretStoreError):
             return self._judge(alias, outcome)
         self._errors[alias] = outcome
-        passing = isinstance(outcome, UnavailableError)
-        self.settled = self.settled or not (passing or awaited)
-        return passing
+        answered = any(not isinstance(error, UnavailableError) for error in self._errors.values())
+        self.settled = self.settled or (answered and not awaited)
+        return not answered
 
     def result(self) -> Secret:
         """What is handed out.
@@ -95,8 +95,8 @@ class Reading:
         if not self._refused:
             return self._errors[min(self._errors, key=lambda alias: alias != self._first)]
         return UnavailableError(
-            f"{', '.join(self._refused)} answered with an older version than this process has seen",
-            hint="it is served again when a member that has the newer one answers",
+            f"{', '.join(self._refused)} has an older version than this process has seen, or contradicts it",
+            hint="it is read again when a member with the newer version answers",
         )
 
 

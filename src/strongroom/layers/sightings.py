@@ -54,11 +54,10 @@ class Sight:
             return Judgement(degraded=not first or self.told is not None)
         degraded = not first and (self.source is None or self.unproved is not None)
         known, given = record.verdict(self.told), record.verdict(self.given)
-        if first and given is Verdict.QUARANTINE:  # two values claim one place: who takes the writes decides
-            return Judgement(behind=known is Verdict.OLDER, degraded=True)
-        if Verdict.QUARANTINE in (known, given) and not first:
+        conflict = Verdict.QUARANTINE in (known, given)
+        if conflict and not first:  # two values claim one place: the member that takes the writes decides
             return Judgement(served=False)
-        return Judgement(given is not Verdict.OLDER, known is Verdict.OLDER, degraded)
+        return Judgement(given is not Verdict.OLDER, known is Verdict.OLDER, degraded or conflict)
 
 
 _NOTHING = Sight()

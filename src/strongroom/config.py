@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -40,6 +40,9 @@ __all__ = [
     "open",
     "signer",
 ]
+Override = Mapping[str, "Callable[[Sequence[AuditHook], Capability], SecretStore]"]
+overrides: list[Override] = []
+"""What ``strongroom.testing.override`` opens in the place of aliases and URLs, the newest last."""
 
 
 def open(  # noqa: A001  (the module's main verb, as in gzip.open)
@@ -66,6 +69,8 @@ def open(  # noqa: A001  (the module's main verb, as in gzip.open)
         BackendNotInstalledError: an SDK is missing.
         UnsupportedOperationError: a required capability is missing.
     """
+    if overrides and (instead := _overridden(target, config)):
+        return instead(hooks, require)
     loaded = config if isinstance(config, Config) else Config.load(config)
     entry = loaded.entry(target)
     settings = replace(entry.settings, auth={**entry.settings.auth, **(auth or {})}, clock=clock or Clock())
@@ -150,6 +155,17 @@ def coordinator(config: Config, clock: Clock | None = None) -> Iterator[Coordina
     """
     with ExitStack() as opened:
         yield _Opening(config, clock or Clock(), opened).coordinator()
+
+
+def _overridden(
+    target: str | None, config: str | os.PathLike[str] | Config | None
+) -> Callable[[Sequence[AuditHook], Capability], SecretStore] | None:
+    known = {alias: opens for override in overrides for alias, opens in override.items()}
+    if target is None:  # the default store; where no file says which that is, the only one there is
+        loaded = config if isinstance(config, Config) else Config.load(config)
+        only = [*loaded.stores] or [*known]
+        target = loaded.default or (only[0] if len(only) == 1 else None)
+    return known.get(target) if target else None
 
 
 class _Opening:

@@ -74,10 +74,13 @@ class Auditor:
 
     An operation whose outcome went unrecorded has happened, so its result is returned, flagged. The
     next operation first hands the outcome in again, and is refused while that fails.
+
+    Attributes:
+        hooks: those that are told, in order.
     """
 
     def __init__(self, hooks: Sequence[AuditHook]):
-        self._hooks = tuple(hooks)
+        self.hooks = tuple(hooks)
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -96,7 +99,7 @@ class Auditor:
         recorded: list[AuditHook] = []
         refusal: BaseException | None = None
         try:
-            for hook in self._hooks:
+            for hook in self.hooks:
                 self._record(hook.before, event, PermissionDeniedError)
                 recorded.append(hook)
         except BaseException as exc:
@@ -108,7 +111,7 @@ class Auditor:
 
     def outcome(self, event: AuditEvent) -> bool:
         """Record an outcome with every hook; False if one of them failed."""
-        return self._tell(self._hooks, event)
+        return self._tell(self.hooks, event)
 
     def _tell(self, hooks: Sequence[AuditHook], event: AuditEvent) -> bool:
         """Whoever did not take the event is owed it, also when an interrupt arrives in the middle."""
@@ -169,7 +172,7 @@ class Auditor:
         raise error
 
     def __bool__(self) -> bool:
-        return bool(self._hooks)
+        return bool(self.hooks)
 
 
 def unheard(operation: str, name: str, call: Callable[[], T]) -> T:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .conformance_async import AsyncConformance
     from .conformance_keys import KeyWrapperConformance, SignerConformance
     from .faults import FaultyBackend
+    from .overriding import override
 
 _HOMES = {
     "AsyncConformance": "conformance_async",
@@ -18,6 +19,7 @@ _HOMES = {
     "FaultyBackend": "faults",
     "KeyWrapperConformance": "conformance_keys",
     "SignerConformance": "conformance_keys",
+    "override": "overriding",
 }
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "FaultyBackend",
     "KeyWrapperConformance",
     "SignerConformance",
+    "override",
 ]
 
 

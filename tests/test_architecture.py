@@ -30,6 +30,7 @@ layers
 registry
 pins cachepolicy cached
 cache watching operations
+reads
 store
 aio references reencryption
 replication
@@ -57,7 +58,7 @@ THIRD_PARTY = {
     "strongroom.keys": {"cryptography"},
     "strongroom.envelope": {"cryptography"},
     "strongroom.cli": {"click*", "rich", "dotenv", "yaml", "jinja2"},
-    "strongroom.integrations": {"pydantic*", "pydantic_settings*"},
+    "strongroom.integrations": {"pydantic*", "pydantic_settings*", "sqlalchemy*", "psycopg*", "httpx*"},
     "strongroom.testing": {"cryptography", "pytest*"},
 }
 IMPORT_LOADS_AT_MOST = {"__future__", "strongroom", "importlib"}

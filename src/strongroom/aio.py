@@ -109,6 +109,10 @@ class AsyncSecretStore:
         """As ``SecretStore.get_many``."""
         return await _in_thread(self._store.get_many, list(names))
 
+    async def prefetch(self, names: Iterable[str]) -> None:
+        """As ``SecretStore.prefetch``."""
+        await _in_thread(self._store.prefetch, list(names))
+
     async def put(
         self,
         name: str,

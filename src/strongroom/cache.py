@@ -1,247 +1,105 @@
-"""The store's cache of current values, and the pins that hold a fresh write against eventual labels.
+"""The store's cache of current values.
 
 Up to ``fresh`` a value is served as it is, and from 80 % of that refreshed behind the reader's back.
 Past ``fresh`` a read waits for the provider; only if that is unavailable does the old value go out,
 marked ``stale``, until ``fresh + stale``, which bounds ALL serving: without a bound a revoked secret
 would live as long as the outage. Denied, not found and disabled evict at once.
+
+While the provider does not answer it is asked again after a pause that grows; meanwhile stale answers come
+at once, and past the bound so does the error.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from .backend import Backend, Capability, Clock, Secret, SecretVersion, Stage
-from .errors import InvalidRequestError, SecretNotFoundError, SecretStoreError, UnavailableError
+from .backend import Clock, Secret
+from .cached import Absence, Entry, Hits, Outage, Refresher
+from .cachepolicy import Bounds, CachePolicy
+from .errors import SecretNotFoundError, SecretStoreError, UnavailableError
+from .names import Name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from .cached import Hit
 
-    from .names import Name
+K = TypeVar("K")
+V = TypeVar("V")
+Outcome: TypeAlias = Secret | SecretStoreError
+Ask: TypeAlias = Callable[[Sequence[Name]], Iterator[tuple[Name, Outcome, float]]]
+"""Asks for names: an outcome for each as it comes, and when its question was put."""
+__all__ = ["Ask", "Bounds", "Cache", "CachePolicy", "Outcome", "answer"]
 
-_LABEL_PIN_SECONDS = 10.0
 _REFRESH_AT = 0.8
+_REFRESH_SPREAD = 0.1
+"""The share of ``fresh`` over which refreshes are spread: a fleet reads at once when it starts."""
 _REJECTED_INTERVAL = 1.0
 """Seconds between two provider calls of ``refresh``: the threads of a fleet refused at once ask once."""
-_REFRESH_PAUSE = 1.0
-"""Seconds after a refresh behind that failed: each warm read would begin the next one at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class CachePolicy:
-    """How long a value may be served.
-
-    Attributes:
-        fresh: seconds a value is served without asking.
-        stale: seconds beyond ``fresh`` in which an unavailable provider's last value is served, marked.
-
-    Raises:
-        InvalidRequestError: a bound is negative, or not a number.
-    """
-
-    fresh: float = 300.0
-    stale: float = 3300.0
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.fresh < float("inf") and 0 <= self.stale < float("inf")):
-            raise InvalidRequestError("cache bounds are seconds, zero or more")
-
-
-class Pins:
-    """Remembers what this process wrote where the provider's labels lag behind a write.
-
-    Where the newest version is always current, the pin is a floor by creation time; elsewhere it holds
-    at most 10 s. A pinned version that is not found drops its pin.
-    """
-
-    def __init__(self, backend: Backend, clock: Clock):
-        self._backend = backend
-        self._clock = clock
-        self._pins: dict[Name, tuple[SecretVersion, float]] = {}
-
-    def set(self, name: Name, version: SecretVersion) -> None:
-        """Hold on to a version this process just wrote."""
-        held = self._pins.get(name)
-        if self._backend.eventual and not (held and _older(version.created_at, held[0].created_at)):
-            self._pins[name] = (version, self._clock.monotonic() + _LABEL_PIN_SECONDS)
-
-    def holds(self, name: Name) -> bool:
-        """Whether something is pinned."""
-        return name in self._pins
-
-    def drop(self, name: Name) -> None:
-        """Let go: the secret was deleted, purged or revoked."""
-        self._pins.pop(name, None)
-
-    def read(self, name: Name) -> Secret:
-        """The current version, but never one older than what this process wrote."""
-        pin = self._pins.get(name)
-        if pin is None:
-            return self._backend.get(name, Stage.CURRENT)
-        version, until = pin
-        if self._backend.newest_is_current:
-            return self._not_before(name, version)
-        return self._pinned(name, version) if self._clock.monotonic() < until else self._unpinned(name)
-
-    def _not_before(self, name: Name, version: SecretVersion) -> Secret:
-        secret = self._backend.get(name, Stage.CURRENT)
-        # Another failover member's clock and labels say nothing of what was written to the first.
-        if secret.degraded or not _older(secret.created_at, version.created_at):
-            return secret
-        return self._pinned(name, version)
-
-    def _pinned(self, name: Name, version: SecretVersion) -> Secret:
-        error: UnavailableError
-        try:
-            return replace(self._backend.get(name, version.id), stage=Stage.CURRENT)
-        except SecretNotFoundError:
-            return self._unpinned(name)
-        except UnavailableError as exc:
-            error = exc
-        other = self._backend.get(name, Stage.CURRENT)
-        if other.degraded:
-            return other
-        raise error
-
-    def _unpinned(self, name: Name) -> Secret:
-        self.drop(name)
-        return self._backend.get(name, Stage.CURRENT)
-
-    def clear(self) -> None:
-        """Forget every pin."""
-        self._pins.clear()
-
-
-def _older(one: datetime | None, other: datetime | None) -> bool:
-    return one is not None and other is not None and one < other
-
-
-class Reads:
-    """What a store's reads of current values go through: its pins, and over them its cache if it has one.
-
-    Attributes:
-        saw: told the current version by each answer of the provider and each write of this store.
-    """
-
-    def __init__(self, backend: Backend, policy: CachePolicy | None, clock: Clock):
-        self._backend = backend
-        self._pins = Pins(backend, clock)
-        self._cache = Cache(policy, self._read, clock) if policy else None
-        self.saw: Callable[[Name, str], None] = _nobody
-
-    def is_warm(self, name: Name) -> bool:
-        """Whether ``current`` would answer from the cache."""
-        return self._cache is not None and self._cache.is_warm(name)
-
-    def current(self, name: Name) -> Secret:
-        """The current version, as ``Cache.get``."""
-        return self._cache.get(name) if self._cache else self._read(name)
-
-    def refresh(self, name: Name, rejected: str) -> Secret:
-        """The current version, as ``Cache.refresh``."""
-        return self._cache.refresh(name, rejected) if self._cache else self._read(name)
-
-    def look(self, names: Sequence[Name]) -> dict[Name, Secret | SecretStoreError]:
-        """Ask the provider now, whatever is cached; the answers are cached and ``saw`` is told."""
-        ask = self._cache.fetch if self._cache else self._read
-        return {name: _outcome(ask, name) for name in names}
-
-    def many(self, names: Sequence[Name]) -> dict[Name, Secret | SecretStoreError]:
-        """An outcome for each: what is not warm or pinned comes in one request where the provider can."""
-        batch = Capability.BATCH_GET in self._backend.capabilities
-        asked = [name for name in names if batch and not (self.is_warm(name) or self._pins.holds(name))]
-        found = self._backend.get_many(asked) if asked else {}
-        for name, outcome in found.items():
-            if not isinstance(outcome, (Secret, UnavailableError)):
-                self.forget(cast("Name", name))
-        return {name: found[name] if name in found else _outcome(self.current, name) for name in names}
-
-    def wrote(self, name: Name, version: SecretVersion) -> None:
-        """Pin what was written, before ``forget``: a reader in between would cache the old label."""
-        self._pins.set(name, version)
-
-    def ended(self, name: Name) -> None:
-        """The secret is being deleted, restored or purged: nothing written before counts."""
-        self._pins.drop(name)
-
-    def forget(self, name: Name) -> None:
-        """Evict a name from the cache."""
-        if self._cache:
-            self._cache.evict(name)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._pins.clear()
-        if self._cache:
-            self._cache.clear()
-
-    def after_fork(self) -> None:
-        """Start empty, with locks of our own."""
-        self._pins.clear()
-        if self._cache:
-            self._cache.after_fork()
-
-    def _read(self, name: Name) -> Secret:
-        secret = self._pins.read(name)
-        # Another failover member's version ids say nothing of whether the secret changed.
-        if not secret.degraded:
-            self.saw(name, secret.version)
-        return secret
-
-
-def _outcome(ask: Callable[[Name], Secret], name: Name) -> Secret | SecretStoreError:
-    try:
-        return ask(name)
-    except SecretStoreError as error:
-        return error.with_traceback(None)
-
-
-def _nobody(name: Name, version: str) -> None:
-    """Nobody watches."""
-
-
-@dataclass(slots=True)
-class _Entry:
-    secret: Secret
-    at: float  # when it was asked for, not when it came: an answer can be long on its way
-    refresh_at: float
+_NO_THREAD_PAUSE = 1.0
 
 
 class _Flight:
-    """One fetch that many readers wait for."""
+    """One fetch that many readers wait for.
 
-    __slots__ = ("done", "error", "secret")
+    Attributes:
+        done: set when it has landed; with neither secret nor error it was interrupted.
+        stale: what may go out instead of the error.
+        void: a write or a revocation came between: what was read may be the old value.
+        rejected: it was begun because a target refused the value.
+    """
+
+    __slots__ = ("done", "error", "rejected", "secret", "stale", "void")
 
     def __init__(self) -> None:
         self.done = threading.Event()
         self.secret: Secret | None = None
+        self.stale: Secret | None = None
         self.error: SecretStoreError | None = None
+        self.void = self.rejected = False
+
+    def outcome(self) -> Outcome | None:
+        """What a reader gets; None if the flight was interrupted, which says nothing of the provider."""
+        return self.secret or self.stale or (self.error and _twin(self.error))
 
 
 class Cache:
-    """Current values by name. ``read`` asks the provider; it is called by one thread per name at a time."""
+    """Current values by name. ``read`` asks the provider; it is called by one thread per name at a time.
+
+    Attributes:
+        warm: by name, what may be served; readers look here without the lock. It stays the same dict.
+        landed: told of each answer that counts, after it was cached.
+    """
 
     def __init__(self, policy: CachePolicy, read: Callable[[Name], Secret], clock: Clock):
-        self._policy = policy
-        self._read = read
-        self._clock = clock
+        self._policy, self._read, self._clock = policy, read, clock
+        # The system's own function, without ours around it: it is a third of the time of a warm read.
+        plain = type(clock).monotonic is Clock.monotonic
+        self.monotonic: Callable[[], float] = time.monotonic if plain else clock.monotonic
+        self.warm: dict[str, Entry] = {}
+        self.landed: Callable[[Name, Secret], object] = _nobody
+        self._hits = Hits(policy.size)
+        self._refresher = Refresher(self._behind)
+        self._closed = False
         self.after_fork()
 
     def after_fork(self) -> None:
         """Start empty, with locks of our own: a thread that held one does not exist in the child."""
-        self._entries: dict[Name, _Entry] = {}
+        self.warm.clear()
+        self._hits.clear()
         self._flights: dict[Name, _Flight] = {}
+        self._outages: dict[Name, Outage] = {}
+        self._absent: dict[Name, Absence] = {}
         self._asked: dict[Name, float] = {}
-        self._generations: dict[Name, int] = {}
         self._lock = threading.Lock()
+        self._refresher.after_fork()
 
     def is_warm(self, name: Name) -> bool:
         """Whether ``get`` would answer without waiting for the provider."""
-        entry = self._entries.get(name)
-        return entry is not None and self._age(entry) < self._policy.fresh
+        entry = self.warm.get(name.text)
+        return entry is not None and self.monotonic() < max(entry.until, entry.fresh_until)
 
     def get(self, name: Name) -> Secret:
         """The current version, from the cache where that may be.
@@ -249,129 +107,256 @@ class Cache:
         Raises:
             SecretStoreError: as the provider says; UnavailableError only past ``fresh + stale``.
         """
-        entry = self._entries.get(name)
-        if entry is None:
-            return self.fetch(name)
-        now = self._clock.monotonic()
-        if now - entry.at >= self._policy.fresh:
-            return self._fetch_or_stale(name, entry)
-        if now >= entry.refresh_at:
-            self._refresh_behind(name, entry)
-        return entry.secret
+        outcome = None
+        while outcome is None:
+            with self._lock:
+                outcome = self._known(name, self.monotonic())
+                flight, leads = (None, False) if outcome else self._board(name)
+            if flight:
+                outcome = self._arrive(name, flight, leads).outcome()
+        self._start_refreshes()
+        return _given(outcome)
+
+    def fetch(self, name: Name) -> Secret:
+        """Ask the provider, or join those who do already."""
+        return _given(self.many([name], self._ask_each, look=True)[name])
+
+    def many(self, names: Sequence[Name], ask: Ask, *, look: bool = False) -> dict[Name, Outcome]:
+        """An outcome for each; what is not known, or with ``look`` all, is asked for together."""
+        outcomes: dict[Name, Outcome] = {}
+        boarded: dict[Name, tuple[_Flight, bool]] = {}
+        with self._lock:
+            now = self.monotonic()
+            for name in names:
+                if known := None if look else self._known(name, now):
+                    outcomes[name] = known
+                else:
+                    boarded[name] = self._board(name)
+        # Those it leads first: two batches that wait for each other's would wait for ever.
+        self._fly({name: flight for name, (flight, leads) in boarded.items() if leads}, ask)
+        for name, (flight, _) in boarded.items():
+            flight.done.wait()
+            outcomes[name] = flight.outcome() or answer(self.get, name)
+        self._start_refreshes()
+        return {name: outcomes[name] for name in names}
 
     def refresh(self, name: Name, rejected: str) -> Secret:
         """Ask again, unless what is cached is already another version than the rejected one.
 
         Only a fresh value stands in for the provider's answer: the limit must not outlive the bound.
         """
-        with self._lock:
-            entry = self._entries.get(name)
-            fresh = entry is not None and self._age(entry) < self._policy.fresh
-            if entry and fresh and (entry.secret.version != rejected or self._asked_lately(name)):
-                return entry.secret
-            self._asked[name] = self._clock.monotonic()
-            flight, generation = self._board(name)
-        return self._arrive(name, flight, generation)
-
-    def _asked_lately(self, name: Name) -> bool:
-        asked = self._asked.get(name)
-        lately = asked is not None and self._clock.monotonic() - asked < _REJECTED_INTERVAL
-        return lately and name not in self._flights  # what is under way is waited for
+        while True:
+            with self._lock:
+                now, entry = self.monotonic(), self.warm.get(name.text)
+                if entry and now < entry.fresh_until:
+                    if entry.secret.version != rejected or self._asked_lately(name, now):
+                        return next(entry.reads)
+                elif outage := self._outage(name, now):
+                    raise _twin(outage.error)
+                flight, leads = self._board(name)
+                if leads:
+                    flight.rejected = True
+                    self._keep(self._asked, name, now)
+            self._arrive(name, flight, leads)
+            if flight.error:
+                raise _twin(flight.error)
+            # A fetch that was under way may have asked before the change that made the target refuse.
+            if flight.secret and (flight.rejected or flight.secret.version != rejected):
+                return flight.secret
 
     def evict(self, name: Name) -> None:
         """Forget a name, and the answer of any fetch of it that is under way."""
         with self._lock:
-            self._entries.pop(name, None)
-            self._flights.pop(name, None)
-            self._generations[name] = self._generations.get(name, 0) + 1
+            self._forget(name)
+
+    def replace(self, name: Name, secret: Secret, asked: float) -> None:
+        """Forget a name and keep what a write of this process, begun at ``asked``, has made of it."""
+        with self._lock:
+            self._forget(name)
+            self._confirm(name, secret, asked)
 
     def clear(self) -> None:
         """Forget everything, and the answers under way."""
-        for name in {*list(self._entries), *list(self._flights)}:
-            self.evict(name)
-
-    def _age(self, entry: _Entry) -> float:
-        return self._clock.monotonic() - entry.at
-
-    def _fetch_or_stale(self, name: Name, entry: _Entry) -> Secret:
-        error: UnavailableError
-        try:
-            return self.fetch(name)
-        except UnavailableError as exc:
-            error = exc
-        if self._age(entry) < self._policy.fresh + self._policy.stale and self._entries.get(name) is entry:
-            return replace(entry.secret, stale=True)
-        raise error
-
-    def fetch(self, name: Name) -> Secret:
-        """Ask the provider, or join those who do already."""
         with self._lock:
-            flight, generation = self._board(name)
-        return self._arrive(name, flight, generation)
+            self.warm.clear()
+            for flight in self._flights.values():
+                flight.void = True
+            for known in (self._flights, self._outages, self._absent, self._asked):
+                known.clear()
 
-    def _board(self, name: Name) -> tuple[_Flight, int | None]:
-        """Join the fetch under way, or begin one and lead it, which a generation says. Needs the lock."""
+    def close(self) -> None:
+        """Forget everything, for good: a read that is still on its way leaves nothing behind."""
+        self._closed = True
+        self.clear()
+
+    def drain_hits(self) -> list[Hit]:
+        """How often each version was answered without asking, since this was called last."""
+        with self._lock:
+            return self._hits.drain(self.warm.values())
+
+    def _known(self, name: Name, now: float) -> Outcome | None:
+        """What may be answered without the provider; a refresh that is due is noted. Needs the lock."""
+        entry, outage = self.warm.get(name.text), self._outages.get(name)
+        paused = outage is not None and now < outage.until
+        if entry and now < max(entry.until, entry.fresh_until):
+            if now >= entry.until:  # readers go on without a look until it has to be there
+                entry.until = entry.fresh_until
+                self._refresher.due.append(name)
+            return next(entry.reads)
+        if entry and outage and now < entry.end and (paused or name in self._flights):
+            return self._stale(name, entry, outage)
+        if outage and paused:
+            return _twin(outage.error)
+        absence = self._absent.get(name)
+        return _twin(absence.error) if absence and now < absence.until else None
+
+    def _outage(self, name: Name, now: float) -> Outage | None:
+        outage = self._outages.get(name)
+        return outage if outage and now < outage.until else None
+
+    def _asked_lately(self, name: Name, now: float) -> bool:
+        asked = self._asked.get(name)
+        lately = asked is not None and now - asked < _REJECTED_INTERVAL
+        return lately and name not in self._flights  # what is under way is waited for
+
+    def _board(self, name: Name) -> tuple[_Flight, bool]:
+        """Join the fetch under way, or begin one and lead it. Needs the lock."""
         if flight := self._flights.get(name):
-            return flight, None
+            return flight, False
         flight = self._flights[name] = _Flight()
-        return flight, self._generations.get(name, 0)
+        return flight, True
 
-    def _arrive(self, name: Name, flight: _Flight, generation: int | None) -> Secret:
-        if generation is None:
-            flight.done.wait()
-        else:
-            self._fly(name, flight, generation)
-        if flight.secret is not None:
-            return flight.secret
-        if flight.error is not None:
-            raise _twin(flight.error)
-        return self.fetch(name)  # the leader was interrupted, which says nothing of the provider
+    def _arrive(self, name: Name, flight: _Flight, leads: bool) -> _Flight:
+        if leads:
+            self._fly({name: flight}, self._ask_each)
+        flight.done.wait()
+        return flight
 
-    def _fly(self, name: Name, flight: _Flight, generation: int) -> None:
-        asked = self._clock.monotonic()
+    def _ask_each(self, names: Sequence[Name]) -> Iterator[tuple[Name, Outcome, float]]:
+        for name in names:
+            asked = self.monotonic()
+            yield name, answer(self._read, name), asked
+
+    def _fly(self, flights: Mapping[Name, _Flight], ask: Ask) -> None:
+        """Ask, and let each answer land; whatever interrupts this, nobody is left waiting."""
+        aloft = dict(flights)
         try:
-            flight.secret = self._read(name)
-        except SecretStoreError as exc:
-            flight.error = exc
+            for name, outcome, asked in ask(list(aloft)) if aloft else ():
+                self._land(name, aloft.pop(name), outcome, asked)
         finally:
-            self._land(name, flight, generation, asked)
-            flight.done.set()
+            for name, flight in aloft.items():
+                self._land(name, flight, None, 0.0)
 
-    def _land(self, name: Name, flight: _Flight, generation: int, asked: float) -> None:
+    def _land(self, name: Name, flight: _Flight, outcome: Outcome | None, asked: float) -> None:
         with self._lock:
             if self._flights.get(name) is flight:
                 del self._flights[name]
-            if self._generations.get(name, 0) != generation:
-                return  # a write or a revocation came between: what was read may be the old value
-            if flight.secret is not None:
-                behind = asked + self._policy.fresh * _REFRESH_AT
-                self._entries[name] = _Entry(flight.secret, asked, behind)
-            elif flight.error is not None and not isinstance(flight.error, UnavailableError):
-                self._entries.pop(name, None)
+            if isinstance(outcome, Secret):
+                flight.secret = outcome
+                if not flight.void:
+                    self._confirm(name, outcome, asked)
+            elif outcome is not None:
+                flight.error = outcome
+                if not flight.void:
+                    flight.stale = self._refuse(name, outcome)
+        flight.done.set()
+        if flight.secret and not flight.void:
+            self.landed(name, flight.secret)
 
-    def _refresh_behind(self, name: Name, entry: _Entry) -> None:
+    def _confirm(self, name: Name, secret: Secret, asked: float) -> None:
+        outage = self._outages.pop(name, None)
+        self._absent.pop(name, None)
+        bounds = self._policy.bounds(name.text)
+        entry = Entry(secret, asked, bounds, self._hits)
+        entry.until = asked + bounds.fresh * (_REFRESH_AT + _REFRESH_SPREAD * self._clock.chance())
+        if entry.end > asked and not self._closed:
+            self._keep(self.warm, name.text, entry)
+        self._drop_expired()
+        if outage and outage.told:
+            _log("%s: the provider answers again", name)
+
+    def _refuse(self, name: Name, error: SecretStoreError) -> Secret | None:
+        """An answer ends what was cached; "unavailable" is none, and lets out what may still be served."""
+        if not isinstance(error, UnavailableError):
+            self._forget(name)
+            if isinstance(error, SecretNotFoundError) and self._policy.absent:
+                self._keep(self._absent, name, Absence(error, self.monotonic() + self._policy.absent))
+            return None
+        now, outage = self.monotonic(), self._outages.get(name) or Outage()
+        outage.failed(error, now, self._clock.chance())
+        self._keep(self._outages, name, outage)
+        entry = self.warm.get(name.text)
+        if entry is None or now >= entry.end:
+            return None
+        if now < entry.fresh_until:
+            entry.until = min(outage.until, entry.fresh_until)
+            return None
+        return self._stale(name, entry, outage)
+
+    def _stale(self, name: Name, entry: Entry, outage: Outage) -> Secret:
+        """The old value, marked; until the provider is asked again readers take it as they do a fresh one."""
+        if not entry.secret.stale:
+            bounds = Bounds(entry.fresh_until - entry.asked, entry.end - entry.fresh_until)
+            entry = Entry(replace(entry.secret, stale=True), entry.asked, bounds, self._hits)
+            self.warm[name.text] = entry
+        entry.until = min(outage.until, entry.end)
+        if not outage.told:
+            outage.told = True
+            _log(
+                "%s: the provider does not answer; served stale, confirmed at %s",
+                name,
+                entry.secret.confirmed_at,
+            )
+        return next(entry.reads)
+
+    def _forget(self, name: Name) -> None:
+        self.warm.pop(name.text, None)
+        if flight := self._flights.pop(name, None):
+            flight.void = True
+        for known in (self._outages, self._absent, self._asked):
+            known.pop(name, None)
+
+    def _keep(self, known: dict[K, V], key: K, value: V) -> None:
+        """Put it last: the first is what was put longest ago, and goes if there are too many."""
+        known.pop(key, None)
+        known[key] = value
+        if len(known) > self._policy.size:
+            del known[next(iter(known))]
+
+    def _drop_expired(self) -> None:
+        """A value that may not be served any more does not stay in memory because nobody asks for it."""
+        while (first := next(iter(self.warm.values()), None)) and first.end <= self.monotonic():
+            del self.warm[first.secret.name]
+
+    def _start_refreshes(self) -> None:
+        if not self._refresher.due or self._refresher.start():
+            return
         with self._lock:
-            if self._clock.monotonic() < entry.refresh_at or name in self._flights:
-                return
-            entry.refresh_at = float("inf")
-        thread = threading.Thread(
-            target=self._behind, args=(name, entry), name="strongroom-refresh", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError:  # no more threads, or the interpreter ends: the reader's value is still fresh
-            self._pause(entry)
+            later = self.monotonic() + _NO_THREAD_PAUSE
+            while self._refresher.due:
+                if entry := self.warm.get(self._refresher.due.popleft().text):
+                    entry.until = min(later, entry.fresh_until)
 
-    def _behind(self, name: Name, entry: _Entry) -> None:
-        try:
-            self.fetch(name)
-        except SecretStoreError:  # the next read past `fresh` meets it and says so
-            pass
-        finally:
-            self._pause(entry)
+    def _behind(self, name: Name) -> None:
+        """Fetch a name that was due, unless somebody does already; who needs an answer meets the error."""
+        with self._lock:
+            flight, leads = self._board(name)
+        if leads:
+            self._arrive(name, flight, leads)
 
-    def _pause(self, entry: _Entry) -> None:
-        entry.refresh_at = self._clock.monotonic() + _REFRESH_PAUSE
+
+def _given(outcome: Outcome) -> Secret:
+    if isinstance(outcome, Secret):
+        return outcome
+    raise outcome
+
+
+def answer(ask: Callable[[Name], Secret], name: Name) -> Outcome:
+    """What asking for a name gives: its error is handed over, not raised."""
+    try:
+        return ask(name)
+    except SecretStoreError as error:
+        return error.with_traceback(None)
 
 
 def _twin(error: SecretStoreError) -> SecretStoreError:
@@ -380,3 +365,13 @@ def _twin(error: SecretStoreError) -> SecretStoreError:
     vars(twin).update(vars(error))
     twin.__cause__ = error.__cause__
     return twin
+
+
+def _nobody(name: Name, secret: Secret) -> None:
+    """Nobody watches."""
+
+
+def _log(message: str, *facts: object) -> None:
+    import logging  # a start that meets no outage does without
+
+    logging.getLogger(__name__).warning(message, *facts)

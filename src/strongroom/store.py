@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 from . import stages
 from .audit.event import AuditHook, Auditor
 from .backend import Absent, Backend, Capability, Clock, Secret, SecretInfo, SecretVersion, Stage
-from .cache import CachePolicy, Reads
+from .cachepolicy import CachePolicy
 from .errors import InvalidRequestError, PartialFailureError, SecretStoreError
 from .gate import NOTHING, Gate, needed_to_put
 from .layers.edge import edge
 from .names import Name, NameMode, check_beginning
 from .operations import Operations, made_current
+from .reads import Reads, named
 from .value import SecretValue, take
 from .watching import POLL, Calls, Watcher, begin, changes
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .watching import Joined, Subscriber
 
 T = TypeVar("T")
+_CURRENT = Stage.CURRENT  # a global is found faster than a member of an enum
 _DEFAULT_CACHE = CachePolicy()
 _stores: weakref.WeakSet[SecretStore] = weakref.WeakSet()
 
@@ -69,7 +71,10 @@ class SecretStore:
         self._operations = Operations(self._backend, self._auditor, self._gate, self._clock, alias)
         self._run = self._operations.run
         self._reads = Reads(self._backend, cache, self._clock)
-        self._watcher = Watcher(self._reads.look, self._reads.current, POLL, self._clock)
+        # Each read runs the hooks, so that with hooks none may pass them by.
+        self._warm, self._monotonic = {} if hooks else self._reads.warm, self._reads.monotonic
+        poll = cache.poll if cache else POLL
+        self._watcher = Watcher(self._reads.look, self._reads.current, poll, self._clock, self._clock.chance)
         self._reads.saw = self._watcher.saw
         self._gate.need(require, "open", None)
         _stores.add(self)
@@ -98,17 +103,26 @@ class SecretStore:
             UnavailableError: the provider does not answer, and nothing within the stale bound is known.
             UnsupportedOperationError: the backend keeps no versions; a pending value is read by ``pending``.
         """
+        try:
+            entry = self._warm[name]
+            if self._monotonic() < entry.until and version is None and stage is _CURRENT:
+                return next(entry.reads)
+        except (KeyError, TypeError):  # not cached, or no name at all
+            pass
+        return self._get(name, version, stage)
+
+    def _get(self, name: str, version: str | None, stage: Stage) -> Secret:
         key = self._gate.key(name, "get")
         if stage is Stage.PENDING:
             raise self._gate.unsupported(
                 "get a pending value", "get", name, "use pending() with its rotation id"
             )
         if version is None and stage is Stage.CURRENT:
-            return self._run("get", key, lambda: self._current(key), stage=stage.value)
+            return self._run("get", key, lambda: self._reads.current(key), stage=stage.value)
         self._gate.need(Capability.VERSIONS, "get", name)
         wanted: str | Stage = stage if version is None else version
         shown = stage.value if version is None else None
-        read = lambda: self._named(self._backend.get(key, wanted), key)  # noqa: E731
+        read = lambda: named(self._backend.get(key, wanted), key)  # noqa: E731
         return self._run("get", key, read, version=version, stage=shown)
 
     def is_warm(self, name: str) -> bool:
@@ -123,6 +137,15 @@ class SecretStore:
         """
         keys = [self._gate.key(name, "get_many") for name in dict.fromkeys(names)]
         return self._run("get_many", f"{len(keys)} names", lambda: self._many(keys))
+
+    def prefetch(self, names: Iterable[str]) -> None:
+        """Read what will be needed into the cache, if there is one, in as few requests as can be.
+
+        Raises:
+            PartialFailureError: some could not be read; the others are in the cache.
+        """
+        keys = [self._gate.key(name, "prefetch") for name in dict.fromkeys(names)]
+        self._run("prefetch", f"{len(keys)} names", lambda: self._many(keys))
 
     def put(
         self,
@@ -152,7 +175,9 @@ class SecretStore:
         self._gate.need(needed_to_put(if_version), "put", name)
         stages.check_size(self._backend, key, taken, "put")
         version = if_version if isinstance(if_version, str) else None
-        return self._write("put", key, lambda: self._backend.put(key, taken, if_version), version=version)
+        return self._write(
+            "put", key, lambda: self._backend.put(key, taken, if_version), taken, version=version
+        )
 
     def list_names(self, prefix: str = "") -> Iterator[str]:
         """The names that begin with ``prefix``: all of them, page by page, never a value."""
@@ -187,7 +212,7 @@ class SecretStore:
         """
         key = self._gate.key(name, "delete")
         self._gate.need(Capability.DELETE, "delete", name)
-        self._end("delete", key, lambda: stages.delete(self._backend.writer, key))
+        self._write("delete", key, lambda: stages.delete(self._backend.writer, key))
 
     def restore(self, name: str) -> None:
         """Bring a deleted secret back.
@@ -197,13 +222,13 @@ class SecretStore:
         """
         key = self._gate.key(name, "restore")
         self._gate.need(Capability.DELETE, "restore", name)
-        self._end("restore", key, lambda: stages.restore(self._backend.writer, key))
+        self._write("restore", key, lambda: stages.restore(self._backend.writer, key))
 
     def purge(self, name: str) -> None:
         """Destroy the secret, its versions and its pending value for ever."""
         key = self._gate.key(name, "purge")
         self._gate.need(Capability.PURGE, "purge", name)
-        self._end("purge", key, lambda: stages.purge(self._backend.writer, key))
+        self._write("purge", key, lambda: stages.purge(self._backend.writer, key))
 
     def rollback(self, name: str, *, if_version: str) -> SecretVersion:
         """Write the previous value as a new version, if ``if_version`` is the current one.
@@ -253,8 +278,7 @@ class SecretStore:
         Callers at the same time share one request, at most one a second and name goes out.
         """
         key = self._gate.key(name, "refresh")
-        ask = lambda: self._named(self._reads.refresh(key, rejected), key)  # noqa: E731
-        return self._run("refresh", key, ask, version=rejected)
+        return self._run("refresh", key, lambda: self._reads.refresh(key, rejected), version=rejected)
 
     def on_change(self, name: str, callback: Callable[[str, str], None]) -> Callable[[], None]:
         """Call ``callback(name, version)`` once for each change of the current version from now on.
@@ -306,6 +330,7 @@ class SecretStore:
         if not self._gate.closed:
             self._gate.closed = True
             if self._lent:
+                self._warm = {}
                 return
             self._watcher.close()
             self._reads.clear()
@@ -331,12 +356,6 @@ class SecretStore:
         learn = lambda: self._watcher.learn(key)  # noqa: E731
         return self._watcher.join(key, subscriber), lambda: self._run(operation, key, learn)
 
-    def _current(self, key: Name) -> Secret:
-        return self._named(self._reads.current(key), key)
-
-    def _named(self, secret: Secret, key: Name) -> Secret:
-        return secret if secret.name == key.text else replace(secret, name=key.text)
-
     def _public(self, result: T) -> T:
         """Give a writer's answer the version id that this store hands out."""
         if isinstance(result, SecretVersion):
@@ -347,35 +366,21 @@ class SecretStore:
 
     def _many(self, keys: Sequence[Name]) -> dict[str, Secret]:
         outcomes = self._reads.many(keys)
-        found = ((key, got) for key, got in outcomes.items() if isinstance(got, Secret))
-        results = {key.text: self._named(got, key) for key, got in found}
+        results = {key.text: got for key, got in outcomes.items() if isinstance(got, Secret)}
         errors = {key.text: got for key, got in outcomes.items() if isinstance(got, SecretStoreError)}
         if errors:
             problem = f"{len(errors)} of {len(keys)} secrets could not be read, first {next(iter(errors))}"
             raise PartialFailureError(problem, results=results, errors=errors)
         return results
 
-    def _write(self, operation: str, key: Name, call: Callable[[], T], **facts: str | None) -> T:
-        """Run a write, and pin what it made; whatever happens, the cache must not keep the old value."""
-        # Refused, or its answer lost: what this process wrote before may be current no longer.
-        self._reads.ended(key)
-        try:
+    def _write(
+        self, operation: str, key: Name, call: Callable[[], T], value: SecretValue | None = None, **facts: Any
+    ) -> T:
+        with self._reads.writing(key) as write:
             result = self._run(operation, key, call, **facts)
-            made = made_current(operation, result)
-            if made:
-                self._reads.wrote(key, made)
-        finally:
-            self._reads.forget(key)
-        if made:  # only now, since whoever is told may read
-            self._reads.saw(key, made.id)
+            if made := made_current(operation, result):
+                write.made(made, value)
         return result
-
-    def _end(self, operation: str, key: Name, call: Callable[[], None]) -> None:
-        self._reads.ended(key)
-        try:
-            self._run(operation, key, call)
-        finally:
-            self._reads.forget(key)
 
 
 def _after_fork() -> None:

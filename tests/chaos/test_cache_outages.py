@@ -17,24 +17,28 @@ from tests.scale import NIGHTLY
 from tests.unit.core_support import KEY, NAME, current, overwrite, refreshed, text
 
 FRESH, STALE = 100.0, 300.0
+PAUSE = 30.0
+"""The longest in which a provider that did not answer is left alone."""
 
 
 class OutageMachine(RuleBasedStateMachine):
     """Each read is checked against what the provider has said, and when, and what this store did since."""
 
-    @initialize()
-    def open(self) -> None:
+    @initialize(spread=st.sampled_from([0.0, 0.5, 0.99]))
+    def open(self, spread: float) -> None:
         self.clock = FakeClock()
+        self.clock.spread = spread
         self.inner = MemoryBackend(clock=self.clock)
         self.backend = FaultyBackend(self.inner, clock=self.clock)
-        self.store = SecretStore(self.backend, cache=CachePolicy(FRESH, STALE), clock=self.clock)
+        self.store = SecretStore(self.backend, cache=CachePolicy(FRESH, STALE, absent=0), clock=self.clock)
         self.state = "well"
         self.written = 0
         self.was_current: dict[str, float] = {}  # version -> when it last was, for anybody
         self.ended: set[str] = set()  # versions that a write of this store has replaced
         self.denied_since = False
+        self.out_until = 0.0  # up to when what an outage said may be said again
 
-    @rule(seconds=st.sampled_from([1.0, 79.0, 80.0, 99.0, 100.0, 300.0, 399.0, 400.0]))
+    @rule(seconds=st.sampled_from([1.0, 30.0, 79.0, 80.0, 99.0, 100.0, 300.0, 399.0, 400.0]))
     def time_passes(self, seconds: float) -> None:
         self._note()
         self.clock.advance(seconds)
@@ -73,7 +77,7 @@ class OutageMachine(RuleBasedStateMachine):
         try:
             secret = self.store.get(NAME)
         except UnavailableError:
-            assert self.state == "out"
+            assert self.state == "out" or now < self.out_until
             return
         except PermissionDeniedError:
             assert self.state == "denied"
@@ -91,13 +95,13 @@ class OutageMachine(RuleBasedStateMachine):
             assert secret.version == self.inner.get(KEY, Stage.CURRENT).version
             self.denied_since = False
         if secret.stale:
-            assert self.state == "out"
+            assert self.state == "out" or now < self.out_until
 
     @invariant()
     def nothing_runs_on(self) -> None:
         """What a read began behind its back ends before the next step, so that a failure can be replayed."""
         refreshed()
-        if hasattr(self, "store") and self.state == "denied" and not self.store._reads._cache._entries:  # type: ignore[union-attr]
+        if hasattr(self, "store") and self.state == "denied" and not self.store._reads.warm:
             self.denied_since = True
 
     def _own_write(self, write: object) -> None:
@@ -111,6 +115,8 @@ class OutageMachine(RuleBasedStateMachine):
         self.denied_since = False
 
     def _become(self, state: str) -> None:
+        if self.state == "out":
+            self.out_until = self.clock.monotonic() + PAUSE
         self.state = state
         self.backend.clear()
         if state == "out":

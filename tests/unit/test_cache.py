@@ -41,7 +41,7 @@ from tests.unit.core_support import (
 )
 
 FRESH, STALE = 100.0, 1000.0
-POLICY = CachePolicy(FRESH, STALE)
+POLICY = CachePolicy(FRESH, STALE, absent=0)
 Waiting = Callable[[int], None]
 
 
@@ -635,7 +635,7 @@ class TestClose:
         late.result()
         cache = store._reads._cache
         assert cache is not None
-        assert not cache._entries
+        assert not cache.warm
         assert not cache._flights
 
 

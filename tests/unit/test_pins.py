@@ -7,11 +7,12 @@ from datetime import timedelta
 import pytest
 
 from strongroom.backend import Secret, SecretVersion
-from strongroom.cache import CachePolicy, Pins
+from strongroom.cache import CachePolicy
 from strongroom.errors import SecretNotFoundError, UnavailableError
 from strongroom.layers.failover import Failover
 from strongroom.memory import MemoryBackend
 from strongroom.names import Name
+from strongroom.pins import Pins
 from strongroom.store import SecretStore
 from strongroom.testing.clock import FakeClock
 from strongroom.testing.faults import FaultyBackend

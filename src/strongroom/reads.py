@@ -1,0 +1,208 @@
+"""What a store's reads of current values go through: its pins, and over them its cache if it has one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self, final
+
+from .backend import Backend, Capability, Clock, Secret, SecretVersion
+from .cache import Cache, CachePolicy, answer
+from .errors import UnavailableError
+from .names import Name
+from .pins import Pins
+
+if TYPE_CHECKING:
+    from .cache import Outcome
+    from .cached import Entry, Hit
+    from .value import SecretValue
+
+
+class Reads:
+    """The reads of one store, and what its writes do to them.
+
+    Attributes:
+        saw: told the current version by each answer of the provider and each write of this store.
+        warm: by name, what ``current`` answers without asking: see ``Entry``. It stays the same dict.
+        monotonic: what the deadlines in it are compared with.
+    """
+
+    def __init__(self, backend: Backend, policy: CachePolicy | None, clock: Clock):
+        self._backend, self._clock = backend, clock
+        self._pins = Pins(backend, clock)
+        self._cache = Cache(policy, self._pinned, clock) if policy else None
+        self.saw: Callable[[Name, str], None] = _nobody
+        self.warm: dict[str, Entry] = {}
+        self.monotonic = clock.monotonic
+        if self._cache:
+            self._cache.landed = self._tell
+            self.warm, self.monotonic = self._cache.warm, self._cache.monotonic
+        self.after_fork()
+
+    def is_warm(self, name: Name) -> bool:
+        """Whether ``current`` would answer from the cache."""
+        return self._cache is not None and self._cache.is_warm(name)
+
+    def current(self, name: Name) -> Secret:
+        """The current version, as ``Cache.get``."""
+        return self._cache.get(name) if self._cache else self._read(name)
+
+    def refresh(self, name: Name, rejected: str) -> Secret:
+        """The current version, as ``Cache.refresh``."""
+        return self._cache.refresh(name, rejected) if self._cache else self._read(name)
+
+    def many(self, names: Sequence[Name], *, look: bool = False) -> dict[Name, Outcome]:
+        """An outcome for each; what is not warm comes together where the provider can, and is cached."""
+        if self._cache:
+            return self._cache.many(names, self._ask, look=look)
+        outcomes = {name: outcome for name, outcome, _ in self._ask(names)}
+        for name, outcome in outcomes.items():
+            if isinstance(outcome, Secret):
+                self._tell(name, outcome)
+        return {name: outcomes[name] for name in names}
+
+    def look(self, names: Sequence[Name]) -> dict[Name, Outcome]:
+        """Ask the provider now, whatever is cached; the answers are cached and ``saw`` is told."""
+        return self.many(names, look=True)
+
+    def drain_hits(self) -> list[Hit]:
+        """Name, version and count of what was answered without asking since this was called last."""
+        return self._cache.drain_hits() if self._cache else []
+
+    def writing(self, name: Name) -> Write:
+        """A block in which this store writes a name; a later read never sees what was before it."""
+        return Write(self, name)
+
+    def begin(self, write: Write) -> float:
+        """A write begins: refused, or its answer lost, what was written before may be current no longer."""
+        self._pins.drop(write.name)
+        with self._lock:
+            others = self._writes.setdefault(write.name, [])
+            for other in (write, *others) if others else ():
+                other.alone = False
+            others.append(write)
+        return self._clock.monotonic()
+
+    def end(self, write: Write) -> None:
+        """It has ended, however."""
+        with self._lock:
+            others = self._writes.get(write.name, [])
+            if write in others:  # not in a forked child
+                others.remove(write)
+            if not others:
+                self._writes.pop(write.name, None)
+
+    def pin(self, name: Name, version: SecretVersion) -> None:
+        """Hold on to what was written where labels lag."""
+        self._pins.set(name, version)
+
+    def replace(self, name: Name, version: SecretVersion, value: SecretValue, began: float) -> None:
+        """Put what was written in the cache, in place of what it holds."""
+        origin, now = self._backend.writer.origin, self._clock.now()
+        created = version.created_at
+        secret = Secret(name.text, value, version.id, origin=origin, created_at=created, confirmed_at=now)
+        if self._cache:
+            self._cache.replace(name, secret, began)
+
+    def forget(self, name: Name) -> None:
+        """Evict a name from the cache."""
+        if self._cache:
+            self._cache.evict(name)
+
+    def clear(self) -> None:
+        """Forget everything, for good."""
+        self._pins.clear()
+        if self._cache:
+            self._cache.close()
+
+    def after_fork(self) -> None:
+        """Start empty, with locks of our own."""
+        self._pins.clear()
+        self._writes: dict[Name, list[Write]] = {}
+        self._lock = threading.Lock()
+        if self._cache:
+            self._cache.after_fork()
+
+    def _read(self, name: Name) -> Secret:
+        secret = self._pinned(name)
+        self._tell(name, secret)
+        return secret
+
+    def _pinned(self, name: Name) -> Secret:
+        return named(self._pins.read(name), name)
+
+    def _tell(self, name: Name, secret: Secret) -> None:
+        # Another failover member's version ids say nothing of whether the secret changed.
+        if not secret.degraded:
+            self.saw(name, secret.version)
+
+    def _ask(self, names: Sequence[Name]) -> Iterator[tuple[Name, Outcome, float]]:
+        asked = self._clock.monotonic()
+        together = self._together(names)
+        for name, outcome in together.items():
+            yield name, outcome, asked
+        for name in names:
+            if name not in together:
+                asked = self._clock.monotonic()
+                yield name, answer(self._pinned, name), asked
+
+    def _together(self, names: Sequence[Name]) -> dict[Name, Outcome]:
+        """What one request tells of them; a batch may leave out what it does not find."""
+        batch = Capability.BATCH_GET in self._backend.capabilities
+        wanted = [name for name in names if batch and not self._pins.holds(name)]
+        if len(wanted) < 2:  # a right to read need not be one to read in batches
+            return {}
+        try:
+            found = self._backend.get_many(wanted)
+        except UnavailableError as error:
+            if self._cache is None:
+                raise
+            return dict.fromkeys(wanted, error.with_traceback(None))
+        answers = ((name, found[name]) for name in wanted if name in found)
+        return {name: named(got, name) if isinstance(got, Secret) else got for name, got in answers}
+
+
+@final
+class Write:
+    """One write of a store, from before its request until the cache knows of it.
+
+    Whatever happens, the cache does not keep the old value. It keeps the new one if somebody here reads the
+    name and nobody else here wrote it meanwhile: of two writes at once only the provider knows the last.
+    """
+
+    def __init__(self, reads: Reads, name: Name):
+        self._reads, self.name = reads, name
+        self._made: SecretVersion | None = None
+        self._value: SecretValue | None = None
+        self.alone = True
+
+    def __enter__(self) -> Self:
+        self._began = self._reads.begin(self)
+        self._cached = self.name.text in self._reads.warm
+        return self
+
+    def made(self, version: SecretVersion, value: SecretValue | None = None) -> None:
+        """This version is current now; its value, if it is known here."""
+        self._made, self._value = version, value
+        # Before the name is forgotten: a reader in between would cache the old label.
+        self._reads.pin(self.name, version)
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._reads.end(self)
+        made = self._made
+        if made and self._value and self._cached and self.alone:
+            self._reads.replace(self.name, made, self._value, self._began)
+        else:
+            self._reads.forget(self.name)
+        if made:  # only now, since whoever is told may read
+            self._reads.saw(self.name, made.id)
+
+
+def named(secret: Secret, name: Name) -> Secret:
+    """The secret under the name that the caller knows it by."""
+    return secret if secret.name == name.text else replace(secret, name=name.text)
+
+
+def _nobody(name: Name, version: str) -> None:
+    """Nobody watches."""

@@ -154,9 +154,9 @@ def broken() -> IntegrityError:
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        (lambda faults: faults.deny("get_many"), PermissionDeniedError),
-        (lambda faults: faults.unreachable("get_many"), UnavailableError),
-        (lambda faults: faults.fault("get_many", broken), IntegrityError),
+        (lambda faults: faults.deny(), PermissionDeniedError),
+        (lambda faults: faults.unreachable(), UnavailableError),
+        (lambda faults: faults.fault("*", broken), IntegrityError),
     ],
 )
 def test_anything_else_stops_the_start(
@@ -174,7 +174,7 @@ def test_what_an_earlier_source_has_is_not_asked_for(
 ) -> None:
     """Given outright, in the environment, in a nested model, under an alias."""
     fill(store)
-    backend.deny("get_many")
+    backend.deny()
     assert WithDefault(db_password=SecretStr("given")).db_password.get_secret_value() == "given"
     monkeypatch.setenv("DB_PASSWORD", "environment")
     assert start(WithDefault).db_password.get_secret_value() == "environment"

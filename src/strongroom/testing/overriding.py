@@ -86,6 +86,7 @@ def _lent(store: SecretStore, alias: str, hooks: Sequence[AuditHook], require: C
     lent._gate = Gate(backend, store._gate.names, alias)
     lent._gate.need(require, "open", None)
     lent._auditor = Auditor([*hooks, *store._auditor.hooks])
+    lent._warm = {} if lent._auditor.hooks else store._warm
     lent._operations = Operations(backend, lent._auditor, lent._gate, clock, alias)
     lent._run = lent._operations.run
     return lent

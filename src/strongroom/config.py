@@ -8,9 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from .backend import Backend, Capability, Clock
-from .configentries import KeyEntry, KeyringEntry, StoreEntry
-from .configfile import Config
+from .backend import Backend, Capability, Clock, Settings
 from .gate import NOTHING
 from .layers.encrypted import Encrypted
 from .layers.failover import Failover
@@ -19,6 +17,9 @@ from .layers.owner import Owner
 from .names import StoreURL
 from .registry import open_backend, open_key, open_signer
 from .store import SecretStore
+from .toml.credentials import merged, read_all
+from .toml.entries import KeyEntry, KeyringEntry, StoreEntry
+from .toml.file import Config
 from .value import SecretValue
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ __all__ = [
     "key",
     "keyring",
     "open",
+    "reach",
     "signer",
 ]
 Override = Mapping[str, "Callable[[Sequence[AuditHook], Capability], SecretStore]"]
@@ -73,7 +75,7 @@ def open(  # noqa: A001  (the module's main verb, as in gzip.open)
         return instead(hooks, require)
     loaded = config if isinstance(config, Config) else Config.load(config)
     entry = loaded.entry(target)
-    settings = replace(entry.settings, auth={**entry.settings.auth, **(auth or {})}, clock=clock or Clock())
+    settings = replace(entry.settings, auth=merged(entry.settings.auth, auth or {}), clock=clock or Clock())
     with ExitStack() as opened:
         backend = _Opening(loaded, settings.clock, opened).store(replace(entry, settings=settings))
         store = SecretStore(
@@ -105,7 +107,18 @@ def key(
     if target in loaded.keyrings:
         return keyring(target, config=loaded, clock=clock)
     entry = loaded.key(target)
-    return open_key(entry.url, replace(entry.settings, clock=clock or Clock()))
+    return open_key(entry.url, reach(entry, loaded, clock))
+
+
+def reach(entry: StoreEntry | KeyEntry, config: Config, clock: Clock | None = None) -> Settings:
+    """How to reach what an entry names, its credentials read.
+
+    Raises:
+        InvalidRequestError: a credential is missing or unreadable.
+        SecretStoreError: as the store that keeps one says.
+    """
+    with ExitStack() as opened:
+        return _Opening(config, clock or Clock(), opened).settings(entry)
 
 
 def keyring(
@@ -141,8 +154,9 @@ def signer(
     target: str, *, config: str | os.PathLike[str] | Config | None = None, clock: Clock | None = None
 ) -> Signer:
     """Open a signing key by its alias in strongroom.toml or by URL; the caller closes it. Raises as `key`."""
-    entry = (config if isinstance(config, Config) else Config.load(config)).key(target)
-    return open_signer(entry.url, replace(entry.settings, clock=clock or Clock()))
+    loaded = config if isinstance(config, Config) else Config.load(config)
+    entry = loaded.key(target)
+    return open_signer(entry.url, reach(entry, loaded, clock))
 
 
 @contextmanager
@@ -190,6 +204,10 @@ class _Opening:
         backend = self._backend(entry)
         return Owner(backend, self._owned) if self._owned else backend
 
+    def alone(self, entry: StoreEntry) -> Backend:
+        """Without the coordinator."""
+        return self._backend(entry)
+
     def coordinator(self) -> Coordinator | None:
         url = self._config.coordinator
         return self._own(self._coordinates(StoreURL.parse(url))) if url else None
@@ -210,6 +228,21 @@ class _Opening:
             backend = Owner(backend, [self._coordinator])
         return StorePlace(backend, entry.alias, clock=self._clock)
 
+    def settings(self, entry: StoreEntry | KeyEntry) -> Settings:
+        auth = read_all(entry.settings.auth, self._secret)
+        return replace(entry.settings, auth=auth, clock=self._clock)
+
+    def _secret(self, text: str) -> SecretValue:
+        """A credential that another store keeps. It is only read, so nothing has to be guarded."""
+        from .references import Reference
+
+        reference = Reference.parse(text)
+        entry = self._config.stores[reference.alias]
+        with ExitStack() as opened:
+            backend = _Opening(self._config, self._clock, opened).alone(entry)
+            with SecretStore(backend, cache=None, names=entry.settings.names, alias=entry.alias) as store:
+                return reference.part_of(store.get(reference.name, version=reference.version).value)
+
     def _key(self, alias: str) -> KeyWrapper:
         if alias in self._config.keyrings:
             entry = self._config.keyrings[alias]
@@ -217,7 +250,7 @@ class _Opening:
             self._opened.callback(place.close)
             return LazyKeyring(place, roots, name=entry.alias, forgeable=entry.forgeable, clock=self._clock)
         found = self._config.keys[alias]
-        return open_key(found.url, replace(found.settings, clock=self._clock))
+        return open_key(found.url, self.settings(found))
 
     def _own(self, one: One) -> One:
         self._owned.append(one)
@@ -255,7 +288,7 @@ class _Opening:
 
     def _raw(self, entry: StoreEntry) -> Backend:
         if entry.alias not in self._raws:
-            settings = replace(entry.settings, clock=self._clock, coordinator=self._coordinator)
+            settings = replace(self.settings(entry), coordinator=self._coordinator)
             backend = self._raws[entry.alias] = open_backend(entry.url, settings)
             self._opened.callback(backend.close)
         return self._raws[entry.alias]

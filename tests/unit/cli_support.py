@@ -10,6 +10,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
+import strongroom.config  # noqa: F401  (it must not be loaded while a test has doubles in place of its imports)
 from strongroom.cli.main import cli
 from strongroom.names import StoreURL
 from strongroom.store import SecretStore

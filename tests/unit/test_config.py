@@ -10,12 +10,14 @@ import pytest
 
 import strongroom
 from strongroom.backend import Capability, Settings
-from strongroom.config import Config
+from strongroom.config import Config, reach
 from strongroom.coordinator import SQLiteCoordinator, StoreCoordinator
 from strongroom.errors import InvalidRequestError, SecretStoreError, UnsupportedOperationError
 from strongroom.keys import KeyWrapper, WrappedKey
 from strongroom.layers.breaker import BreakerPolicy
 from strongroom.memory import ALL, MemoryBackend
+from strongroom.toml import takes
+from strongroom.toml.kinds import Secret
 from strongroom.value import SecretValue
 from strongroom_local.keyset import KeysetFile
 from tests.canary import CANARY, assert_no_canary_in, plaintext
@@ -77,6 +79,7 @@ def test_a_good_file_says_what_it_says(tmp_path: Path) -> None:
 
 # What is wrong -> the text, the line, the key as the error spells it, and a piece of problem or hint.
 STORE = '[store.prod]\nurl = "memory://x"\n'
+VAULT = '[store.prod]\nurl = "vault://vault.example.net/secret"\n'
 BAD: dict[str, tuple[str, int, str, str]] = {
     "no toml": ('default = "a"\n[store\n', 2, "", "not valid TOML"),
     "not closed": ('default = "a"\nx = """\n', 3, "", "not valid TOML"),
@@ -96,7 +99,7 @@ BAD: dict[str, tuple[str, int, str, str]] = {
     "url with a credential": ('[store.prod]\nurl = "vault://u:p@h/s"\n', 2, "store.prod.url", "credential"),
     "unknown scheme": ('[store.prod]\nurl = "vautl://h/s"\n', 2, "store.prod.url", "did you mean 'vault'"),
     "unknown key scheme": ('[key.k]\nurl = "local-kye:///k"\n', 2, "key.k.url", "did you mean 'local-key'"),
-    "key without url": ("[key.k]\n", 1, "key.k.url", "must be a string"),
+    "key without url": ("[key.k]\n", 1, "key.k", "needs a url"),
     "unknown key of a key": (
         '[key.k]\nurl = "local-key:///k"\nulr = 1\n',
         3,
@@ -115,7 +118,27 @@ BAD: dict[str, tuple[str, int, str, str]] = {
     "ca no text": (STORE + "ca = true\n", 3, "store.prod.ca", "must be a string"),
     "options no table": (STORE + "options = 1\n", 3, "store.prod.options", "must be a table"),
     "auth no table": (STORE + 'auth = "token"\n', 3, "store.prod.auth", "must be a table"),
-    "auth no text": (STORE + "auth = { role = 7 }\n", 3, "store.prod.auth.role", "must be a string"),
+    "auth no text": (VAULT + "auth = { role = 7 }\n", 3, "store.prod.auth.role", "must be a string"),
+    "auth of another scheme": (
+        VAULT + 'auth = { profile = "p" }\n',
+        *(3, "store.prod.auth.profile", "there is no such key"),
+    ),
+    "auth misspelled": (
+        VAULT + 'auth = { rolle = "p" }\n',
+        *(3, "store.prod.auth.rolle", "did you mean 'role'"),
+    ),
+    "auth of a scheme without": (
+        STORE + 'auth = { token = "env://T" }\n',
+        *(3, "store.prod.auth.token", "it takes none"),
+    ),
+    "option misspelled": (
+        VAULT + 'options = { namespaec = "t" }\n',
+        *(3, "store.prod.options.namespaec", "did you mean 'namespace'"),
+    ),
+    "option out of bounds": (
+        '[store.prod]\nurl = "aws-sm://eu-west-1/p"\noptions = { recovery_window_days = 3 }\n',
+        *(3, "store.prod.options.recovery_window_days", "from 7 to 30"),
+    ),
     "cache true": (STORE + "cache = true\n", 3, "store.prod.cache", "must be a table"),
     "cache key": (STORE + 'cache = { fersh = "1s" }\n', 3, "store.prod.cache.fersh", "did you mean 'fresh'"),
     "cache bound": (STORE + "cache = { fresh = 60 }\n", 3, "store.prod.cache.fresh", '"30s"'),
@@ -221,7 +244,7 @@ BAD: dict[str, tuple[str, int, str, str]] = {
         *(3, "key.k.endpoint", "https://HOST:PORT"),
     ),
     "auth of a key": (
-        '[key.k]\nurl = "local-key:///k"\nauth = { token = "t" }\n',
+        '[key.k]\nurl = "vault-transit://v.example.net/transit/k"\nauth = { token = "t" }\n',
         *(3, "key.k.auth.token", "env://VAR"),
     ),
     "cache of a key": ('[key.k]\nurl = "local-key:///k"\ncache = false\n', 3, "key.k.cache", "no such key"),
@@ -267,23 +290,38 @@ def test_a_configured_endpoint_may_be_any_https_host(tmp_path: Path, endpoint: s
 
 
 CREDENTIALS = [
-    *("token", "secret_id", "password", "passphrase", "jwt", "pin", "secret_access_key", "session_token"),
-    *("client_secret", "api_key", "tokne"),
+    (scheme, name)
+    for tables in (takes.STORES, takes.KEYS)
+    for scheme, table in tables.items()
+    for name, kind in table.auth.items()
+    if isinstance(kind, Secret)
 ]
 
 
-@pytest.mark.parametrize("name", CREDENTIALS)
-@pytest.mark.parametrize(
-    "literal", [CANARY, f"env:{CANARY}", f"file://{CANARY}", f"https://{CANARY}", "env://"]
-)
+LITERALS = [CANARY, f"env:{CANARY}", f"file://{CANARY}", f"https://{CANARY}", "env://", "strongroom://"]
+
+
+@pytest.mark.parametrize(("scheme", "name"), CREDENTIALS)
 def test_a_credential_never_stands_in_the_file_and_the_error_does_not_repeat_it(
-    tmp_path: Path, name: str, literal: str
+    tmp_path: Path, scheme: str, name: str
 ) -> None:
     """Files are committed, copied and shown ▲. What is not known to be plain may be a credential."""
     path = plaintext(tmp_path / "c.toml", "the bad configuration under test")
-    error = refused(path, f'{STORE}auth = {{ {name} = "{literal}" }}\n')
-    assert f"store.prod.auth.{name}: must not stand in the file" in str(error)
-    assert "env://VAR" in str(error)
+    group = "store" if scheme in takes.STORES else "key"
+    for literal in LITERALS:
+        text = f'[{group}.prod]\nurl = "{scheme}://x/y"\nauth = {{ {name} = "{literal}" }}\n'
+        error = refused(path, text)
+        assert f"{group}.prod.auth.{name}: must not stand in the file" in str(error)
+        assert "env://VAR" in str(error)
+        assert_no_canary_in(error)
+
+
+@pytest.mark.parametrize("name", ["tokne", "api_key"])
+def test_a_credential_under_a_key_that_is_none_is_not_repeated_either(tmp_path: Path, name: str) -> None:
+    """Its nearest name is."""
+    path = plaintext(tmp_path / "c.toml", "the bad configuration under test")
+    error = refused(path, f'{VAULT}auth = {{ {name} = "{CANARY}" }}\n')
+    assert f"store.prod.auth.{name}: there is no such key" in str(error)
     assert_no_canary_in(error)
 
 
@@ -295,7 +333,8 @@ def test_another_mistake_does_not_show_a_credential_either(tmp_path: Path) -> No
 
 
 def auth_of(path: Path, line: str) -> Any:
-    return Config.load(write(path, f"{STORE}auth = {{ {line} }}\n")).entry("prod").settings.auth
+    config = Config.load(write(path, f"{VAULT}auth = {{ {line} }}\n"))
+    return reach(config.entry("prod"), config).auth
 
 
 def test_credentials_come_from_the_environment_and_from_files(
@@ -320,17 +359,33 @@ def test_a_variable_that_is_missing_or_empty_is_said(
     monkeypatch.delenv("TOKEN", raising=False)
     if value is not None:
         monkeypatch.setenv("TOKEN", value)
-    error = refused(tmp_path / "c.toml", f'{STORE}auth = {{ token = "env://TOKEN" }}\n')
-    assert "c.toml:3: store.prod.auth.token: the environment has no TOKEN" in str(error)
+    with pytest.raises(InvalidRequestError) as caught:
+        auth_of(tmp_path / "c.toml", 'token = "env://TOKEN"')
+    assert "c.toml:3: store.prod.auth.token: the environment has no TOKEN" in str(caught.value)
 
 
 def test_a_credentials_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     """Missing, a folder, or not text."""
     (tmp_path / "binary").write_bytes(b"\xff")
     for name, why in (("gone", "No such file"), ("here", "directory"), ("binary", "not UTF-8")):
-        error = refused(tmp_path / "c.toml", f'{STORE}auth = {{ token = "file://{tmp_path / name}" }}\n')
-        assert "c.toml:3: store.prod.auth.token" in str(error)
-        assert why in str(error)
+        with pytest.raises(InvalidRequestError) as caught:
+            auth_of(tmp_path / "c.toml", f'token = "file://{tmp_path / name}"')
+        assert "c.toml:3: store.prod.auth.token" in str(caught.value)
+        assert why in str(caught.value)
+
+
+def test_a_credential_is_asked_for_when_its_store_opens_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file may name what only some machines have, and a changed credential is found changed."""
+    monkeypatch.delenv("TOKEN", raising=False)
+    other = '[store.other]\nurl = "memory://"\n'
+    config = Config.load(write(tmp_path / "c.toml", f'{other}{VAULT}auth = {{ token = "env://TOKEN" }}\n'))
+    strongroom.open("other", config=config).close()
+    with pytest.raises(InvalidRequestError, match="TOKEN"):
+        strongroom.open("prod", config=config)
+    monkeypatch.setenv("TOKEN", CANARY)
+    assert reach(config.entry("prod"), config).auth == {"token": SecretValue(CANARY)}
 
 
 def test_the_file_given_comes_before_the_variable_and_that_before_the_folder(
@@ -485,14 +540,14 @@ auth = { profile = "keys" }
     config = Config.load(write(tmp_path / "c.toml", text))
     hsm, kms = config.key("hsm").settings, config.key("kms").settings
     assert hsm.options == {"mechanism": "aes-gcm", "module": "/usr/lib/softhsm/libsofthsm2.so"}
-    assert hsm.auth == {"pin": SecretValue(CANARY)}
+    assert dict(hsm.auth) == {"pin": SecretValue(CANARY)}
     assert (kms.endpoint, kms.ca, kms.timeout, kms.attempts) == (
         "https://kms.example.net",
         "/etc/ca.pem",
         2,
         2,
     )
-    assert kms.auth == {"profile": "keys"}
+    assert dict(kms.auth) == {"profile": "keys"}
     assert CANARY not in repr(config)
 
 

@@ -8,11 +8,11 @@ import click
 
 from strongroom.errors import BackendNotInstalledError, InvalidRequestError
 
-from .options import Options, common, pass_options
+from .options import Options, common, configuration, pass_options
 from .output import print_json, print_table
 
 if TYPE_CHECKING:
-    from strongroom.config import StoreEntry
+    from strongroom.backend import Settings
 
     from .table import KeyRow, Row
 
@@ -78,25 +78,27 @@ def test_backend(options: Options, ctx: click.Context, target: str) -> None:
     It writes, deletes and purges secrets of its own there: give it a place where nothing else lives. It needs
     pytest.
     """
-    entry = _reachable(options, target)
+    url, settings = _reachable(options, target)
     try:
         from strongroom.testing import plugin
     except ImportError as error:
         missing = error.name
     else:
-        ctx.exit(plugin.run(entry.url, entry.settings))
+        ctx.exit(plugin.run(url, settings))
     raise BackendNotInstalledError(
         f"the conformance suite needs {missing}", operation="test", hint="pip install pytest"
     )
 
 
-def _reachable(options: Options, target: str) -> StoreEntry:
-    """The store's entry; what is wrong with its URL or credentials is told once, not by every case."""
-    from strongroom.config import Config
+def _reachable(options: Options, target: str) -> tuple[str, Settings]:
+    """Where the store is, and how to get there; what is wrong with that is told once, not by every case."""
+    from strongroom.config import reach
     from strongroom.registry import open_backend
 
-    entry = Config.load(options.config).entry(target)
+    config = configuration(options)
+    entry = config.entry(target)
     if not entry.url:
         raise InvalidRequestError(f"{target} is a failover", hint="test its members, one by one")
-    open_backend(entry.url, entry.settings).close()
-    return entry
+    settings = reach(entry, config)
+    open_backend(entry.url, settings).close()
+    return entry.url, settings

@@ -14,7 +14,7 @@ from strongroom.errors import InvalidRequestError, SecretNotFoundError, SecretSt
 from .failure import ACTION_NEEDED, one_line
 from .keyrings import KeyringFinding, examine_keyrings, print_keyrings
 from .keys import KeyFinding, examine_all, print_findings
-from .options import Options, common, opened, pass_options
+from .options import Options, common, configuration, opened, pass_options
 from .output import day, print_json, print_table, progress
 
 if TYPE_CHECKING:
@@ -103,9 +103,7 @@ def check(options: Options, ctx: click.Context, max_age: int | None) -> None:
 def _targets(options: Options) -> list[str]:
     if options.store:
         return [options.store]
-    from strongroom.config import Config
-
-    config = Config.load(options.config)
+    config = configuration(options)
     if not (config.stores or config.keys):
         raise InvalidRequestError("no store is configured", operation="check", hint="run: strongroom init")
     return list(config.stores)
@@ -113,9 +111,9 @@ def _targets(options: Options) -> list[str]:
 
 def _coordinator(options: Options) -> CoordinatorFinding | None:
     """Whether the coordinator gives a lease: of a name that no secret has, and only for a moment."""
-    from strongroom.config import Config, coordinator
+    from strongroom.config import coordinator
 
-    config = Config.load(options.config)
+    config = configuration(options)
     finding = CoordinatorFinding(config.coordinator)
     try:
         with coordinator(config) as opened_one:
@@ -154,10 +152,9 @@ def _look(store: SecretStore, finding: Finding, max_age: int | None) -> None:
 
 
 def _look_at_transition(options: Options, target: str, store: SecretStore, finding: Finding) -> None:
-    from strongroom.config import Config
     from strongroom.reencryption import reencrypt_store
 
-    entry = Config.load(options.config).entry(target)
+    entry = configuration(options).entry(target)
     ways = {"allow_plaintext": entry.allow_plaintext, "old_keys": bool(entry.old_keys)}
     finding.transition = tuple(way for way, configured in ways.items() if configured)
     if finding.transition and Capability.LIST in store.capabilities:

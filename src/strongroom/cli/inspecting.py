@@ -14,7 +14,7 @@ from strongroom.value import is_utf8
 
 from .binary import source
 from .failure import one_line
-from .options import Options, common, pass_options
+from .options import Options, common, configuration, pass_options
 from .output import print_json
 
 if TYPE_CHECKING:
@@ -103,9 +103,7 @@ def key_name(wrapped: WrappedKey) -> str:
 
 def _aliases(options: Options, wrapped_keys: Sequence[WrappedKey]) -> Aliases:
     """For each wrapped key the configured key that made it, judged by names alone."""
-    from strongroom.config import Config
-
-    config = Config.load(options.config)
+    config = configuration(options)
     with ExitStack() as opened:
         keys: dict[str, KeyWrapper | None] = {}
         return [_alias(config, wrapped, keys, opened) for wrapped in wrapped_keys]
@@ -118,18 +116,19 @@ def _alias(
         # A kind that cannot have made it is not opened: that would load its SDK.
         if entry.url.partition(":")[0].removesuffix("-key") in wrapped.provider_id:
             if alias not in keys:
-                keys[alias] = _opened(entry, opened)
+                keys[alias] = _opened(config, entry, opened)
             key = keys[alias]
             if key is not None and key.matches(wrapped):
                 return alias
     return None
 
 
-def _opened(entry: KeyEntry, opened: ExitStack) -> KeyWrapper | None:
+def _opened(config: Config, entry: KeyEntry, opened: ExitStack) -> KeyWrapper | None:
+    from strongroom.config import reach
     from strongroom.registry import open_key
 
     try:
-        key = open_key(entry.url, entry.settings)
+        key = open_key(entry.url, reach(entry, config))
     except SecretStoreError:  # what is not at hand, or signs, gives nothing away of who can open this
         return None
     opened.callback(key.close)

@@ -11,7 +11,7 @@ import click
 from strongroom.errors import InvalidRequestError, SecretStoreError
 from strongroom.keys import KeyWrapper
 
-from .options import Decorated, Options
+from .options import Decorated, Options, configuration
 
 if TYPE_CHECKING:
     from strongroom.config import Config
@@ -32,9 +32,9 @@ def opened_keys(
         InvalidRequestError: none is named, since none is ever guessed, or nothing is called so.
         SecretStoreError: one cannot be opened.
     """
-    from strongroom.config import Config, key
+    from strongroom.config import key
 
-    config = Config.load(options.config)
+    config = configuration(options)
     if not targets:
         raise InvalidRequestError(f"no key is named: {flag} ALIAS or {flag} URL", hint=_known(config))
     with ExitStack() as opened:
@@ -48,10 +48,8 @@ def opened_keys(
 
 def aliases(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The configured keys and keyrings that begin so, for a shell that completes."""
-    from strongroom.config import Config
-
     try:
-        config = Config.load(ctx.ensure_object(Options).config)
+        config = configuration(ctx.ensure_object(Options))
     except SecretStoreError:
         return []
     return [name for name in (*config.keys, *config.keyrings) if name.startswith(incomplete)]

@@ -13,7 +13,7 @@ from strongroom.errors import InvalidRequestError, SecretStoreError
 from strongroom.localkey import MAX_WRAPS
 
 from .failure import one_line
-from .options import Options, changing, pass_options
+from .options import Options, changing, configuration, pass_options
 from .output import can_ask, print_table, report
 
 if TYPE_CHECKING:
@@ -135,9 +135,9 @@ def _changes(added: list[str], removed: list[str]) -> str:
 
 @contextmanager
 def _opened(options: Options, target: str) -> Iterator[Keyring]:
-    from strongroom.config import Config, keyring
+    from strongroom.config import keyring
 
-    config = Config.load(options.config)
+    config = configuration(options)
     if target not in config.keyrings:
         scheme = config.key(target).url.partition(":")[0]  # raises where nothing is called so
         raise InvalidRequestError(f"{target!r} is no keyring", hint=_ELSEWHERE.get(scheme, _NEW_KEY))
@@ -172,9 +172,7 @@ def _confirm(target: str, removed: list[str]) -> None:
 
 def examine_keyrings(options: Options, *, use: bool) -> list[KeyringFinding]:
     """What is known of every configured keyring, by alias; if they are to be used, each is opened."""
-    from strongroom.config import Config
-
-    config = Config.load(options.config)
+    config = configuration(options)
     return [_examined(config, entry, use=use) for entry in config.keyrings.values()]
 
 

@@ -13,7 +13,7 @@ from strongroom.keys import DATA_KEY_LENGTH
 
 from .failure import ACTION_NEEDED, one_line
 from .keyrings import create_keyring, examine_keyrings, print_keyrings, rewrap, rotate
-from .options import Options, changing, common, pass_options
+from .options import Options, changing, common, configuration, pass_options
 from .output import can_ask, print_json, print_table, report
 from .sources import typed
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from strongroom.backend import Settings
-    from strongroom.config import KeyEntry
+    from strongroom.config import Config, KeyEntry
 
 KINDS = ("aes-256", "aes-256-gcm", "rsa-3072", "p256", "secp256k1", "ed25519", "hmac")
 """What a token makes; a keyset file holds the first."""
@@ -81,10 +81,10 @@ def create(options: Options, target: str, kind: str, module: str | None) -> None
     another mechanism; rsa-3072 wraps too, but anybody can make messages with its public half; the others
     sign. The PIN comes from the configuration, or is asked for on a terminal.
     """
-    from strongroom.config import Config
+    from strongroom.config import reach
     from strongroom.registry import create_key
 
-    config = Config.load(options.config)
+    config = configuration(options)
     if target in config.keyrings:
         if module or kind != KINDS[0]:
             raise InvalidRequestError(
@@ -97,7 +97,8 @@ def create(options: Options, target: str, kind: str, module: str | None) -> None
     if options.dry_run:
         report(options, document, f"would make {entry.url} ({kind})")
         return
-    document["url"] = create_key(entry.url, _unlocked(entry, module), kind)
+    reached = replace(entry, settings=reach(entry, config))
+    document["url"] = create_key(entry.url, _unlocked(reached, module), kind)
     report(options, document, f"made {document['url']} ({kind})")
 
 
@@ -138,28 +139,28 @@ def list_keys(options: Options, ctx: click.Context, check: bool) -> None:
 
 def examine_all(options: Options, *, use: bool) -> list[KeyFinding]:
     """What is known of every configured key, by alias."""
-    from strongroom.config import Config
+    config = configuration(options)
+    return [examine(config, entry, use=use) for entry in config.keys.values()]
 
-    return [examine(entry, use=use) for entry in Config.load(options.config).keys.values()]
 
-
-def examine(entry: KeyEntry, *, use: bool) -> KeyFinding:
+def examine(config: Config, entry: KeyEntry, *, use: bool) -> KeyFinding:
     """What the URL and the options tell of a key; if it is to be used, whether it wraps, or else signs."""
     found = KeyFinding(entry.alias, entry.url)
     try:
-        _as_wrapper(entry, found, use=use)
+        _as_wrapper(config, entry, found, use=use)
     except SecretStoreError as error:
         found.problem = one_line(str(error))
         # Nothing but the key itself knows what it was made for, and each provider refuses in its own way.
         if not isinstance(error, UnavailableError):
-            found = _as_signer(entry, use=use) or found
+            found = _as_signer(config, entry, use=use) or found
     return found
 
 
-def _as_wrapper(entry: KeyEntry, found: KeyFinding, *, use: bool) -> None:
+def _as_wrapper(config: Config, entry: KeyEntry, found: KeyFinding, *, use: bool) -> None:
+    from strongroom.config import reach
     from strongroom.registry import open_key
 
-    wrapper = open_key(entry.url, entry.settings)
+    wrapper = open_key(entry.url, reach(entry, config))
     try:
         found.algorithm, found.context = wrapper.algorithm, wrapper.context
         found.symmetric = wrapper.symmetric
@@ -173,13 +174,14 @@ def _as_wrapper(entry: KeyEntry, found: KeyFinding, *, use: bool) -> None:
         wrapper.close()
 
 
-def _as_signer(entry: KeyEntry, *, use: bool) -> KeyFinding | None:
+def _as_signer(config: Config, entry: KeyEntry, *, use: bool) -> KeyFinding | None:
     """Asked for its public half alone: a signature that no application made would be an alarm in an audit."""
+    from strongroom.config import reach
     from strongroom.registry import open_signer
 
     found = KeyFinding(entry.alias, entry.url, "signs")
     try:
-        signer = open_signer(entry.url, entry.settings)
+        signer = open_signer(entry.url, reach(entry, config))
         try:
             if use:
                 found.algorithm = signer.algorithm

@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from strongroom.store import SecretStore
+    from strongroom.toml.file import Config
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -22,6 +23,7 @@ class Options:
     Attributes:
         store: alias from the configuration or a URL; None is the configuration's default.
         config: path of the configuration file; None lets it be looked up.
+        profile: the environment whose entries the configuration takes; None lets the variable say it.
         json: print JSON, one document on stdout, errors as one line of JSON on stderr.
         quiet: print only what was asked for.
         debug: add the chain of causes to an error.
@@ -31,6 +33,7 @@ class Options:
 
     store: str | None = None
     config: str | None = None
+    profile: str | None = None
     json: bool = False
     quiet: bool = False
     debug: bool = False
@@ -63,6 +66,13 @@ _CONFIG: Final = click.option(
     callback=_remember,
     help="Configuration; else $STRONGROOM_CONFIG, then ./strongroom.toml.",
 )
+_PROFILE: Final = click.option(
+    "--profile",
+    metavar="NAME",
+    expose_value=False,
+    callback=_remember,
+    help="Environment of the configuration; else $STRONGROOM_PROFILE, or none.",
+)
 _JSON: Final = _flag("--json", "Print JSON; errors too, on stderr.")
 _QUIET: Final = _flag("--quiet", "Print only what was asked for.", "-q")
 _DEBUG: Final = _flag("--debug", "Print the causes of an error; never a value.")
@@ -72,7 +82,7 @@ _DRY_RUN: Final = _flag("--dry-run", "Say what would happen; change nothing.")
 
 def common(command: Decorated) -> Decorated:
     """Give a command the options that every command has."""
-    for option in (_DEBUG, _QUIET, _JSON, _CONFIG, _STORE):
+    for option in (_DEBUG, _QUIET, _JSON, _PROFILE, _CONFIG, _STORE):
         command = option(command)
     return command
 
@@ -90,5 +100,12 @@ def opened(options: Options, target: str | None = None) -> Iterator[SecretStore]
     """The store the options name, or `target`; closed at the end."""
     from strongroom.config import open as open_store
 
-    with open_store(target or options.store, config=options.config) as store:
+    with open_store(target or options.store, config=configuration(options)) as store:
         yield store
+
+
+def configuration(options: Options) -> Config:
+    """The configuration that the options name."""
+    from strongroom.toml.file import Config
+
+    return Config.load(options.config, options.profile)

@@ -24,7 +24,7 @@ from strongroom.errors import (
 from .bar import bar
 from .failure import describe, one_line
 from .keychain import key_option, opened_keys
-from .options import Options, changing, opened, pass_options
+from .options import Options, changing, configuration, opened, pass_options
 from .output import on_terminal, print_json
 
 if TYPE_CHECKING:
@@ -185,9 +185,7 @@ def _store(options: Options, to: Sequence[str], prefix: str) -> None:
 
 def _check_meant(options: Options, to: Sequence[str]) -> None:
     """Under keys that the configuration does not name, applications could not read their secrets any more."""
-    from strongroom.config import Config
-
-    entry = Config.load(options.config).entry(options.store)
+    entry = configuration(options).entry(options.store)
     if to and set(to) != set(entry.keys):
         raise InvalidRequestError(
             f"store {entry.alias} encrypts under {', '.join(entry.keys) or 'no key'}, not {', '.join(to)}",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .backend import Settings
-from .cache import CachePolicy
-from .layers.breaker import BreakerPolicy
+from strongroom.backend import Settings
+from strongroom.cachepolicy import CachePolicy
+from strongroom.layers.breaker import BreakerPolicy
 
 
 @dataclass(frozen=True, slots=True)

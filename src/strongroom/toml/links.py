@@ -1,0 +1,163 @@
+"""From the values of a strongroom.toml to entries that know each other: aliases, profiles, circles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from strongroom.backend import Settings
+from strongroom.cachepolicy import Bounds, CachePolicy
+from strongroom.layers.breaker import BreakerPolicy
+from strongroom.names import StoreURL
+
+from .circles import check_references
+from .credentials import Auth
+from .entries import KeyEntry, KeyringEntry, StoreEntry
+from .reach import COORDINATORS
+from .spot import Spot, near
+
+Values = Mapping[str, Any]
+
+
+class View:
+    """What one environment sees: the file's entries, those of a profile standing in for some of them.
+
+    Args:
+        top: the top of the file.
+        values: what the file says.
+        profile: whose entries stand in; empty for none.
+
+    Raises:
+        InvalidRequestError: an alias that nothing has, or what cannot be as it is written.
+
+    Attributes:
+        default, stores, keys, keyrings, coordinator: as of `strongroom.toml.file.Config`.
+    """
+
+    def __init__(self, top: Spot, values: Values, profile: str = ""):
+        layers = [(top.seen_by(profile), values)]
+        if profile:
+            layers.append((layers[0][0] / "profile" / profile, values["profile"][profile]))
+        self._layers = layers
+        self.keys = {alias: _key(alias, values) for alias, (_, values) in self._all("key").items()}
+        self.keyrings = {a: self._keyring(a, *found) for a, found in self._all("keyring").items()}
+        self.stores = {a: self._store(a, *found) for a, found in self._all("store").items()}
+        for alias, (spot, _) in self._all("store").items():
+            self._check_members(spot, self.stores[alias])
+        for alias, (spot, _) in self._all("keyring").items():
+            self._check_place(spot, self.keyrings[alias].store)
+        self.default = self._default()
+        self.coordinator = self._coordinator()
+        check_references(self.stores, self.keys, self.keyrings, profile)
+
+    def _all(self, group: str) -> dict[str, tuple[Spot, Values]]:
+        """Each entry and where it stands; a profile's whole entry replaces another of its alias."""
+        return {
+            alias: (spot / group / alias, found)
+            for spot, values in self._layers
+            for alias, found in values[group].items()
+        }
+
+    def _one(self, name: str) -> tuple[Spot, Any]:
+        found = [(spot / name, values[name]) for spot, values in self._layers if values[name]]
+        return found[-1] if found else (self._layers[0][0] / name, None)
+
+    def _default(self) -> str | None:
+        spot, default = self._one("default")
+        return _known(spot, default, self.stores, "store") if default else None
+
+    def _coordinator(self) -> str:
+        spot, table = self._one("coordinator")
+        if not table:
+            return ""
+        spot, url = spot / "url", StoreURL.parse(table["url"])
+        alone = not url.query and (not url.path if url.scheme == "strongroom" else not url.host)
+        # A path that depended on the working folder would be another coordinator in each.
+        if not alone or (url.scheme == "sqlite" and not url.path.startswith("/")):
+            spot.fail("is not where a coordinator is", f"write {COORDINATORS}")
+        if url.scheme == "strongroom":
+            _known(spot, url.host, self.stores, "store")
+            if self.stores[url.host].failover:  # another member's answer is not what the first compares with
+                spot.fail(f"{url.host!r} is a failover", "name a store that is one place")
+        return str(table["url"])
+
+    def _keyring(self, alias: str, spot: Spot, values: Values) -> KeyringEntry:
+        if alias in self.keys:
+            spot.fail("a key has this name already")
+        for root in values["roots"]:
+            _known(spot / "roots", root, self.keys, "key")
+        return KeyringEntry(alias, **values)
+
+    def _check_place(self, spot: Spot, store: str) -> None:
+        if store and self.stores[_known(spot / "store", store, self.stores, "store")].failover:
+            # its members would come to hold different keyrings
+            (spot / "store").fail(f"{store!r} is a failover", "name a store that is one place")
+
+    def _check_members(self, spot: Spot, entry: StoreEntry) -> None:
+        for member in entry.failover:
+            if self.stores[_known(spot / "failover", member, self.stores, "store")].failover:
+                (spot / "failover").fail(f"{member!r} is itself a failover")
+
+    def _store(self, alias: str, spot: Spot, values: Values) -> StoreEntry:
+        encrypt = self._encrypt(spot / "encrypt", values["encrypt"]) if values["encrypt"] else {}
+        return StoreEntry(
+            alias,
+            values["url"] or "",
+            _settings(values),
+            failover=values["failover"],
+            hedge=values["hedge"],
+            breaker=BreakerPolicy(**values["breaker"]) if values["breaker"] else BreakerPolicy(),
+            cache=_cache(values["cache"]),
+            **encrypt,
+        )
+
+    def _encrypt(self, spot: Spot, values: Values) -> dict[str, Any]:
+        if values["keyring"]:
+            _known(spot / "keyring", values["keyring"], self.keyrings, "keyring")
+        for name in ("keys", "old_keys"):
+            for alias in values[name]:
+                _known(spot / name, alias, {**self.keys, **self.keyrings}, "key")
+        if values["keyring"] in values["keys"]:
+            (spot / "keys").fail("names the keyring again")
+        first = (values["keyring"],) if values["keyring"] else ()
+        rest = {name: value for name, value in values.items() if name != "keyring"}
+        return {**rest, "keys": (*first, *values["keys"])}
+
+
+def _key(alias: str, values: Values) -> KeyEntry:
+    return KeyEntry(alias, values["url"], _settings(values))
+
+
+def _settings(values: Values) -> Settings:
+    auth, options = dict(values["auth"]), dict(values["options"])
+    if values["pin"]:
+        auth["pin"] = values["pin"]
+    if values["module"]:
+        options["module"] = values["module"]
+    return Settings(
+        names=values.get("names", "portable"),
+        endpoint=values["endpoint"],
+        ca=values["ca"] or None,
+        timeout=values["timeout"],
+        attempts=values["attempts"],
+        auth=Auth(auth),
+        options=options,
+    )
+
+
+def _cache(values: Values | bool | None) -> CachePolicy | None:
+    if not values:
+        return CachePolicy() if values is None else None
+    assert isinstance(values, Mapping)
+    fresh, stale = values["fresh"], values["stale"]
+    names = {
+        pattern: Bounds(own.get("fresh", fresh), own.get("stale", stale))
+        for pattern, own in values["names"].items()
+    }
+    return CachePolicy(fresh, stale, values["absent"], values["size"], values["poll"], tuple(names.items()))
+
+
+def _known(spot: Spot, alias: str, known: Mapping[str, object], what: str) -> str:
+    if alias not in known:
+        spot.fail(f"no {what} is called {alias!r}", near(alias, known))
+    return alias

@@ -1,0 +1,162 @@
+"""The keys of strongroom.toml: the reader, the JSON Schema and the documentation follow from these tables."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .kinds import Choice, Duration, Entries, Flag, Kind, Secret, Table, Text, Texts, Whole, Written
+from .reach import COORDINATORS, URL, Endpoint, Group, Reached, StoreLocation, key_location
+from .takes import KEYS, STORES
+
+_ALIAS: Final = "[a-z0-9]+(?:[._-][a-z0-9]+)*"
+_ALIAS_RULE: Final = "an alias is lower-case letters and digits with . _ - between"
+_PATTERN: Final = r"[^*]+(?:/\*\*)?"
+
+_REACH: Final[dict[str, Kind]] = {
+    "endpoint": Endpoint("another server than the provider's own", limits="https, or loopback"),
+    "ca": Text("the path of a PEM file with the authorities to trust instead of the system's"),
+    "timeout": Duration("how long one attempt may take", "5s"),
+    "attempts": Whole("how often a call is tried", 1, 10, 3),
+    "auth": Group("credentials; without it the SDK's own chain"),
+    "options": Group("what the scheme alone knows"),
+    "module": Text("of a PKCS#11 token: the absolute path of its library"),
+    "pin": Secret("of a PKCS#11 token: the user's PIN"),
+}
+
+
+def _bounds(fresh: str = "", stale: str = "") -> dict[str, Kind]:
+    late = "how long beyond `fresh` the last value is served, marked, while the provider is down"
+    return {
+        "fresh": Duration("how long a value is served without asking", fresh, nothing=True),
+        "stale": Duration(late, stale, nothing=True),
+    }
+
+
+CACHE: Final = Table(
+    "how long values may be served from memory; `false` for no cache",
+    {
+        **_bounds("5m", "55m"),
+        "absent": Duration("how long a name that was not found is remembered as such", "1s", nothing=True),
+        "size": Whole("how many names are kept at most", 1, 10_000_000, 10_000),
+        "poll": Duration("how long between two looks at a name that is watched", "30s"),
+        "names": Entries(
+            "other bounds for some names; of several that match the first counts",
+            Written("for a name, or for all below a prefix; what is missing is as above", _bounds()),
+            form=_PATTERN,
+            problem='is a name, or a prefix such as "exchange/**"',
+        ),
+    },
+    off=True,
+)
+ENCRYPT: Final = Table(
+    "the envelope encryption of the store's values",
+    {
+        "keys": Texts("keys and keyrings; a value is encrypted under all of them, and each opens it", "key"),
+        "keyring": Text("a keyring, which comes before `keys`"),
+        "old_keys": Texts("keys and keyrings that open values still, and encrypt nothing", "key"),
+        "domain": Text("the logical id that values are bound to, the same for a store and its replicas"),
+        "forgeable": Flag("asymmetric keys are accepted, with which anybody can make values"),
+        "allow_plaintext": Flag("values from before the store was encrypted are read; for a transition"),
+        "data_key_cache": Duration(
+            "how long a remote key's answer serves repeated reads; without it not at all",
+            most="5m",
+        ),
+    },
+    needs={"keys or a keyring, and a domain": (("keys", "keyring"), ("domain",))},
+)
+_FAILOVER: Final[dict[str, Kind]] = {
+    "failover": Texts("stores that are read in this order; the first takes the writes", "store"),
+    "hedge": Duration("after how long the next member is asked as well; without it one at a time"),
+    "breaker": Table(
+        "when a member that fails is passed over",
+        {
+            "failures": Whole("how many in a row open it", 1, 1000, 5),
+            "pause": Duration("how long until it is tried again", "30s"),
+        },
+    ),
+}
+STORE: Final = Reached(
+    "one store",
+    {
+        "url": StoreLocation("which store", "`SCHEME://PLACE`"),
+        **_FAILOVER,
+        "names": Choice(
+            "which names the store has: those of every provider, or its own",
+            ("portable", "native"),
+            "portable",
+        ),
+        "cache": CACHE,
+        "encrypt": ENCRYPT,
+        **_REACH,
+    },
+    STORES,
+    either=("url", "failover"),
+    beside={"failover": ("names", "cache", *_FAILOVER)},
+    only_with={"hedge": "failover", "breaker": "failover"},
+)
+KEY: Final = Reached(
+    "one key",
+    {"url": key_location("which key", "`SCHEME://PLACE`"), **_REACH},
+    KEYS,
+    needs={"a url": (("url",),)},
+)
+KEYRING: Final = Table(
+    "one keyring: versioned local keys, kept encrypted under root keys",
+    {
+        "roots": Texts("keys that it is encrypted under; any one of them opens it", "key"),
+        "store": Text("the store that keeps it"),
+        "file": Text("the file that keeps it", form="/.*", problem="is no absolute path",
+                     hint="write /path of the file", limits="an absolute path"),
+        "forgeable": Flag("asymmetric roots are accepted"),
+    },
+    needs={"roots, the keys that it is encrypted under": (("roots",),)},
+    either=("store", "file"),
+)  # fmt: skip
+COORDINATOR: Final = Table(
+    "what guards conditional writes where a provider has none",
+    {
+        "url": URL(
+            "which coordinator",
+            "coordinator",
+            lambda: ("sqlite", "strongroom"),
+            COORDINATORS,
+            f"write {COORDINATORS}",
+        ),
+    },
+    needs={"a url": (("url",),)},
+)  # fmt: skip
+
+
+def _named(meaning: str, each: Kind) -> Entries:
+    return Entries(meaning, each, form=_ALIAS, problem=_ALIAS_RULE)
+
+
+_PARTS: Final[dict[str, Kind]] = {
+    "default": Text("the store that is opened when none is named"),
+    "store": _named("stores by alias", STORE),
+    "key": _named("keys that encrypt or sign, by alias", KEY),
+    "keyring": _named("keyrings by alias", KEYRING),
+    "coordinator": COORDINATOR,
+}
+
+
+class Document(Table):
+    """The whole file."""
+
+    def hint(self, name: str) -> str:
+        if name in _LATER:
+            return f"{_LATER[name]} is not part of this version of strongroom: take the table out"
+        return super().hint(name)
+
+
+_LATER: Final = {"replica": "replication", "rotation": "rotation", "audit": "the audit journal"}
+DOCUMENT: Final = Document(
+    "strongroom.toml",
+    {
+        **_PARTS,
+        "profile": _named(
+            "environments by name; `--profile` or `STRONGROOM_PROFILE` chooses one",
+            Table("what replaces or adds to the entries above, each as a whole", _PARTS),
+        ),
+    },
+)

@@ -15,11 +15,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
 from .backend import Absent, Capability, Secret, SecretInfo, SecretVersion, Stage
-from .errors import InvalidRequestError
+from .cache import given, twin
+from .errors import InvalidRequestError, SecretStoreError
 from .value import SecretValue, take
 from .watching import notify
 
 if TYPE_CHECKING:
+    from .cache import Outcome
     from .layers.reencrypting import Reencrypted
     from .stages import Pending
     from .store import SecretStore
@@ -79,6 +81,7 @@ class AsyncSecretStore:
 
     def __init__(self, store: SecretStore):
         self._store = store
+        self._reading: dict[tuple[asyncio.AbstractEventLoop, str, int], asyncio.Task[Outcome]] = {}
 
     @property
     def capabilities(self) -> Capability:
@@ -100,10 +103,33 @@ class AsyncSecretStore:
         return self._store.is_warm(name)
 
     async def get(self, name: str, *, version: str | None = None, stage: Stage = Stage.CURRENT) -> Secret:
-        """As ``SecretStore.get``; a warm read does not leave this thread."""
-        if version is None and stage is Stage.CURRENT and self._store.is_warm(name):
-            return self._store.get(name)
+        """As ``SecretStore.get``; a warm read does not leave this thread, cold ones of one name share one."""
+        if version is None and stage is Stage.CURRENT:
+            if known := self._store._known(name):  # noqa: SLF001
+                return known
+            if self._store._shares_reads:  # noqa: SLF001
+                outcome = await asyncio.shield(self._shared(name))
+                return given(outcome if isinstance(outcome, Secret) else twin(outcome))
+            if self._store.is_warm(name):
+                return self._store.get(name)
         return await _in_thread(self._store.get, name, version=version, stage=stage)
+
+    def _shared(self, name: str) -> asyncio.Task[Outcome]:
+        """The read of a name that is under way in this loop; thousands of waiters take one thread.
+
+        One that was begun before a write of this store has ended may get the old value, and is not joined.
+        """
+        key = asyncio.get_running_loop(), name, self._store._reads.epoch  # noqa: SLF001
+        if key not in self._reading:
+            self._reading[key] = asyncio.ensure_future(self._read(name))
+            self._reading[key].add_done_callback(lambda _: self._reading.pop(key))
+        return self._reading[key]
+
+    async def _read(self, name: str) -> Outcome:
+        try:
+            return await asyncio.to_thread(self._store.get, name)
+        except SecretStoreError as error:
+            return error.with_traceback(None)
 
     async def get_many(self, names: Iterable[str]) -> dict[str, Secret]:
         """As ``SecretStore.get_many``."""

@@ -31,7 +31,7 @@ V = TypeVar("V")
 Outcome: TypeAlias = Secret | SecretStoreError
 Ask: TypeAlias = Callable[[Sequence[Name]], Iterator[tuple[Name, Outcome, float]]]
 """Asks for names: an outcome for each as it comes, and when its question was put."""
-__all__ = ["Ask", "Bounds", "Cache", "CachePolicy", "Outcome", "answer"]
+__all__ = ["Ask", "Bounds", "Cache", "CachePolicy", "Outcome", "answer", "given", "twin"]
 
 _REFRESH_AT = 0.8
 _REFRESH_SPREAD = 0.1
@@ -62,7 +62,7 @@ class _Flight:
 
     def outcome(self) -> Outcome | None:
         """What a reader gets; None if the flight was interrupted, which says nothing of the provider."""
-        return self.secret or self.stale or (self.error and _twin(self.error))
+        return self.secret or self.stale or (self.error and twin(self.error))
 
 
 class Cache:
@@ -115,11 +115,14 @@ class Cache:
             if flight:
                 outcome = self._arrive(name, flight, leads).outcome()
         self._start_refreshes()
-        return _given(outcome)
+        return given(outcome)
 
-    def fetch(self, name: Name) -> Secret:
-        """Ask the provider, or join those who do already."""
-        return _given(self.many([name], self._ask_each, look=True)[name])
+    def known(self, name: Name) -> Secret | None:
+        """The current version if ``get`` would give it without asking."""
+        with self._lock:
+            outcome = self._known(name, self.monotonic())
+        self._start_refreshes()
+        return outcome if isinstance(outcome, Secret) else None
 
     def many(self, names: Sequence[Name], ask: Ask, *, look: bool = False) -> dict[Name, Outcome]:
         """An outcome for each; what is not known, or with ``look`` all, is asked for together."""
@@ -152,14 +155,14 @@ class Cache:
                     if entry.secret.version != rejected or self._asked_lately(name, now):
                         return next(entry.reads)
                 elif outage := self._outage(name, now):
-                    raise _twin(outage.error)
+                    raise twin(outage.error)
                 flight, leads = self._board(name)
                 if leads:
                     flight.rejected = True
                     self._keep(self._asked, name, now)
             self._arrive(name, flight, leads)
             if flight.error:
-                raise _twin(flight.error)
+                raise twin(flight.error)
             # A fetch that was under way may have asked before the change that made the target refuse.
             if flight.secret and (flight.rejected or flight.secret.version != rejected):
                 return flight.secret
@@ -206,9 +209,9 @@ class Cache:
         if entry and outage and now < entry.end and (paused or name in self._flights):
             return self._stale(name, entry, outage)
         if outage and paused:
-            return _twin(outage.error)
+            return twin(outage.error)
         absence = self._absent.get(name)
-        return _twin(absence.error) if absence and now < absence.until else None
+        return twin(absence.error) if absence and now < absence.until else None
 
     def _outage(self, name: Name, now: float) -> Outage | None:
         outage = self._outages.get(name)
@@ -345,7 +348,8 @@ class Cache:
             self._arrive(name, flight, leads)
 
 
-def _given(outcome: Outcome) -> Secret:
+def given(outcome: Outcome) -> Secret:
+    """The secret; or its error is raised."""
     if isinstance(outcome, Secret):
         return outcome
     raise outcome
@@ -359,12 +363,12 @@ def answer(ask: Callable[[Name], Secret], name: Name) -> Outcome:
         return error.with_traceback(None)
 
 
-def _twin(error: SecretStoreError) -> SecretStoreError:
+def twin(error: SecretStoreError) -> SecretStoreError:
     """An error of each waiter's own: threads would grow one shared traceback."""
-    twin = type(error).__new__(type(error), *error.args)
-    vars(twin).update(vars(error))
-    twin.__cause__ = error.__cause__
-    return twin
+    other = type(error).__new__(type(error), *error.args)
+    vars(other).update(vars(error))
+    other.__cause__ = error.__cause__
+    return other
 
 
 def _nobody(name: Name, secret: Secret) -> None:

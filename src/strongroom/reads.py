@@ -24,6 +24,7 @@ class Reads:
 
     Attributes:
         saw: told the current version by each answer of the provider and each write of this store.
+        epoch: counts the writes of this store: what was asked before the last may have been changed by it.
         warm: by name, what ``current`` answers without asking: see ``Entry``. It stays the same dict.
         monotonic: what the deadlines in it are compared with.
     """
@@ -33,6 +34,7 @@ class Reads:
         self._pins = Pins(backend, clock)
         self._cache = Cache(policy, self._pinned, clock) if policy else None
         self.saw: Callable[[Name, str], None] = _nobody
+        self.epoch = 0
         self.warm: dict[str, Entry] = {}
         self.monotonic = clock.monotonic
         if self._cache:
@@ -43,6 +45,10 @@ class Reads:
     def is_warm(self, name: Name) -> bool:
         """Whether ``current`` would answer from the cache."""
         return self._cache is not None and self._cache.is_warm(name)
+
+    def known(self, name: Name) -> Secret | None:
+        """What ``current`` would answer without asking, if it is a value."""
+        return self._cache.known(name) if self._cache else None
 
     def current(self, name: Name) -> Secret:
         """The current version, as ``Cache.get``."""
@@ -87,6 +93,7 @@ class Reads:
     def end(self, write: Write) -> None:
         """It has ended, however."""
         with self._lock:
+            self.epoch += 1
             others = self._writes.get(write.name, [])
             if write in others:  # not in a forked child
                 others.remove(write)

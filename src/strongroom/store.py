@@ -71,8 +71,9 @@ class SecretStore:
         self._operations = Operations(self._backend, self._auditor, self._gate, self._clock, alias)
         self._run = self._operations.run
         self._reads = Reads(self._backend, cache, self._clock)
-        # Each read runs the hooks, so that with hooks none may pass them by.
+        # Hooks hear of each read: with hooks none may be answered from this dict, or by another's request.
         self._warm, self._monotonic = {} if hooks else self._reads.warm, self._reads.monotonic
+        self._shares_reads = cache is not None and not hooks
         poll = cache.poll if cache else POLL
         self._watcher = Watcher(self._reads.look, self._reads.current, poll, self._clock, self._clock.chance)
         self._reads.saw = self._watcher.saw
@@ -110,6 +111,11 @@ class SecretStore:
         except (KeyError, TypeError):  # not cached, or no name at all
             pass
         return self._get(name, version, stage)
+
+    def _known(self, name: str) -> Secret | None:
+        """What ``get`` would answer without waiting; None too where hooks have to hear of each read."""
+        key = self._gate.key(name, "get")
+        return self._reads.known(key) if self._shares_reads else None
 
     def _get(self, name: str, version: str | None, stage: Stage) -> Secret:
         key = self._gate.key(name, "get")

@@ -10,7 +10,7 @@ import pytest
 from tests.servers import azure, https, moto, node, nss, openbao, softhsm
 
 if TYPE_CHECKING:
-    from tests.servers import google
+    from tests.servers import google, postgres
 
 
 @pytest.fixture(scope="session")
@@ -168,6 +168,15 @@ def nss_token() -> Iterator[softhsm.TestToken]:
     """A token of NSS softokn, which is another program than SoftHSM in every way."""
     with nss.token() as token:
         yield token
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Postgres]:
+    """PostgreSQL; a test makes roles of its own (`new_role`)."""
+    from tests.servers.postgres import server  # psycopg is slow to import, and only these tests need it
+
+    with server() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,141 @@
+"""The real PostgreSQL from Debian, with SCRAM-SHA-256 logins over loopback, in a folder of its own.
+
+It does not run as root, so for root it becomes the user that Debian's package made, in a folder that this
+user may enter.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from tests.servers.process import free_port, running, wait_for_interrupt
+
+ADMIN = "postgres"
+_QUICK = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=60", "autovacuum=off")
+_numbers = itertools.count(1)
+
+
+def _program(name: str) -> str:
+    return str(max(Path("/usr/lib/postgresql").glob(f"*/bin/{name}")))
+
+
+def _unprivileged() -> list[str]:
+    """Options of `setpriv` that become a user who may run the server."""
+    return ["--reuid", ADMIN, "--regid", ADMIN, "--clear-groups"] if os.geteuid() == 0 else []
+
+
+@dataclass
+class Postgres:
+    """A running server; connections and roles are the tests' own."""
+
+    port: int
+    password: str = field(repr=False)
+
+    @property
+    def where(self) -> str:
+        """What a client must know beside user and password."""
+        return f"host=127.0.0.1 port={self.port} dbname=postgres"
+
+    def admin(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """A connection of the superuser, as another program's."""
+        return psycopg.connect(self.where, user=ADMIN, password=self.password, autocommit=True)
+
+    def new_role(self, password: str) -> str:
+        """Make a role that may log in, and return its name."""
+        role = f"app_{os.getpid()}_{next(_numbers)}"
+        with self.admin() as connection:
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+        self.set_password(role, password)
+        return role
+
+    def set_password(self, role: str, password: str) -> None:
+        """ALTER ROLE with a verifier made here: the password in clear would stand in the server's log."""
+        with self.admin() as connection:
+            verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+            statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
+            connection.execute(statement.format(sql.Identifier(role), verifier.decode()))
+
+    def sessions(self, role: str) -> int:
+        """How many connections a role has."""
+        with self.admin() as connection:
+            asked = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s"
+            row = connection.execute(asked, [role]).fetchone()
+        assert row
+        return int(row[0])
+
+
+@contextmanager
+def server() -> Iterator[Postgres]:
+    """A fresh server on a free port."""
+    postgres = Postgres(free_port(), secrets.token_hex(16))
+    with _folder() as folder:
+        _initialise(folder, postgres.password)
+        options = [
+            f"--{option}" for option in (*_QUICK, "listen_addresses=127.0.0.1", "unix_socket_directories=")
+        ]
+        argv = [_program("postgres"), "-D", str(folder / "data"), "-p", str(postgres.port), *options]
+        with running("PostgreSQL", [*_unprivileged(), *argv], lambda: _answers(postgres)):
+            yield postgres
+            _stop(folder / "data" / "postmaster.pid")
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Outside the run's private folder, which the server's user may not enter."""
+    folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))
+    if os.geteuid() == 0:
+        user = pwd.getpwnam(ADMIN)
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _initialise(folder: Path, password: str) -> None:
+    first = folder / "password"
+    first.write_text(password)
+    first.chmod(0o644)
+    argv = [
+        "setpriv", *_unprivileged(), _program("initdb"), f"--pgdata={folder / 'data'}", f"--username={ADMIN}",
+        f"--pwfile={first}", "--auth=scram-sha-256", "--no-sync", "--locale=C", "--encoding=UTF8",
+    ]  # fmt: skip
+    subprocess.run(argv, check=True, capture_output=True, cwd=folder)
+    first.unlink()
+
+
+def _answers(postgres: Postgres) -> bool:
+    try:
+        postgres.admin().close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _stop(pid_file: Path) -> None:
+    """Let it remove its shared memory, which a kill would leave behind."""
+    server = int(pid_file.read_text().split()[0])
+    os.kill(server, signal.SIGINT)
+    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+
+
+if __name__ == "__main__":
+    with server() as running_server:
+        wait_for_interrupt(
+            [f"export PGPASSWORD={running_server.password}", f"psql '{running_server.where} user={ADMIN}'"]
+        )

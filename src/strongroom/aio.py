@@ -107,7 +107,7 @@ class AsyncSecretStore:
         if version is None and stage is Stage.CURRENT:
             if known := self._store._known(name):  # noqa: SLF001
                 return known
-            if self._store._shares_reads:  # noqa: SLF001
+            if self._store._reads.caches and not self._store._auditor:  # noqa: SLF001
                 outcome = await asyncio.shield(self._shared(name))
                 return given(outcome if isinstance(outcome, Secret) else twin(outcome))
             if self._store.is_warm(name):

@@ -24,6 +24,7 @@ class Reads:
 
     Attributes:
         saw: told the current version by each answer of the provider and each write of this store.
+        caches: whether there is a cache.
         epoch: counts the writes of this store: what was asked before the last may have been changed by it.
         warm: by name, what ``current`` answers without asking: see ``Entry``. It stays the same dict.
         monotonic: what the deadlines in it are compared with.
@@ -33,6 +34,7 @@ class Reads:
         self._backend, self._clock = backend, clock
         self._pins = Pins(backend, clock)
         self._cache = Cache(policy, self._pinned, clock) if policy else None
+        self.caches = policy is not None
         self.saw: Callable[[Name, str], None] = _nobody
         self.epoch = 0
         self.warm: dict[str, Entry] = {}

@@ -73,7 +73,6 @@ class SecretStore:
         self._reads = Reads(self._backend, cache, self._clock)
         # Hooks hear of each read: with hooks none may be answered from this dict, or by another's request.
         self._warm, self._monotonic = {} if hooks else self._reads.warm, self._reads.monotonic
-        self._shares_reads = cache is not None and not hooks
         poll = cache.poll if cache else POLL
         self._watcher = Watcher(self._reads.look, self._reads.current, poll, self._clock, self._clock.chance)
         self._reads.saw = self._watcher.saw
@@ -115,7 +114,7 @@ class SecretStore:
     def _known(self, name: str) -> Secret | None:
         """What ``get`` would answer without waiting; None too where hooks have to hear of each read."""
         key = self._gate.key(name, "get")
-        return self._reads.known(key) if self._shares_reads else None
+        return None if self._auditor else self._reads.known(key)
 
     def _get(self, name: str, version: str | None, stage: Stage) -> Secret:
         key = self._gate.key(name, "get")

@@ -193,7 +193,7 @@ class TestCancel:
             def after(self, event: AuditEvent) -> None:
                 done.set()
 
-        store._auditor._hooks += (Last(),)
+        store._auditor.hooks += (Last(),)
         served = AsyncSecretStore(store)
         writes: dict[str, Callable[[], Awaitable[object]]] = {
             "put": lambda: served.put(NAME, text("second")),

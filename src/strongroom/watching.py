@@ -68,7 +68,7 @@ def begin(leave: Callable[[], None], learn: Callable[[], None]) -> Callable[[], 
 
 
 @final
-class Calls:
+class Calls(Subscriber):
     """Calls a function for each change, in order, from a thread that lives while there is one to tell.
 
     A callback that is slow or raises delays nobody else: neither the writer, nor readers, nor other
@@ -112,7 +112,7 @@ class Calls:
 
 
 @final
-class _Waiting:
+class _Waiting(Subscriber):
     """Holds changes until they are taken."""
 
     def __init__(self) -> None:

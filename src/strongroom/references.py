@@ -140,7 +140,8 @@ class Resolver:
 
     Args:
         open_store: gives the store of an alias; this resolver closes it.
-        allow: aliases that references may name. There is no default, and none means "all".
+        allow: aliases that references may name; None for all that `open_store` knows, which is for a person's
+            own command line alone.
         given: stores that are open already, by alias; they are left open.
 
     Attributes:
@@ -150,11 +151,11 @@ class Resolver:
     def __init__(
         self,
         open_store: Callable[[str], SecretStore],
-        allow: Iterable[str],
+        allow: Iterable[str] | None,
         given: Mapping[str, SecretStore] | None = None,
     ):
         self._open_store = open_store
-        self._allow = frozenset(allow)
+        self._allow = None if allow is None else frozenset(allow)
         self._stores = dict(given or {})
         self._opened = ExitStack()
         self.doubts: set[str] = set()
@@ -226,9 +227,9 @@ class Resolver:
         return _outcome(lambda: reference.part_of(secret.value))
 
 
-def _parsed(text: str, allow: frozenset[str]) -> Reference | SecretStoreError:
+def _parsed(text: str, allow: frozenset[str] | None) -> Reference | SecretStoreError:
     reference = _outcome(lambda: Reference.parse(text))
-    if isinstance(reference, Reference) and reference.alias not in allow:
+    if isinstance(reference, Reference) and allow is not None and reference.alias not in allow:
         known = ", ".join(sorted(allow)) or "none"
         return InvalidRequestError(f"store {reference.alias!r} is not allowed here", hint=f"allowed: {known}")
     return reference

@@ -26,6 +26,7 @@ from strongroom.errors import (
 BUG: Final = 1
 USAGE: Final = 2
 ACTION_NEEDED: Final = 10
+BEFORE_COMMAND: Final = 125
 INTERRUPTED: Final = 130
 
 EXIT_CODES: Final[dict[type[BaseException], int]] = {
@@ -53,16 +54,27 @@ _HINTS: Final[dict[type[SecretStoreError], str]] = {
 }
 
 
+class Ended(Exception):  # noqa: N818  (an end, for a reason that is an error)
+    """A command whose exit codes are its own ends for a reason that would have another code elsewhere."""
+
+    def __init__(self, reason: BaseException, code: int):
+        super().__init__()
+        self.reason, self.code = reason, code
+
+
 def exit_code(error: BaseException) -> int:
     """The exit code for an error, by its nearest class in the table; anything else is a bug of ours."""
+    if isinstance(error, Ended):
+        return error.code
     return next((EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES), BUG)
 
 
 def tell(error: BaseException, *, as_json: bool, debug: bool) -> None:
     """Print the error on stderr."""
+    code, error = exit_code(error), error.reason if isinstance(error, Ended) else error
     chain = list(_chain(error)) if debug else []
     if as_json:
-        document = {**describe(error), "exit": exit_code(error), **({"debug": chain} if debug else {})}
+        document = {**describe(error), "exit": code, **({"debug": chain} if debug else {})}
         click.echo(json.dumps(document), err=True)
     else:
         for line in (f"strongroom: {_line(error)}", *_failed_items(error), *chain):
@@ -128,7 +140,8 @@ def _usage(error: click.UsageError) -> str:
 
 def _failed_items(error: BaseException) -> Iterator[str]:
     if isinstance(error, PartialFailureError):
-        yield from (f"  {name}: {inner.message}" for name, inner in error.errors.items())
+        for name, inner in error.errors.items():
+            yield f"  {name}: {inner.message}{f' ({inner.hint})' if inner.hint else ''}"
 
 
 def _chain(error: BaseException) -> Iterator[str]:

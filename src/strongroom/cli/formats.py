@@ -1,4 +1,4 @@
-"""``.env``, JSON and YAML files as entries to import.
+"""``.env``, JSON, YAML and TOML files as entries to import, or as variables.
 
 Readers never raise while they hold the file's text: an error would carry it in its frames. They return what
 is wrong as text that names lines and keys and quotes no value.
@@ -25,11 +25,13 @@ class Parsed:
     Attributes:
         entries: keys as they stand in the file, in its order, with their values.
         empty: keys that have no value, such as ``PROXY=``.
+        objects: keys whose value is an object, of which the entry is the JSON text.
         problems: why the file cannot be taken; nothing of it may be used then.
     """
 
     entries: dict[str, SecretValue] = field(default_factory=dict)
     empty: list[str] = field(default_factory=list)
+    objects: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def add(self, key: str, value: SecretValue) -> None:
@@ -43,7 +45,7 @@ class Parsed:
 
 
 def read(data: SecretValue, kind: str, expand: bool | None) -> Parsed:
-    """Parse `data` as ``env``, ``json`` or ``yaml``.
+    """Parse `data` as ``env``, ``json``, ``yaml`` or ``toml``.
 
     `expand` says what ``${NAME}`` in a ``.env`` value means: True, an earlier key of the file; False, itself;
     None, a problem to be settled by the caller.
@@ -52,13 +54,23 @@ def read(data: SecretValue, kind: str, expand: bool | None) -> Parsed:
         InvalidRequestError: it is not of that format, or something in it is ambiguous; all of it is told.
         BackendNotInstalledError: the format needs a package that is not there.
     """
-    parsed = READERS[kind](data, expand) if is_utf8(data.reveal()) else Parsed(problems=["it is not UTF-8"])
-    if isinstance(parsed, SecretStoreError):
-        raise parsed
+    parsed = parse(data, kind, expand)
     if parsed.problems:
         raise InvalidRequestError(
             f"the file cannot be taken in as {kind}: {'; '.join(parsed.problems[:5])}; nothing was written"
         )
+    return parsed
+
+
+def parse(data: SecretValue, kind: str, expand: bool | None) -> Parsed:
+    """As `read`, with what is wrong in ``problems``.
+
+    Raises:
+        BackendNotInstalledError: the format needs a package that is not there.
+    """
+    parsed = READERS[kind](data, expand) if is_utf8(data.reveal()) else Parsed(problems=["it is not UTF-8"])
+    if isinstance(parsed, SecretStoreError):
+        raise parsed
     return parsed
 
 
@@ -129,6 +141,16 @@ def _read_yaml(data: SecretValue, _: bool | None) -> Parsed | SecretStoreError:
     return _from_mapping(document)
 
 
+def _read_toml(data: SecretValue, _: bool | None) -> Parsed | SecretStoreError:
+    import tomllib
+
+    try:
+        document = tomllib.loads(data.reveal_text())
+    except (tomllib.TOMLDecodeError, RecursionError):  # its document is the file
+        return Parsed(problems=["it is not TOML, or a key is given twice"])
+    return _from_mapping(document)
+
+
 def _from_mapping(document: object) -> Parsed:
     if not isinstance(document, dict):
         return Parsed(problems=["the top level must map names to values"])
@@ -143,6 +165,7 @@ def _from_mapping(document: object) -> Parsed:
             parsed.problems.append(f"{key} holds what JSON cannot")
         else:
             parsed.add(key, taken)
+            parsed.objects += [key] * isinstance(value, dict)
     return parsed
 
 
@@ -154,10 +177,11 @@ READERS: Final[dict[str, Callable[[SecretValue, bool | None], Parsed | SecretSto
     "env": _read_env,
     "json": _read_json,
     "yaml": _read_yaml,
+    "toml": _read_toml,
 }
 
 
 def format_of(path: str) -> str:
-    """The format that a file's name promises; what is neither JSON nor YAML is taken for ``.env``."""
+    """The format that a file's name promises; what is none of the others is taken for ``.env``."""
     suffix = path.rsplit(".", 1)[-1].lower()
-    return {"json": "json", "yaml": "yaml", "yml": "yaml"}.get(suffix, "env")
+    return {"json": "json", "yaml": "yaml", "yml": "yaml", "toml": "toml"}.get(suffix, "env")

@@ -1,8 +1,8 @@
 """Masks secrets in a stream of bytes, however it is cut into pieces.
 
-What is masked is the union of all places at which a needle stands, so that of two that overlap nothing is
-left. Between two pieces only those bytes are held back that may be the beginning of a needle: a prompt appears
-at once, and memory is bounded by the longest needle.
+What is masked is the union of all places at which a needle stands, so that nothing is left of two that
+overlap. Between two pieces only those bytes are held back that may be the beginning of a needle: a prompt
+appears at once, and memory is bounded by the longest needle.
 """
 
 from __future__ import annotations
@@ -23,6 +23,14 @@ _HEAD: Final = 64
 _LINES_OF_BASE64: Final = (64, 76)
 """Digits in a line of PEM (RFC 7468), and of MIME (RFC 2045) and the command `base64`."""
 _DEEPEST: Final = 20
+
+
+@final
+class Needles(frozenset[bytes]):
+    """What is to be masked, which shows none of it."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} needles>"
 
 
 @final

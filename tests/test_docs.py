@@ -119,11 +119,21 @@ def _run_python(block: Block, here: Path, names: dict[str, Any]) -> dict[str, An
         with strongroom.open(f"local://{here}/app.db?create=keyset") as store:
             store.put("db/password", "DEMO")
         text = text.replace("/var/lib/app/secrets.db", f"{here}/app.db")
-    code = compile("\n" * (block.line - 1) + text, str(block.page), "exec")
+    code = compile("\n" * (block.line - 1) + text, str(block.page), "exec", dont_inherit=True)
     if "import strongroom\n" in text:
         names = {"__name__": "example", "connect": lambda **_: None}
     exec(code, names)
     return names
+
+
+def test_the_tests_in_the_guide_to_testing_pass(pytester: pytest.Pytester) -> None:
+    """Both files of the example, in a run of their own."""
+    [block] = _marked("pytest", ROOT / "docs" / "testing.md")
+    conftest, tests = block.text.removeprefix("# conftest.py").split("# test_application.py")
+    pytester.makeconftest(conftest)
+    pytester.makepyfile(tests)
+    outcome = pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider")
+    outcome.assert_outcomes(passed=tests.count("def test_"))
 
 
 def _run_shell(block: Block) -> None:

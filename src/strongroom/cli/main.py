@@ -35,6 +35,9 @@ SECTIONS = {
         "import": Entry("importing", "import_file", "take in .env, JSON or YAML"),
         "copy": Entry("copying", "copy", "migrate names between stores"),
     },
+    "Programs": {
+        "run": Entry("running", "run", "start a program with references in its environment resolved"),
+    },
     "Files and streams": {
         "encrypt": Entry("encrypting", "encrypt", "encrypt a file or a stream under one or several keys"),
         "decrypt": Entry("encrypting", "decrypt", "decrypt a file or a stream"),
@@ -43,6 +46,7 @@ SECTIONS = {
     },
     "Other": {
         "key": Entry("keys", "key", "make, rotate and list keys and keyrings"),
+        "config": Entry("configuring", "config", "about strongroom.toml: print its JSON Schema"),
         "backend": Entry("backends", "backend", "what is installed; test a backend"),
         "completion": Entry("completion", "completion", "print the completion script for a shell"),
     },
@@ -102,7 +106,7 @@ def _die_of_broken_pipe() -> NoReturn:
     cls=Program,
     sections=SECTIONS,
     epilog="Exit: 0 ok, 1 bug, 2 usage, 3 not found, 4 denied, 5 conflict, 6 unavailable, 7 integrity, "
-    "8 partial, 10 action needed, 130 interrupted.",
+    "8 partial, 10 action needed, 125 `run` failed before its command, 130 interrupted.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(package_name="strongroom", message="%(prog)s %(version)s")

@@ -74,7 +74,7 @@ class SecretStore:
         # Hooks hear of each read: with hooks none may be answered from this dict, or by another's request.
         self._warm, self._monotonic = {} if hooks else self._reads.warm, self._reads.monotonic
         poll = cache.poll if cache else POLL
-        self._watcher = Watcher(self._reads.look, self._reads.current, poll, self._clock, self._clock.chance)
+        self._watcher = Watcher(self._reads.look, self._reads.current, poll, self._clock)
         self._reads.saw = self._watcher.saw
         self._gate.need(require, "open", None)
         _stores.add(self)

@@ -8,7 +8,6 @@ deleted or denied changes nothing: there is no notice until it is back with anot
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, final
@@ -195,7 +194,6 @@ class Watcher:
         current: the version that a read would give now, from the cache if it is there.
         poll: seconds between two looks.
         clock: injected in tests.
-        chance: a number from 0 to 1.
     """
 
     def __init__(
@@ -204,10 +202,9 @@ class Watcher:
         current: Callable[[Name], Secret],
         poll: float,
         clock: Clock,
-        chance: Callable[[], float] = random.random,
     ):
         self._look, self._current = look, current
-        self._poll, self._clock, self._chance = poll, clock, chance
+        self._poll, self._clock = poll, clock
         self._names: dict[Name, _Watched] = {}
         self._closed = False
         self._deaf = False
@@ -313,7 +310,7 @@ class Watcher:
     def _pause(self, failures: int) -> float:
         longest = max(_LONGEST_PAUSE, self._poll)
         pause = min(self._poll * 2.0 ** min(failures, 30), longest)
-        return pause * (1 - _JITTER * self._chance())
+        return pause * (1 - _JITTER + _JITTER * self._clock.chance())
 
     def look(self) -> bool:
         """Ask for all watched names, together where the provider can; whether it answered."""

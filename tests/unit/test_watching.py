@@ -355,7 +355,7 @@ class TestOutage:
 
     def test_pauses_double_up_to_their_bound(self) -> None:
         """And are a little shorter by chance, so that a fleet spreads out."""
-        watcher = Watcher(lambda names: {}, _never, 30.0, FakeClock(), chance=lambda: 0.0)
+        watcher = Watcher(lambda names: {}, _never, 30.0, spread(1))
         assert [watcher._pause(failures) for failures in (0, 1, 2, 3, 4, 5000)] == [
             30,
             60,
@@ -364,11 +364,11 @@ class TestOutage:
             300,
             300,
         ]
-        assert Watcher(lambda names: {}, _never, 30.0, FakeClock(), chance=lambda: 1.0)._pause(0) == 27
+        assert Watcher(lambda names: {}, _never, 30.0, spread(0))._pause(0) == 27
 
     def test_an_interval_longer_than_the_bound_stays_as_it_is(self) -> None:
         """Who asks every hour is not made to ask every five minutes by an outage."""
-        watcher = Watcher(lambda names: {}, _never, 3600.0, FakeClock(), chance=lambda: 0.0)
+        watcher = Watcher(lambda names: {}, _never, 3600.0, spread(1))
         assert watcher._pause(3) == 3600
 
     def test_an_outage_is_waited_out(
@@ -402,10 +402,11 @@ class TestOutage:
                 waited.put(seconds)
                 return waited.qsize() > 5
 
+            def chance(self) -> float:
+                return 1.0
+
         failing = UnavailableError("down")
-        watcher = Watcher(
-            lambda names: dict.fromkeys(names, failing), _never, 1.0, Seen(), chance=lambda: 0.0
-        )
+        watcher = Watcher(lambda names: dict.fromkeys(names, failing), _never, 1.0, Seen())
         watcher.join(KEY, watching.Calls(NAME, Told()))
         assert gone()
         assert [waited.get() for _ in range(waited.qsize())] == [1, 2, 4, 8, 16, 32]
@@ -442,6 +443,13 @@ class TestOutage:
         assert [record.message for record in caplog.records if record.name == watching.__name__] == [
             f"changes of {NAME} cannot be seen: PermissionDeniedError"
         ]
+
+
+def spread(share: float) -> FakeClock:
+    """A clock by which all waits are so long, between their shortest and their longest."""
+    clock = FakeClock()
+    clock.spread = share
+    return clock
 
 
 def _never(name: Name) -> Secret:

@@ -145,7 +145,7 @@ def test_the_overview_says_what_each_command_says() -> None:
 
 
 def test_every_command_has_the_options_that_mean_the_same() -> None:
-    """--store, --config, --json, --quiet, --debug everywhere; --yes and --dry-run where something changes."""
+    """--store, --config and so on everywhere; --yes and --dry-run where something changes."""
     context = click.Context(cli)
     changing = {"init", "put", "tag", "delete", "restore", "purge", "rollback", "import", "copy"}
     changing |= {"reencrypt", "key create", "key rotate", "key rewrap"}
@@ -156,7 +156,7 @@ def test_every_command_has_the_options_that_mean_the_same() -> None:
         for verb, leaf in leaves:
             assert leaf is not None
             given = {option for param in leaf.params for option in param.opts}
-            assert given >= {"--store", "--config", "--json", "--quiet", "--debug"}, name
+            assert given >= {"--store", "--config", "--profile", "--json", "--quiet", "--debug"}, name
             assert (given >= {"--yes", "--dry-run"}) == ((f"{name} {verb}" if group else name) in changing), (
                 name
             )

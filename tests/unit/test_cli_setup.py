@@ -174,7 +174,7 @@ def test_check_counts_ages(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def now(self) -> datetime:
             return later
 
-    monkeypatch.setattr("strongroom.cli.checking.Clock", Later)
+    monkeypatch.setattr("strongroom.cli.storecheck.Clock", Later)
     assert _run("check").code == 0
     assert _run("check", "--max-age", "92").code == 0
     old = _run("check", "--max-age", "90")

@@ -1,55 +1,29 @@
-"""``check``: do the configured stores open and answer, what can they do, and how old are their secrets?"""
+"""``check``: does what the configuration names open and answer, what can it do, and how old is it?"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from strongroom.backend import Capability, Clock
-from strongroom.errors import InvalidRequestError, SecretNotFoundError, SecretStoreError
+from strongroom.errors import InvalidRequestError, SecretStoreError
 
 from .failure import ACTION_NEEDED, one_line
-from .keyrings import KeyringFinding, examine_keyrings, print_keyrings
-from .keys import KeyFinding, examine_all, print_findings
-from .options import Options, common, configuration, opened, pass_options
-from .output import day, print_json, print_table, progress
+from .keyrings import KeyringFinding, examine_keyring, print_keyrings, unexamined
+from .keys import KeyFinding, examine, print_findings
+from .options import Options, common, configuration, pass_options
+from .output import day, print_json, print_table
+from .sidebyside import Job, side_by_side
+from .storecheck import Finding, StoreCheck, no_answer
 
 if TYPE_CHECKING:
-    from strongroom.store import SecretStore
+    from strongroom.toml.entries import KeyEntry, KeyringEntry
+    from strongroom.toml.file import Config
 
-
-@dataclass(slots=True)
-class Finding:
-    """What `check` learned of one store.
-
-    Attributes:
-        store: its alias, or the URL that was given.
-        origin: where it says it is.
-        capabilities: names of its flags.
-        names: how many secrets there are; None where the store cannot list.
-        oldest: when the secret that was longest not written was written.
-        transition: what is configured so that values of other keys, or of none, are still read.
-        left: names of the secrets that still need it; see `strongroom.reencryption.StoreReport.left`.
-        problem: what keeps it from working, with what to do; empty if nothing does.
-    """
-
-    store: str
-    origin: str = ""
-    capabilities: tuple[str, ...] = ()
-    names: int | None = None
-    oldest: datetime | None = None
-    old: list[str] = field(default_factory=list)
-    transition: tuple[str, ...] = ()
-    left: list[str] = field(default_factory=list)
-    problem: str = ""
-
-    @property
-    def needs_action(self) -> bool:
-        """Whether somebody must do something."""
-        return bool(self.problem or self.old or self.left)
+_LEASE = 5.0
+_SECONDS = 60
 
 
 @dataclass(slots=True)
@@ -65,141 +39,152 @@ class CoordinatorFinding:
         return bool(self.problem)
 
 
-_LEASE = 5.0
-
-
 @click.command(short_help="test configuration, access, capabilities, ages; reveals nothing")
 @click.option("--max-age", type=click.IntRange(min=1), metavar="DAYS", help="Older secrets need action.")
+@click.option(
+    "--timeout",
+    "seconds",
+    type=click.IntRange(min=1),
+    default=_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="Longest wait for any one of them.",
+)
 @common
 @click.pass_context
 @pass_options
-def check(options: Options, ctx: click.Context, max_age: int | None) -> None:
+def check(options: Options, ctx: click.Context, max_age: int | None, seconds: int) -> None:
     """Open every store of the configuration, or the one that --store names, and say how it is.
 
-    Names are listed, the dates of all secrets are asked for, and one value is read to prove that it decrypts;
-    no value is shown. Of a store with allow_plaintext or old_keys every value is read, to say which ones
-    still need that. Without --store each key wraps and unwraps random bytes, or tells its public half, each
-    keyring is opened, and the coordinator gives a lease. Exit code 10 says that something needs action.
+    Names are listed where that is allowed, the dates of all secrets are asked for, and one value is read to
+    prove that it decrypts, or a name that nobody has; no value is shown. Of a store with allow_plaintext or
+    old_keys every value is read, to say which ones still need that. Without --store each key wraps and
+    unwraps random bytes, or tells its public half, each keyring is opened, and the coordinator gives a lease.
+    All are asked at once, and what hangs is left behind. Exit code 10 says that something needs action.
     """
-    findings = [examine(options, target, max_age) for target in _targets(options)]
-    keys = [] if options.store else examine_all(options, use=True)
-    keyrings = [] if options.store else examine_keyrings(options, use=True)
-    guard = None if options.store else _coordinator(options)
-    needs_action = any([finding.needs_action for finding in findings] + [key.needs_action for key in keys])
-    needs_action |= any(keyring.needs_action for keyring in keyrings)
-    needs_action |= guard is not None and guard.needs_action
+    config = configuration(options)
+    found = _Findings(config, options.store, max_age, float(seconds))
+    needs_action = any(one.needs_action for one in found.all())
     if options.json:
-        stores = [{**asdict(finding), "needs_action": finding.needs_action} for finding in findings]
-        document = {"stores": stores, "keys": list(map(asdict, keys)), "audit": None}
-        document["keyrings"] = list(map(asdict, keyrings))
-        print_json({**document, "coordinator": asdict(guard) if guard else None})
+        print_json(found.document())
     elif not options.quiet or needs_action:
-        if findings:
-            _print(findings)
-        _print_rest(keys, keyrings, guard)
+        found.print()
     ctx.exit(ACTION_NEEDED if needs_action else 0)
 
 
-def _targets(options: Options) -> list[str]:
-    if options.store:
-        return [options.store]
-    config = configuration(options)
-    if not (config.stores or config.keys):
-        raise InvalidRequestError("no store is configured", operation="check", hint="run: strongroom init")
-    return list(config.stores)
+class _Findings:
+    """Everything that the configuration names, or one store alone; all of it looked at, at once."""
+
+    def __init__(self, config: Config, target: str | None, max_age: int | None, seconds: float):
+        if not (target or config.stores or config.keys):
+            hint = "run: strongroom init"
+            raise InvalidRequestError("no store is configured", operation="check", hint=hint)
+        self._config = config
+        targets = [target] if target else list(config.stores)
+        checks = [StoreCheck(config, one, max_age, seconds) for one in targets]
+        jobs: list[Job[Any]] = [Job(one.run, one.late) for one in checks]
+        if not target:
+            jobs += [_key_job(config, entry, seconds) for entry in config.keys.values()]
+            jobs += [_keyring_job(config, entry, seconds) for entry in config.keyrings.values()]
+            jobs += [_coordinator_job(config, seconds)] if config.coordinator else []
+        found = side_by_side(jobs, seconds)
+        self.stores = [one for one in found if isinstance(one, Finding)]
+        self.keys = [one for one in found if isinstance(one, KeyFinding)]
+        self.keyrings = [one for one in found if isinstance(one, KeyringFinding)]
+        self.coordinator = next((one for one in found if isinstance(one, CoordinatorFinding)), None)
+
+    def all(self) -> Iterator[Finding | KeyFinding | KeyringFinding | CoordinatorFinding]:
+        yield from self.stores
+        yield from self.keys
+        yield from self.keyrings
+        if self.coordinator:
+            yield self.coordinator
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "config": str(self._config.path) if self._config.path else None,
+            "profile": self._config.profile or None,
+            "stores": [{**asdict(one), "needs_action": one.needs_action} for one in self.stores],
+            "keys": list(map(asdict, self.keys)),
+            "audit": None,
+            "keyrings": list(map(asdict, self.keyrings)),
+            "coordinator": asdict(self.coordinator) if self.coordinator else None,
+        }
+
+    def print(self) -> None:
+        if self._config.profile:
+            click.echo(f"profile: {self._config.profile}")
+        if self.stores:
+            _print_stores(self.stores)
+        if self.keys:
+            print_findings(self.keys)
+        if self.keyrings:
+            print_keyrings(self.keyrings)
+        if self.coordinator:
+            click.echo(one_line(f"coordinator {self.coordinator.url}: {self.coordinator.problem or 'ok'}"))
+        click.echo("audit: no journal is configured; only the program's own hooks run")
 
 
-def _coordinator(options: Options) -> CoordinatorFinding | None:
+def _key_job(config: Config, entry: KeyEntry, seconds: float) -> Job[KeyFinding]:
+    return Job(
+        lambda: examine(config, entry, use=True),
+        lambda: KeyFinding(entry.alias, entry.url, problem=no_answer(seconds)),
+    )
+
+
+def _keyring_job(config: Config, entry: KeyringEntry, seconds: float) -> Job[KeyringFinding]:
+    return Job(
+        lambda: examine_keyring(config, entry, use=True),
+        lambda: replace(unexamined(entry), problems=[no_answer(seconds)]),
+    )
+
+
+def _coordinator_job(config: Config, seconds: float) -> Job[CoordinatorFinding]:
+    return Job(
+        lambda: _coordinator(config), lambda: CoordinatorFinding(config.coordinator, no_answer(seconds))
+    )
+
+
+def _coordinator(config: Config) -> CoordinatorFinding:
     """Whether the coordinator gives a lease: of a name that no secret has, and only for a moment."""
     from strongroom.config import coordinator
 
-    config = configuration(options)
     finding = CoordinatorFinding(config.coordinator)
     try:
-        with coordinator(config) as opened_one:
-            if opened_one and (lease := opened_one.acquire("strongroom check", _LEASE)):
-                opened_one.release(lease)
-    except SecretStoreError as error:
-        finding.problem = one_line(str(error))
-    return finding if config.coordinator else None
-
-
-def examine(options: Options, target: str, max_age: int | None) -> Finding:
-    """Try one store; whatever is wrong stands in the finding."""
-    finding = Finding(target)
-    try:
-        with opened(options, target) as store:
-            finding.origin, finding.capabilities = store.origin, store.capabilities.names
-            _look(store, finding, max_age)
-            _look_at_transition(options, target, store, finding)
+        with coordinator(config) as opened:
+            if opened and (lease := opened.acquire("strongroom check", _LEASE)):
+                opened.release(lease)
     except SecretStoreError as error:
         finding.problem = one_line(str(error))
     return finding
 
 
-def _look(store: SecretStore, finding: Finding, max_age: int | None) -> None:
-    if Capability.LIST not in store.capabilities:
-        return
-    names = list(store.list_names())
-    finding.names = len(names)
-    if names:
-        store.get(names[0])
-    for name in progress(names if Capability.DESCRIBE in store.capabilities else [], "checking"):
-        written = _written(store, name)
-        finding.oldest = min(filter(None, (finding.oldest, written)), default=None)
-        if max_age and written and (Clock().now() - written).days >= max_age:
-            finding.old.append(name)
-
-
-def _look_at_transition(options: Options, target: str, store: SecretStore, finding: Finding) -> None:
-    from strongroom.reencryption import reencrypt_store
-
-    entry = configuration(options).entry(target)
-    ways = {"allow_plaintext": entry.allow_plaintext, "old_keys": bool(entry.old_keys)}
-    finding.transition = tuple(way for way, configured in ways.items() if configured)
-    if finding.transition and Capability.LIST in store.capabilities:
-        finding.left = reencrypt_store(store, dry_run=True).left
-
-
-def _written(store: SecretStore, name: str) -> datetime | None:
-    try:
-        newest = store.describe(name).newest
-    except SecretNotFoundError:  # deleted since it was listed
-        return None
-    return newest.created_at if newest else None
-
-
-def _print_rest(
-    keys: list[KeyFinding], keyrings: list[KeyringFinding], guard: CoordinatorFinding | None
-) -> None:
-    if keys:
-        print_findings(keys)
-    if keyrings:
-        print_keyrings(keyrings)
-    if guard:
-        click.echo(one_line(f"coordinator {guard.url}: {guard.problem or 'ok'}"))
-    click.echo("audit: no journal is configured; only the program's own hooks run")
-
-
-def _print(findings: list[Finding]) -> None:
-    rows = [
-        (
-            finding.store,
-            "action needed" if finding.needs_action else "ok",
-            "-" if finding.names is None else str(finding.names),
-            day(finding.oldest) or "-",
-            " ".join(finding.capabilities).lower() or "-",
-        )
-        for finding in findings
-    ]
-    print_table(("store", "state", "names", "oldest", "capabilities"), rows)
+def _print_stores(findings: list[Finding]) -> None:
+    print_table(
+        ("store", "state", "access", "names", "oldest", "newest", "capabilities"), map(_cells, findings)
+    )
     for finding in findings:
         if finding.problem:
-            click.echo(f"{finding.store}: {finding.problem}")
+            click.echo(one_line(f"{finding.store}: {finding.problem}"))
+        if finding.may_list is False:
+            click.echo(one_line(f"{finding.store}: names may not be listed with these credentials"))
         if finding.transition and not finding.problem:
             click.echo(one_line(f"{finding.store}: {_said_of_transition(finding)}"))
         for name in finding.old:
             click.echo(one_line(f"{finding.store}: {name} is older than --max-age"))
+
+
+def _cells(finding: Finding) -> tuple[str, ...]:
+    access = [word for word, may in (("list", finding.may_list), ("read", finding.may_read)) if may]
+    return (
+        finding.store,
+        "action needed" if finding.needs_action else "ok",
+        " ".join(access) or "-",
+        "-" if finding.names is None else str(finding.names),
+        day(finding.oldest) or "-",
+        day(finding.newest) or "-",
+        " ".join(finding.capabilities).lower() or "-",
+    )
 
 
 def _said_of_transition(finding: Finding) -> str:

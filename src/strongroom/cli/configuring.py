@@ -6,13 +6,16 @@ import json
 
 import click
 
+from .options import common
 
-@click.group(short_help="about strongroom.toml itself")
+
+@click.group(short_help="about strongroom.toml: print its JSON Schema")
 def config() -> None:
     """About strongroom.toml itself."""
 
 
 @config.command("schema", short_help="print its JSON Schema")
+@common
 def schema() -> None:
     """Print the JSON Schema of strongroom.toml (draft 2020-12).
 

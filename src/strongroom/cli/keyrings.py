@@ -173,13 +173,19 @@ def _confirm(target: str, removed: list[str]) -> None:
 def examine_keyrings(options: Options, *, use: bool) -> list[KeyringFinding]:
     """What is known of every configured keyring, by alias; if they are to be used, each is opened."""
     config = configuration(options)
-    return [_examined(config, entry, use=use) for entry in config.keyrings.values()]
+    return [examine_keyring(config, entry, use=use) for entry in config.keyrings.values()]
 
 
-def _examined(config: Config, entry: KeyringEntry, *, use: bool) -> KeyringFinding:
+def unexamined(entry: KeyringEntry) -> KeyringFinding:
+    """What the configuration alone tells of a keyring."""
+    return KeyringFinding(entry.alias, _place(entry), list(entry.roots))
+
+
+def examine_keyring(config: Config, entry: KeyringEntry, *, use: bool) -> KeyringFinding:
+    """What is known of one keyring; if it is to be used, it is opened."""
     from strongroom.config import keyring
 
-    found = KeyringFinding(entry.alias, _place(entry), list(entry.roots))
+    found = unexamined(entry)
     if use:
         try:
             opened = keyring(entry.alias, config=config)

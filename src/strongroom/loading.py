@@ -30,6 +30,7 @@ T = TypeVar("T")
 Source: TypeAlias = SecretStore | str | None
 ConfigFile: TypeAlias = str | os.PathLike[str] | Config | None
 Answer: TypeAlias = Secret | SecretStoreError
+Errors: TypeAlias = dict[str, tuple[Ref | None, SecretStoreError]]
 _ABSENT = object()
 
 
@@ -67,8 +68,8 @@ def read(refs: Iterable[Ref], store: Source, config: ConfigFile = None) -> dict[
     """Ask each store once for all that is wanted of it; for each reference the secret, or why not."""
     wanted: dict[str, list[Ref]] = {}
     for ref in refs:
-        given = isinstance(store, SecretStore) and ref.store == store.alias
-        wanted.setdefault("" if given else ref.store, []).append(ref)
+        given = store.alias if isinstance(store, SecretStore) else store
+        wanted.setdefault("" if ref.store == given else ref.store, []).append(ref)
     answers: dict[Ref, Answer] = {}
     for alias, asked in wanted.items():
         found = _ask(alias, dict.fromkeys(ref.name for ref in asked), store, config)
@@ -76,7 +77,7 @@ def read(refs: Iterable[Ref], store: Source, config: ConfigFile = None) -> dict[
     return answers
 
 
-def failure(cls: type, errors: Mapping[str, tuple[Ref | None, SecretStoreError]]) -> PartialFailureError:
+def failure(cls: type, errors: Errors) -> PartialFailureError:
     """One error for all the fields that could not be filled, naming field and secret."""
     told = [f"{path}{f' ({ref})' if ref else ''}: {_told(error)}" for path, (ref, error) in errors.items()]
     return PartialFailureError(
@@ -100,7 +101,7 @@ class _Filling:
 
     def __init__(self, answers: Mapping[Ref, Answer]):
         self._answers = answers
-        self.errors: dict[str, tuple[Ref | None, SecretStoreError]] = {}
+        self.errors: Errors = {}
 
     def group(self, group: Group) -> Any:
         """The object, or None when there are errors."""

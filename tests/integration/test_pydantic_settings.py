@@ -245,6 +245,16 @@ def test_a_secret_for_a_plain_field_is_refused_unless_asked_for(store: SecretSto
     assert_no_canary(repr(settings))
 
 
+def test_a_revealed_value_does_not_stand_in_the_error_of_another(store: SecretStore) -> None:
+    """Nor in the frames of its traceback."""
+    store.put("db/password", CANARY)
+    store.put("db/hosts", f"not JSON {CANARY}")
+    with pytest.raises(PartialFailureError) as caught:
+        start(Revealed)
+    assert list(caught.value.errors) == ["hosts"]
+    assert_no_canary_in(caught.value)
+
+
 class Limited(Base):
     """Refuses what is stored."""
 

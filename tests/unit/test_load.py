@@ -330,5 +330,6 @@ def test_a_member_of_a_json_object_may_be_null_or_missing(store: SecretStore) ->
     with pytest.raises(PartialFailureError, match="'/password'"):
         strongroom.load(App, store=store)
     store.put("db/login", {"password": CANARY})
-    with pytest.raises(PartialFailureError, match="nothing at '/user'"):
+    with pytest.raises(PartialFailureError, match="nothing at '/user'") as caught:
         strongroom.load(App, store=store)
+    assert_no_canary_in(caught.value)

@@ -25,7 +25,7 @@ from strongroom.errors import (
     SecretNotFoundError,
     SecretStoreError,
 )
-from strongroom.loading import Answer, ConfigFile, Source, attempt, failure, read
+from strongroom.loading import Answer, ConfigFile, Errors, Source, attempt, failure, read
 from strongroom.value import SecretValue
 
 try:
@@ -88,23 +88,28 @@ class SecretsSource(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         """Read all fields that are still without a value."""
-        wanted = [field for field in self._fields if not field.stands_in(self.current_state)]
-        answers = read((ref for field in wanted for ref in field.refs.values()), self._store, self._config)
-        errors: dict[str, tuple[Ref | None, SecretStoreError]] = {}
-        filled: dict[str, Any] = {}
-        for field in wanted:
-            key, ref, made = field.outcome(answers, is_json=self.field_is_complex(field.info))
-            if isinstance(made, SecretStoreError):
-                errors[field.path] = ref, made
-            elif made is not None:
-                _put(filled, (*field.above, key), made)
+        filled, errors = self._read()
         if errors:
+            filled = {}  # a revealed value must not stand in the traceback
             raise failure(self.settings_cls, errors)
         return filled
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """Nothing: all fields are read at once, when the source is called."""
         return None, field_name, False
+
+    def _read(self) -> tuple[dict[str, Any], Errors]:
+        wanted = [field for field in self._fields if not field.stands_in(self.current_state)]
+        answers = read((ref for field in wanted for ref in field.refs.values()), self._store, self._config)
+        filled: dict[str, Any] = {}
+        errors: Errors = {}
+        for field in wanted:
+            key, ref, made = field.outcome(answers, is_json=self.field_is_complex(field.info))
+            if isinstance(made, SecretStoreError):
+                errors[field.path] = ref, made
+            elif made is not None:
+                _put(filled, (*field.above, key), made)
+        return filled, errors
 
 
 class _Field(NamedTuple):

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from .backend import Clock, Secret
 from .cached import Absence, Entry, Hits, Outage, Refresher
@@ -93,6 +94,7 @@ class Cache:
         self._outages: dict[Name, Outage] = {}
         self._absent: dict[Name, Absence] = {}
         self._asked: dict[Name, float] = {}
+        self._news: deque[tuple[Any, ...]] = deque()
         self._lock = threading.Lock()
         self._refresher.after_fork()
 
@@ -114,14 +116,14 @@ class Cache:
                 flight, leads = (None, False) if outcome else self._board(name)
             if flight:
                 outcome = self._arrive(name, flight, leads).outcome()
-        self._start_refreshes()
+        self._follow_up()
         return given(outcome)
 
     def known(self, name: Name) -> Secret | None:
         """The current version if ``get`` would give it without asking."""
         with self._lock:
             outcome = self._known(name, self.monotonic())
-        self._start_refreshes()
+        self._follow_up()
         return outcome if isinstance(outcome, Secret) else None
 
     def many(self, names: Sequence[Name], ask: Ask, *, look: bool = False) -> dict[Name, Outcome]:
@@ -140,7 +142,7 @@ class Cache:
         for name, (flight, _) in boarded.items():
             flight.done.wait()
             outcomes[name] = flight.outcome() or answer(self.get, name)
-        self._start_refreshes()
+        self._follow_up()
         return {name: outcomes[name] for name in names}
 
     def refresh(self, name: Name, rejected: str) -> Secret:
@@ -207,7 +209,7 @@ class Cache:
                 self._refresher.due.append(name)
             return next(entry.reads)
         if entry and outage and now < entry.end and (paused or name in self._flights):
-            return self._stale(name, entry, outage)
+            return next(self._stale(name, entry, outage).reads)
         if outage and paused:
             return twin(outage.error)
         absence = self._absent.get(name)
@@ -263,6 +265,7 @@ class Cache:
                 if not flight.void:
                     flight.stale = self._refuse(name, outcome)
         flight.done.set()
+        self._follow_up()
         if flight.secret and not flight.void:
             self.landed(name, flight.secret)
 
@@ -276,7 +279,7 @@ class Cache:
             self._keep(self.warm, name.text, entry)
         self._drop_expired()
         if outage and outage.told:
-            _log("%s: the provider answers again", name)
+            self._news.append(("%s: the provider answers again", name))
 
     def _refuse(self, name: Name, error: SecretStoreError) -> Secret | None:
         """An answer ends what was cached; "unavailable" is none, and lets out what may still be served."""
@@ -294,9 +297,9 @@ class Cache:
         if now < entry.fresh_until:
             entry.until = min(outage.until, entry.fresh_until)
             return None
-        return self._stale(name, entry, outage)
+        return self._stale(name, entry, outage).secret
 
-    def _stale(self, name: Name, entry: Entry, outage: Outage) -> Secret:
+    def _stale(self, name: Name, entry: Entry, outage: Outage) -> Entry:
         """The old value, marked; until the provider is asked again readers take it as they do a fresh one."""
         if not entry.secret.stale:
             bounds = Bounds(entry.fresh_until - entry.asked, entry.end - entry.fresh_until)
@@ -305,12 +308,9 @@ class Cache:
         entry.until = min(outage.until, entry.end)
         if not outage.told:
             outage.told = True
-            _log(
-                "%s: the provider does not answer; served stale, confirmed at %s",
-                name,
-                entry.secret.confirmed_at,
-            )
-        return next(entry.reads)
+            message = "%s: the provider does not answer; served stale, confirmed at %s"
+            self._news.append((message, name, entry.secret.confirmed_at))
+        return entry
 
     def _forget(self, name: Name) -> None:
         self.warm.pop(name.text, None)
@@ -331,7 +331,13 @@ class Cache:
         while (first := next(iter(self.warm.values()), None)) and first.end <= self.monotonic():
             del self.warm[first.secret.name]
 
-    def _start_refreshes(self) -> None:
+    def _follow_up(self) -> None:
+        """What must not be done under the lock: a log's handler may read secrets, and a thread takes time."""
+        if self._news:
+            with self._lock:
+                news = [self._news.popleft() for _ in range(len(self._news))]
+            for one in news:
+                _warn(*one)
         if not self._refresher.due or self._refresher.start():
             return
         with self._lock:
@@ -375,7 +381,7 @@ def _nobody(name: Name, secret: Secret) -> None:
     """Nobody watches."""
 
 
-def _log(message: str, *facts: object) -> None:
+def _warn(message: str, *facts: object) -> None:
     import logging  # a start that meets no outage does without
 
     logging.getLogger(__name__).warning(message, *facts)

@@ -58,7 +58,7 @@ class CachePolicy:
         Bounds(self.fresh, self.stale)
         if not _is_duration(self.absent):
             raise InvalidRequestError("a cache remembers what is absent for zero seconds or more")
-        if not self.size >= 1:
+        if not (self.size >= 1 and _is_duration(self.size)):
             raise InvalidRequestError("a cache keeps one name or more")
         if not (_is_duration(self.poll) and self.poll > 0):
             raise InvalidRequestError("watched names are looked at every so many seconds, more than none")

@@ -12,7 +12,7 @@ from strongroom.integrations.database_login import bare, is_refusal
 
 
 @pytest.mark.parametrize(
-    ("module", "library", "extra"),
+    ("module", "library"),
     [
         ("sqlalchemy_engine", "sqlalchemy", "sqlalchemy"),
         ("psycopg_pool", "psycopg", "psycopg"),
@@ -20,14 +20,14 @@ from strongroom.integrations.database_login import bare, is_refusal
     ],
 )
 def test_a_library_that_is_not_installed_is_named(
-    monkeypatch: pytest.MonkeyPatch, module: str, library: str, extra: str
+    monkeypatch: pytest.MonkeyPatch, module: str, library: str
 ) -> None:
     """With the line that installs it."""
-    monkeypatch.setitem(sys.modules, library, None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.delitem(sys.modules, f"strongroom.integrations.{module}", raising=False)
     with pytest.raises(BackendNotInstalledError) as caught:
         importlib.import_module(f"strongroom.integrations.{module}")
-    assert caught.value.hint == f"pip install 'strongroom[{extra}]'"
+    assert caught.value.hint == f"pip install 'strongroom[{library}]'"
     assert caught.value.__context__ is None
 
 

@@ -334,10 +334,10 @@ class SecretStore:
         """Drop cached values and release connections. Safe to repeat; anything else is refused after."""
         if not self._gate.closed:
             self._gate.closed = True
+            self._watcher.close()
             if self._lent:
                 self._warm = {}
                 return
-            self._watcher.close()
             self._reads.clear()
             self._backend.close()
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
 import threading
 from collections.abc import Iterator
+from dataclasses import make_dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 
@@ -72,6 +75,24 @@ def test_closing_what_was_opened_leaves_the_tests_store_open(store: SecretStore)
         assert other.get(NAME).version == store.get(NAME).version
 
 
+def test_what_the_application_watches_ends_with_its_handle(store: SecretStore) -> None:
+    """What it closed tells it nothing more; what the test watches itself goes on."""
+    apps, own, told = queue.SimpleQueue[str](), queue.SimpleQueue[str](), queue.SimpleQueue[str]()
+    store.on_change(NAME, lambda name, version: own.put(version))
+    with override(prod=store):
+        with strongroom.open("prod") as opened:
+            opened.on_change(NAME, lambda name, version: apps.put(version))
+            versions = opened.watch(NAME)
+            first = store.put(NAME, "two").id
+            assert (apps.get(timeout=30), own.get(timeout=30), next(versions)) == (first, first, first)
+        assert list(versions) == []
+        with strongroom.open("prod") as opened:
+            opened.on_change(NAME, lambda name, version: told.put(version))
+            second = store.put(NAME, "three").id
+            assert (own.get(timeout=30), told.get(timeout=30)) == (second, second)
+    assert apps.empty()
+
+
 def test_overrides_nest_and_the_newest_counts(store: SecretStore) -> None:
     """Those inside add to those outside; the outer one stands again afterwards."""
     with SecretStore(MemoryBackend()) as inner, override(prod=store, other=store):
@@ -132,6 +153,16 @@ def test_another_default_store_is_opened_for_real(store: SecretStore, tmp_path: 
     (tmp_path / "strongroom.toml").write_text('[store]\nlaptop = { url = "memory://" }\n')
     with override(prod=store), strongroom.open() as opened:
         assert opened.alias == "laptop"
+
+
+def test_references_and_dataclasses_are_read_from_it(store: SecretStore) -> None:
+    """Whatever opens a store by its alias gets it."""
+    with override(prod=store):
+        found = strongroom.resolve({"password": f"strongroom://prod/{NAME}"}, allow=["prod"])
+        assert found["password"].matches(CANARY)
+        app = make_dataclass("App", [("password", Annotated[strongroom.SecretValue, strongroom.Ref(NAME)])])
+        loaded: Any = strongroom.load(app, store="prod")
+        assert loaded.password.matches(CANARY)
 
 
 def test_the_alias_is_the_one_that_was_opened(store: SecretStore) -> None:

@@ -17,8 +17,10 @@ from strongroom import config
 from strongroom.audit.event import AuditHook, Auditor
 from strongroom.backend import Capability
 from strongroom.gate import Gate
+from strongroom.names import Name
 from strongroom.operations import Operations
 from strongroom.store import SecretStore
+from strongroom.watching import Subscriber, Watcher
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _lock = threading.Lock()
@@ -78,6 +80,24 @@ def override(others: Mapping[str, SecretStore] | None = None, /, **stores: Secre
     return Override({**(others or {}), **stores})
 
 
+class _Borrowed:
+    """The watcher of another handle, for the subscriptions of this one, which end when it is closed."""
+
+    def __init__(self, watcher: Watcher):
+        self._watcher, self.learn = watcher, watcher.learn
+        self._joined: list[tuple[Subscriber, Callable[[], None]]] = []
+
+    def join(self, name: Name, subscriber: Subscriber) -> Callable[[], None]:
+        leave = self._watcher.join(name, subscriber)
+        self._joined.append((subscriber, leave))
+        return leave
+
+    def close(self) -> None:
+        for subscriber, leave in self._joined:
+            leave()
+            subscriber.end()
+
+
 def _lent(store: SecretStore, alias: str, hooks: Sequence[AuditHook], require: Capability) -> SecretStore:
     """A second handle, with all that `strongroom.open` would make anew, and the rest the first one's."""
     lent = copy.copy(store)
@@ -86,6 +106,7 @@ def _lent(store: SecretStore, alias: str, hooks: Sequence[AuditHook], require: C
     lent._gate = Gate(backend, store._gate.names, alias)
     lent._gate.need(require, "open", None)
     lent._auditor = Auditor([*hooks, *store._auditor.hooks])
+    lent._watcher = cast("Watcher", _Borrowed(store._watcher))
     lent._warm = {} if lent._auditor.hooks else store._warm
     lent._operations = Operations(backend, lent._auditor, lent._gate, clock, alias)
     lent._run = lent._operations.run

@@ -55,7 +55,7 @@ HOLDS = {
         {"one": a.worker("a", "r1"), "two": a.worker("b", "r1")}, faults(0, 1, 1, small=(0, 1, 0))
     ),
     "two workers, versions vanish": Race(TWO_WORKERS, NO_FAULTS, WHOLE_OR_ONE, COLLECTS),
-    "discard against promote": Race(DISCARD, faults(1, 0, 1, small=(0, 0, 1))),
+    "discard against promote": Race(DISCARD, faults(1, 0, 1, small=(1, 0, 0))),
     "discard against promote, lost": Race(DISCARD, faults(1, 1, 0, small=(0, 1, 0))),
 }
 

@@ -58,7 +58,7 @@ HOLDS: Mapping[str, tuple[Mapping[str, Program], Budget, tuple[str, ...]]] = {
     "a put on top, late": (AND_A_PUT, faults(0, 0, 1, small=(0, 0, 0)), (s.R1,)),
     "two puts on top": (TWO_PUTS, faults(1, 1, 0, small=(1, 0, 0)), (s.R1,)),
     "two rotations": ({"worker": s.worker("w", *BOTH)}, faults(2, 1, 1, small=(1, 0, 0)), BOTH),
-    "two workers": (TWO_WORKERS, faults(0, 1, 1, small=(0, 0, 1)), (s.R1,)),
+    "two workers": (TWO_WORKERS, faults(0, 1, 1, small=(0, 0, 0)), (s.R1,)),
     "discard against promote": (DISCARD, faults(0, 0, 1, small=(0, 0, 0)), (s.R1,)),
 }
 

@@ -272,7 +272,11 @@ RACES: Mapping[str, tuple[Mapping[str, Program], Budget]] = {
         faults(0, 0, 1, small=(0, 0, 1)),
     ),
     "a late holder looks whether it won": (
-        {"w1": looker("w1", "1"), "w2": looker("w2", "1"), "time": passing_time(nightly(2, 1))},
+        {
+            "w1": looker("w1", "1"),
+            "w2": nightly(looker, writer)("w2", "1"),
+            "time": passing_time(nightly(2, 1)),
+        },
         faults(0, 0, 1, small=(0, 0, 1)),
     ),
     "a lost answer": (

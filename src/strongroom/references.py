@@ -28,7 +28,7 @@ _LONGEST: Final = 4096
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _ENCODED_SLASH: Final = re.compile(r"%2f", re.IGNORECASE)
 _DEEPEST: Final = 100
-_MOST_NODES: Final = 1_000_000
+_MOST_NODES: Final = 100_000
 
 _Found = TypeVar("_Found")
 
@@ -160,7 +160,7 @@ class Resolver:
         self._opened = ExitStack()
         self.doubts: set[str] = set()
 
-    def read(self, texts: Mapping[str, str]) -> dict[str, SecretValue]:
+    def read(self, texts: Mapping[str, str | Reference]) -> dict[str, SecretValue]:
         """The value of each reference, by the place it stands at.
 
         Raises:
@@ -227,8 +227,8 @@ class Resolver:
         return _outcome(lambda: reference.part_of(secret.value))
 
 
-def _parsed(text: str, allow: frozenset[str] | None) -> Reference | SecretStoreError:
-    reference = _outcome(lambda: Reference.parse(text))
+def _parsed(text: str | Reference, allow: frozenset[str] | None) -> Reference | SecretStoreError:
+    reference = text if isinstance(text, Reference) else _outcome(lambda: Reference.parse(text))
     if isinstance(reference, Reference) and allow is not None and reference.alias not in allow:
         known = ", ".join(sorted(allow)) or "none"
         return InvalidRequestError(f"store {reference.alias!r} is not allowed here", hint=f"allowed: {known}")
@@ -269,7 +269,7 @@ class Document:
 
     Raises:
         InvalidRequestError: it is nested deeper than 100 levels, as one that holds itself is, or has more
-            than a million parts.
+            than 100,000 parts.
     """
 
     def __init__(self, document: object):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import strongroom
@@ -18,7 +18,7 @@ from strongroom.references import Document, Reference, Resolver, is_reference
 from strongroom.store import SecretStore
 from strongroom.value import SecretValue
 from tests.canary import CANARY, assert_no_canary, assert_no_canary_in
-from tests.scale import scaled
+from tests.scale import NIGHTLY, scaled
 
 PASSWORD = "strongroom://prod/db/password"
 
@@ -90,6 +90,7 @@ def test_only_a_whole_text_is_a_reference(text: object) -> None:
 _PLAIN = st.text(st.characters(categories=["L", "N", "P", "Zs", "S"]), min_size=1, max_size=20)
 
 
+@settings(max_examples=500 if NIGHTLY else 50, deadline=None)
 @given(name=_PLAIN, version=st.none() | _PLAIN, keys=st.lists(_PLAIN, max_size=3))
 def test_what_is_encoded_comes_back(name: str, version: str | None, keys: list[str]) -> None:
     """Whatever a native name, a version or a key of JSON holds can be written in a reference."""
@@ -101,6 +102,7 @@ def test_what_is_encoded_comes_back(name: str, version: str | None, keys: list[s
     assert Reference.parse(text) == Reference("prod", name, version, pointer)
 
 
+@settings(max_examples=500 if NIGHTLY else 50, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     """With one error, whatever comes."""
@@ -262,7 +264,7 @@ def test_a_document_that_holds_itself_is_refused() -> None:
     for _ in range(101):
         deep = [deep]
     laughs: Any = "ha"
-    for _ in range(7):
+    for _ in range(6):
         laughs = [laughs] * 10
     for document in (itself, deep, laughs):
         with pytest.raises(InvalidRequestError, match="holds itself"):
@@ -278,6 +280,7 @@ _documents = st.recursive(
 )
 
 
+@settings(max_examples=500 if NIGHTLY else 50, deadline=None)
 @given(_documents)
 def test_nothing_but_references_changes(document: Any) -> None:
     """The document, filled with its own references, is itself."""

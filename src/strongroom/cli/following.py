@@ -29,9 +29,9 @@ class Follower:
 
     Args:
         resolver: makes what reads the references; it is closed here.
-        references: texts by the place they stand at.
+        references: by the place they stand at.
         known: the values that are in use.
-        changed: called in the thread of this follower.
+        changed: called in the thread of this follower; while it fails it is called again.
         say: tells a person.
         retry: seconds, as `RETRY`.
     """
@@ -39,7 +39,7 @@ class Follower:
     def __init__(
         self,
         resolver: Callable[[], Resolver],
-        references: Mapping[str, str],
+        references: Mapping[str, str | Reference],
         known: Values,
         changed: Callable[[Values], object],
         say: Callable[[str], object],
@@ -70,7 +70,8 @@ class Follower:
                 self._heard.wait(self._retry)
 
     def _subscribe(self, resolver: Resolver) -> None:
-        parsed = {Reference.parse(text) for text in self._references.values()}
+        given = self._references.values()
+        parsed = {one if isinstance(one, Reference) else Reference.parse(one) for one in given}
         for alias, name in {(one.alias, one.name) for one in parsed if one.version is None}:
             resolver.store(alias).on_change(name, lambda *_: self._heard.set())
 
@@ -87,8 +88,8 @@ class Follower:
             self._tell(error)
             return False
         if values != self._known:
-            self._known = values
             self._changed(values)
+            self._known = values
         return True
 
     def _tell(self, error: SecretStoreError) -> None:

@@ -37,6 +37,7 @@ SECTIONS = {
     },
     "Programs": {
         "run": Entry("running", "run", "start a program with references in its environment resolved"),
+        "render": Entry("rendering", "render", "fill a template with secrets"),
     },
     "Files and streams": {
         "encrypt": Entry("encrypting", "encrypt", "encrypt a file or a stream under one or several keys"),

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from strongroom.errors import SecretNotFoundError
-from strongroom.integrations.database_login import user_and_password
+from strongroom.integrations.database_login import is_refusal, user_and_password
 from strongroom.integrations.psycopg_pool import async_connection_class, connection_class
 from strongroom.integrations.sqlalchemy_engine import use_secret
 from strongroom.memory import MemoryBackend
@@ -112,12 +112,31 @@ def one(engine: Engine) -> Query:
     return query
 
 
+class Refused:
+    """Knows a refused login, and when there has been another."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def __call__(self, error: BaseException) -> bool:
+        refused = is_refusal(error)
+        if refused:
+            self._event.set()
+        return refused
+
+    def once_more(self) -> None:
+        """Wait until a login is refused."""
+        self._event.clear()
+        assert self._event.wait(DEADLINE), "nobody logged in"
+
+
 class TestUnderLoad:
     """Connections come and go while the password changes."""
 
     def test_a_pool_of_psycopg_fails_no_query(self, database: Database) -> None:
         """Old connections go on, new ones wait out the gap between ALTER ROLE and promote."""
-        logged_in = connection_class(database.store, NAME)
+        refused = Refused()
+        logged_in = connection_class(database.store, NAME, refused=refused)
         # A connection serves a moment: the pool makes new ones all the time, before, in and after the gap.
         with ConnectionPool(
             database.conninfo, connection_class=logged_in, min_size=1, max_size=4, max_lifetime=0.05
@@ -130,17 +149,18 @@ class TestUnderLoad:
             with Load(query) as load:
                 for number in range(1, 1 + scaled(30, "rotations under a pool's load")):
                     load.wait(20)
-                    database.rotate(number, between=lambda: load.wait(4))
+                    database.rotate(number, between=refused.once_more)
                 load.wait(20)
 
     def test_an_engine_of_sqlalchemy_fails_no_query(self, database: Database) -> None:
         """Each query with a connection of its own, so that many of them begin in the gap."""
         engine = create_engine(database.url(), poolclass=NullPool)
-        use_secret(engine, database.store, NAME)
+        refused = Refused()
+        use_secret(engine, database.store, NAME, refused=refused)
         with Load(one(engine)) as load:
             for number in range(1, 1 + scaled(20, "rotations under an engine's load")):
                 load.wait(10)
-                database.rotate(number, between=lambda: threading.Event().wait(0.05))
+                database.rotate(number, between=refused.once_more)
             load.wait(10)
 
 

@@ -13,11 +13,7 @@ from strongroom.integrations.database_login import bare, is_refusal
 
 @pytest.mark.parametrize(
     ("module", "library"),
-    [
-        ("sqlalchemy_engine", "sqlalchemy", "sqlalchemy"),
-        ("psycopg_pool", "psycopg", "psycopg"),
-        ("httpx_auth", "httpx", "httpx"),
-    ],
+    [("sqlalchemy_engine", "sqlalchemy"), ("psycopg_pool", "psycopg"), ("httpx_auth", "httpx")],
 )
 def test_a_library_that_is_not_installed_is_named(
     monkeypatch: pytest.MonkeyPatch, module: str, library: str

@@ -121,7 +121,7 @@ def _read(path: Path, profile: str) -> Config | InvalidRequestError:
     into it must not find it in a traceback's locals too.
     """
     try:
-        return _config(path, _text_of(path), profile)
+        return read_text(path, _text_of(path), profile)
     except InvalidRequestError as error:
         return error.with_traceback(None)
 
@@ -138,7 +138,17 @@ def _text_of(path: Path) -> str:
     raise InvalidRequestError(f"{path}: {problem}", hint="pass --config, or set STRONGROOM_CONFIG")
 
 
-def _config(path: Path, text: str, profile: str) -> Config:
+def read_text(path: Path, text: str, profile: str) -> Config:
+    """Read what a file holds.
+
+    Args:
+        path: the file, for errors alone.
+        text: what it holds.
+        profile: the environment, or empty for none.
+
+    Raises:
+        InvalidRequestError: a line is wrong, or there is no such profile.
+    """
     top = Spot(path, text)
     values = DOCUMENT.read(top, _parsed(path, text))
     profiles = values["profile"]

@@ -278,7 +278,11 @@ class Table(Kind):
     def read(self, spot: Spot, value: Any) -> Any:
         if self._off and value is False:
             return False
-        return {name: kind.absent() for name, kind in self.keys.items()} | self.given(spot, value)
+        return self.absent_values() | self.given(spot, value)
+
+    def absent_values(self) -> dict[str, Any]:
+        """What an empty table means, by key."""
+        return {name: kind.absent() for name, kind in self.keys.items()}
 
     def given(self, spot: Spot, value: Any) -> dict[str, Any]:
         """Those keys alone that are written."""

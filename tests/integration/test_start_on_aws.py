@@ -69,7 +69,13 @@ def as_references(store: SecretStore) -> dict[str, str]:
     return {name: value.reveal_text() for name, value in found.items()}
 
 
-@pytest.mark.parametrize("start", [as_dataclass, as_settings, as_references])
+def as_prefetched(store: SecretStore) -> dict[str, str]:
+    """``prefetch``, and then a read of each."""
+    store.prefetch(NAMES)
+    return {name: store.get(name).value.reveal_text() for name in NAMES}
+
+
+@pytest.mark.parametrize("start", [as_dataclass, as_settings, as_references, as_prefetched])
 def test_a_start_makes_five_reads(
     aws: Aws, store: SecretStore, start: Callable[[SecretStore], dict[str, str]]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,9 @@ BARS = {
     "import strongroom": Bar(over_peer=0.015),
     "strongroom --help": Bar(at_most=0.150),
     "strongroom get (embedded store)": Bar(at_most=0.200),
+    "strongroom run (20 references)": Bar(at_most=0.200),
 }
+REFERENCES = 20
 
 
 def rows() -> Iterator[Row]:
@@ -44,10 +47,21 @@ def _commands(folder: Path) -> dict[str, Run]:
     home.pop("PYTHONDONTWRITEBYTECODE", None)
     subprocess.run([PROGRAM, "init", "--yes"], cwd=folder, env=home, check=True, stdout=subprocess.DEVNULL)
     subprocess.run([PROGRAM, "put", "db/password"], cwd=folder, env=home, check=True, input=b"value")
+    referring = {**home, **_references(folder, home)}
     return {
         "strongroom --help": _process(PROGRAM, "--help", env=home, cwd=folder),
         "strongroom get (embedded store)": _process(PROGRAM, "get", "db/password", env=home, cwd=folder),
+        "strongroom run (20 references)": _process(PROGRAM, "run", "--", "true", env=referring, cwd=folder),
     }
+
+
+def _references(folder: Path, home: dict[str, str]) -> dict[str, str]:
+    """Variables that each name a secret of their own, which is written now."""
+    names = [f"app/secret-{number}" for number in range(REFERENCES)]
+    values = json.dumps({name: f"value of {name}" for name in names}).encode()
+    imported = [PROGRAM, "import", "-", "--format", "json"]
+    subprocess.run(imported, cwd=folder, env=home, check=True, input=values, stdout=subprocess.DEVNULL)
+    return {f"SECRET_{number}": f"strongroom://local/{name}" for number, name in enumerate(names)}
 
 
 def _process(*argv: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> Run:

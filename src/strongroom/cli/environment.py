@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from strongroom.errors import InvalidRequestError, PartialFailureError
 from strongroom.references import SCHEME, is_reference
 from strongroom.value import SecretValue
 
-from . import formats, sources
 from .child import Environment
-from .setup import VARIABLE as PASSPHRASE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+VARIABLE: Final = "STRONGROOM_PASSPHRASE"
+"""What `init --kek passphrase` takes the passphrase from, and writes into the configuration."""
 _WEB_REQUEST: Final = frozenset(["GATEWAY_INTERFACE", "REQUEST_METHOD"])
 """What a web server sets for a CGI program (RFC 3875), beside variables whose text the client chooses."""
 
 
-def from_files(paths: Iterable[str]) -> dict[str, str]:
+def from_files(paths: Sequence[str]) -> dict[str, str]:
     """The variables that files give, the last one that gives a variable being right.
 
     ``${NAME}`` in a ``.env`` file stands for itself.
@@ -31,6 +31,10 @@ def from_files(paths: Iterable[str]) -> dict[str, str]:
         BackendNotInstalledError: its format needs a package that is not there.
     """
     variables: dict[str, str] = {}
+    if not paths:
+        return variables
+    from . import formats, sources
+
     for path in paths:
         kind = formats.format_of(path)
         parsed = formats.parse(sources.read_file(path), kind, expand=False)
@@ -66,11 +70,11 @@ def given(files: Mapping[str, str], unset: Iterable[str]) -> dict[str, str]:
 def credentials(config: Path | None) -> set[str]:
     """The variables from which Strongroom takes credentials: CMD needs none to read what it is given."""
     if config is None:
-        return {PASSPHRASE}
+        return {VARIABLE}
     import tomllib
 
     document = tomllib.loads(config.read_text(encoding="utf-8"))  # it was read and checked before
-    return {PASSPHRASE, *(text.removeprefix("env://") for text in _texts(document, ""))}
+    return {VARIABLE, *(text.removeprefix("env://") for text in _texts(document, ""))}
 
 
 def _texts(node: Any, key: str) -> Iterator[str]:

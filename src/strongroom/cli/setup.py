@@ -13,11 +13,11 @@ from strongroom.backend import Settings
 from strongroom.errors import InvalidRequestError, SecretConflictError
 from strongroom.value import SecretValue
 
+from .environment import VARIABLE
 from .options import Options, changing, pass_options
 from .output import can_ask, report
 
 KEKS = ("keyset", "os-keyring", "passphrase")
-VARIABLE = "STRONGROOM_PASSPHRASE"
 _TEXT = """\
 # Made by `strongroom init`. This file names places and holds no secret: it may be committed.
 default = "local"

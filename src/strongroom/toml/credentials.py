@@ -105,6 +105,9 @@ class Auth(Mapping[str, str | SecretValue]):
         found = self.given[name]
         return found.read(self._fetch) if isinstance(found, Credential) else found
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.given  # nothing is read to tell
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.given)
 

@@ -7,9 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -23,6 +23,7 @@ from strongroom.envelope.keyring import Keyring, StorePlace
 from strongroom.errors import PermissionDeniedError, SecretStoreError
 from strongroom.registry import open_backend
 from strongroom.store import SecretStore
+from strongroom.testing import override
 from strongroom.value import SecretValue
 from tests.canary import CANARY
 from tests.integration import transit_support
@@ -30,6 +31,9 @@ from tests.integration.vault_support import policy_token, token_auth
 from tests.servers.openbao import OpenBao
 from tests.session import note
 from tests.unit.envelope_support import local_key
+
+if TYPE_CHECKING:
+    from tests.servers import postgres
 
 ROOT = Path(__file__).parents[1]
 # Generated from the conformance suite, or part of an example: tested with those.
@@ -229,6 +233,40 @@ def test_the_policy_for_a_transit_key_wraps_and_no_more(openbao_server: OpenBao)
         assert kek.unwrap(kek.wrap(bytes(32), {}), {}) == bytes(32)
     with key.signing(auth=auth, options={"algorithm": "HS256"}) as signer, pytest.raises(SecretStoreError):
         signer.sign(b"a message")
+
+
+_RECIPES = ROOT / "docs" / "recipes.md"
+
+
+def test_the_database_recipes_run(postgres_server: postgres.Postgres) -> None:
+    """Down the page, on a PostgreSQL that has the role; the last one rotates, and the others still log in."""
+    role = postgres_server.new_role("DEMO")
+    names: dict[str, Any] = {
+        "__name__": "example",
+        "alter_role": lambda _, password: postgres_server.set_password(role, password),
+    }
+    places = {
+        "app@db.example.net/app": f"{role}@127.0.0.1:{postgres_server.port}/postgres",
+        "//db.example.net/app": f"//127.0.0.1:{postgres_server.port}/postgres",
+        "host=db.example.net user=app dbname=app": f"{postgres_server.where} user={role}",
+    }
+    with strongroom.open("memory://") as store, override(prod=store):
+        store.put("db/password", "DEMO")
+        store.put("db/login", {"username": role, "password": "DEMO"})
+        *recipes, rotation = _marked("python postgres", _RECIPES)
+        for block in (*recipes, rotation):
+            exec(_replaced(block.text, places), names)
+            names["engine"].dispose()
+        store.put("db/login", {"username": role, "password": "DEMO-new"})
+        for block in recipes:
+            exec(_replaced(block.text, places), names)
+            names["engine"].dispose()
+
+
+def _replaced(text: str, places: Mapping[str, str]) -> str:
+    for example, real in places.items():
+        text = text.replace(example, real)
+    return text
 
 
 def _policy(page: Path, role: str) -> str:

@@ -284,6 +284,18 @@ def test_a_write_of_ours_is_proved_by_the_first_members_next_record(
     assert read(both) == ("us 1.6", "")
 
 
+def test_an_old_label_proves_nothing_of_a_write_of_ours(both: Failover, eu: Member, us: Member) -> None:
+    """Labels lag: the record that was known before the write says nothing of it."""
+    eu.holds("1.5")
+    us.holds("1.5")
+    read(both)
+    both.put(NAME, SecretValue("mine"), None)
+    eu.stale("get")
+    assert read(both) == ("eu 1.5", "")
+    eu.unreachable()
+    assert read(both) == ("us 1.5", "degraded")
+
+
 def test_a_write_whose_answer_was_lost_counts_as_one(both: Failover, eu: Member, us: Member) -> None:
     """It may have happened."""
     eu.holds("1.5")

@@ -113,8 +113,8 @@ class Breaker:
             if answered:
                 self._close()
             elif answered is False:
-                self._failures += 1
-                if self._until is not None or self._failures >= self._policy.failures:
+                self._failures += 1  # only an answer sets them back, so that a trial that fails opens again
+                if self._failures >= self._policy.failures:
                     self._open()
 
     def _open(self) -> None:

@@ -173,7 +173,7 @@ class Failover(Layer):
             return self._asked(alias, key, reading.began)
 
         if self._hedge:
-            Race(self._members, ask, reading).run(self._lanes, self._clock, self._hedge)
+            Race(self._members, ask, reading, self._clock).run(self._lanes, self._hedge)
             return reading.result()
         for alias in self._members:
             reading.hear(alias, ask(alias))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Ask = Callable[[str], Secret | SecretStoreError]
 
 MOST_THREADS: Final = 32
-"""Of one failover. A read that finds none free asks one member after the other, in its own thread."""
+"""Of one failover. Where none is free the reader's own asks: it then waits for that member, fast or slow."""
 
 _SIDE_BY_SIDE: Final = 2
 
@@ -28,8 +28,8 @@ _SIDE_BY_SIDE: Final = 2
 class Lanes:
     """Threads that each make one call and end."""
 
-    def __init__(self, most: int = MOST_THREADS):
-        self._most, self._closed = most, False
+    def __init__(self) -> None:
+        self._closed = False
         self.after_fork()
 
     def start(self, call: Callable[[], None]) -> bool:
@@ -37,7 +37,7 @@ class Lanes:
         run = copy_context().run
         thread = threading.Thread(target=self._run, args=(run, call), name="strongroom-hedge", daemon=True)
         with self._lock:
-            if self._closed or len(self._running) >= self._most:
+            if self._closed or len(self._running) >= MOST_THREADS:
                 return False
             try:
                 thread.start()
@@ -75,26 +75,28 @@ class Race:
         aliases: the members in order.
         ask: asks one; its error is returned.
         reading: takes the outcomes.
+        clock: what the hedge is measured on.
     """
 
-    def __init__(self, aliases: Iterable[str], ask: Ask, reading: Reading):
-        self._waiting, self._ask, self._reading = deque(aliases), ask, reading
+    def __init__(self, aliases: Iterable[str], ask: Ask, reading: Reading, clock: Clock):
+        self._waiting, self._ask, self._reading, self._clock = deque(aliases), ask, reading, clock
         self._running: list[str] = []
         self._outcomes: deque[tuple[str, Secret | BaseException]] = deque()
         self._arrived = threading.Event()
-        self._full = False
+        self._began = 0.0
 
-    def run(self, lanes: Lanes, clock: Clock, hedge: float) -> None:
+    def run(self, lanes: Lanes, hedge: float) -> None:
         """Ask until the reading is settled, or nobody is left to ask."""
         self._begin(lanes)
         while self._running and not self._reading.settled:
-            more = self._waiting and len(self._running) < _SIDE_BY_SIDE and not self._full
-            if not self._take(clock, hedge if more else None):
+            more = self._waiting and len(self._running) < _SIDE_BY_SIDE
+            patience = max(0.0, self._began + hedge - self._clock.monotonic()) if more else None
+            if not self._take(patience):
                 self._begin(lanes)
 
-    def _take(self, clock: Clock, seconds: float | None) -> bool:
+    def _take(self, seconds: float | None) -> bool:
         """Hand the next outcome to the reading; whether the others are waited for before anybody is asked."""
-        if not self._outcomes and not clock.wait(self._arrived, seconds):
+        if not self._outcomes and not self._clock.wait(self._arrived, seconds):
             return False
         self._arrived.clear()  # before looking: what comes now sets it again
         if not self._outcomes:
@@ -111,13 +113,9 @@ class Race:
             return
         alias = self._waiting.popleft()
         self._running.append(alias)
-        if lanes.start(lambda: self._run(alias)):
-            return
-        if len(self._running) == 1:
+        self._began = self._clock.monotonic()
+        if not lanes.start(lambda: self._run(alias)):
             self._run(alias)
-        else:  # one is on its way, and there is no room for another
-            self._waiting.appendleft(self._running.pop())
-            self._full = True
 
     def _run(self, alias: str) -> None:
         try:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import AliasChoices, AliasPath, BaseModel, Field, SecretBytes, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -21,13 +23,15 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
-from strongroom.integrations.pydantic_settings import SecretsSource
+from strongroom.integrations.pydantic_settings import SecretsSource, _secret_name
 from strongroom.memory import MemoryBackend
+from strongroom.names import suggest_name
 from strongroom.store import SecretStore
 from strongroom.testing import FaultyBackend, override
 from tests.canary import CANARY, assert_no_canary, assert_no_canary_in
 
 T = TypeVar("T", bound=BaseSettings)
+WORDS = ["a", "db", "api", "key", "s3", "2", "password"]
 
 
 @pytest.fixture
@@ -203,6 +207,15 @@ def test_a_prefix_stands_before_the_names(store: SecretStore) -> None:
     assert start(WithDefault).db_password.get_secret_value() == CANARY
     Base.source = {"store": store, "prefix": "billing", "skip": ["db_password"]}
     assert start(WithDefault).db_password.get_secret_value() == "changeme-default"
+
+
+@given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map("_".join), st.booleans())
+def test_a_fields_name_is_what_import_makes_of_its_variable(field: str, upper: bool) -> None:
+    """`strongroom import` of a .env and these settings mean one secret; the rule can be read backwards."""
+    name = _secret_name(field.upper() if upper else field, (), "")
+    assert name == suggest_name(field.upper())
+    assert name.replace("/", "_").replace("-", "_") == field
+    assert _secret_name(field, ("model_name",), "app") == f"app/model-name/{field.replace('_', '-')}"
 
 
 def test_a_store_is_opened_by_its_alias_for_the_moment(store: SecretStore) -> None:

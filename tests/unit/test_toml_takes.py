@@ -1,0 +1,83 @@
+"""What strongroom.toml takes for each scheme is what the scheme's backend reads, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from strongroom.registry import key_schemes, schemes
+from strongroom.toml.takes import KEYS, STORES
+from tests.test_docs import ROOT
+
+PACKAGES = {
+    "strongroom_aws": ("aws-sm", "aws-ssm", "aws-kms"),
+    "strongroom_azure": ("azure-kv", "azure-key"),
+    "strongroom_gcp": ("gcp-sm", "gcp-kms"),
+    "strongroom_local": ("local", "local-key", "env", "file"),
+    "strongroom_pkcs11": ("pkcs11",),
+    "strongroom_vault": ("vault", "vault-transit"),
+}
+HELPERS = {"_text", "_secret", "_option"}
+"""Functions of backends that take a setting by its name."""
+
+
+def declared(package: str) -> set[str]:
+    tables = [takes[scheme] for takes in (STORES, KEYS) for scheme in PACKAGES[package] if scheme in takes]
+    return {name for table in tables for name in (*table.auth, *table.options)}
+
+
+def trees(package: str) -> Iterator[ast.AST]:
+    for path in sorted((ROOT / "backends" / package).rglob("*.py")):
+        yield from ast.walk(ast.parse(path.read_text()))
+
+
+def read(node: ast.AST) -> Iterator[str]:
+    """What a piece of code takes by name, as `auth["x"]`, `options.get("x")` or `_text(auth, "x")`."""
+    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and _is_settings(node.value):
+        yield from _literals([node.slice])
+    elif (
+        isinstance(node, ast.Compare)
+        and isinstance(node.ops[0], ast.In)
+        and _is_settings(node.comparators[0])
+    ):
+        yield from _literals([node.left])
+    elif isinstance(node, ast.Call):
+        named = isinstance(node.func, ast.Name) and node.func.id in HELPERS
+        got = (
+            isinstance(node.func, ast.Attribute) and node.func.attr == "get" and _is_settings(node.func.value)
+        )
+        yield from _literals(node.args[: 1 if got else 3]) if got or named else ()
+
+
+def _is_settings(node: ast.AST) -> bool:
+    return ast.unparse(node) in {"auth", "options", "settings.auth", "settings.options"}
+
+
+def _literals(nodes: list[ast.expr]) -> Iterator[str]:
+    yield from (
+        node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_a_backend_reads_is_declared(package: str) -> None:
+    """Or nobody could set it."""
+    found = {name for node in trees(package) for name in read(node)}
+    assert found <= declared(package)
+    assert found or package == "strongroom_local"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_is_declared_is_read(package: str) -> None:
+    """Or whoever sets it would believe that it did something."""
+    texts = {n.value for n in trees(package) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    assert declared(package) <= texts
+
+
+def test_every_scheme_is_declared() -> None:
+    """The built-in ones: others judge for themselves."""
+    assert set(STORES) == {scheme for scheme in schemes() if scheme in STORES} >= {"memory", "local", "vault"}
+    assert set(KEYS) == set(key_schemes())
+    assert {scheme for package in PACKAGES.values() for scheme in package} | {"memory"} == {*STORES, *KEYS}

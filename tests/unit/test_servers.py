@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import hvac.exceptions
 import psutil
+import psycopg
 import pytest
 
 from tests.canary import CANARY, not_ours
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tests.servers.https import Authority, Server
     from tests.servers.moto import Moto
     from tests.servers.openbao import OpenBao
+    from tests.servers.postgres import Postgres
 
 HOLD = """
 import sys, time
@@ -64,6 +66,17 @@ def test_openbao_dev_gives_fresh_mounts(openbao_server: OpenBao) -> None:
     assert kv.list_secrets("", mount_point=first)["data"]["keys"] == ["a"]
     with pytest.raises(Exception, match=second):
         kv.list_secrets("", mount_point=second)
+
+
+def test_postgres_asks_for_a_password_by_scram(postgres_server: Postgres) -> None:
+    """A role logs in with its own password, and with no other; a changed one counts at once."""
+    role = postgres_server.new_role("first")
+    with psycopg.connect(postgres_server.where, user=role, password="first") as connection:
+        assert postgres_server.sessions(role) == 1
+        postgres_server.set_password(role, "second")
+        assert connection.execute("SELECT current_user").fetchone() == (role,)
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(postgres_server.where, user=role, password="first")
 
 
 def test_openbao_kv1_has_no_versions(openbao_server: OpenBao, kv1_mount: str) -> None:

@@ -188,7 +188,8 @@ class Write:
 
     def __enter__(self) -> Self:
         self._began = self._reads.begin(self)
-        self._cached = self.name.text in self._reads.warm
+        entry = self._reads.warm.get(self.name.text)
+        self._cached = entry is not None and self._began < entry.end
         return self
 
     def made(self, version: SecretVersion, value: SecretValue | None = None) -> None:

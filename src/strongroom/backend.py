@@ -196,6 +196,8 @@ class Backend(ABC):
         eventual: labels and lists may lag behind a write, so that the store pins what it wrote.
         domain: the logical id that encrypted values are bound to, where the backend records one (local).
         needs_coordinator: which of its class's capabilities an instance lacks without one.
+        auth_keys: all that it takes in ``auth``, so that a misspelled key is refused; None where it judges.
+        option_keys: all that it takes in ``options``.
         loggers: the SDK's loggers, kept at INFO while the store is open: at DEBUG they print requests.
     """
 
@@ -207,6 +209,8 @@ class Backend(ABC):
     domain: str = ""
     loggers: ClassVar[tuple[str, ...]] = ()
     needs_coordinator: ClassVar[Capability] = Capability(0)
+    auth_keys: ClassVar[tuple[str, ...] | None] = None
+    option_keys: ClassVar[tuple[str, ...] | None] = None
 
     @classmethod
     def from_url(cls, url: StoreURL, settings: Settings) -> Self:

@@ -67,9 +67,11 @@ def open_backend(url: str | StoreURL, settings: Settings | None = None) -> Edge:
         SecretStoreError: as the backend says.
     """
     parsed = StoreURL.parse(url) if isinstance(url, str) else url
-    found = backend_class(parsed.scheme)
+    found, settings = backend_class(parsed.scheme), settings or Settings()
+    _check_keys(parsed.scheme, "auth", settings.auth, found.auth_keys)
+    _check_keys(parsed.scheme, "options", settings.options, found.option_keys)
     try:
-        return edge(found.from_url(parsed, settings or Settings()))
+        return edge(found.from_url(parsed, settings))
     except Exception as exc:  # noqa: BLE001  (whatever an SDK raises)
         error = translated(exc, "open", found.error_for)
     error.backend = error.backend or parsed.scheme
@@ -228,8 +230,19 @@ def _entry_points() -> list[Any]:
     return [entry for entry in entry_points(group=ENTRY_POINTS) if entry.name not in _BUILT_IN]
 
 
+def _check_keys(scheme: str, group: str, given: Mapping[str, Any], known: tuple[str, ...] | None) -> None:
+    unknown = sorted(given.keys() - set(known)) if known is not None else []
+    if known is not None and unknown:
+        problem = f"{scheme} stores take no {unknown[0]!r} in {group}"
+        raise InvalidRequestError(problem, hint=_near(unknown[0], known, "known keys"))
+
+
 def _nearest(scheme: str) -> str:
+    return _near(scheme, schemes(), "known schemes")
+
+
+def _near(word: str, known: tuple[str, ...], what: str) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(scheme, schemes(), n=1, cutoff=0.4)
-    return f"did you mean {near[0]!r}?" if near else f"known schemes: {', '.join(schemes())}"
+    near = get_close_matches(word, known, n=1, cutoff=0.4)
+    return f"did you mean {near[0]!r}?" if near else f"{what}: {', '.join(known) or 'none'}"

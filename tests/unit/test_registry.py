@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from strongroom import registry
-from strongroom.backend import Backend, Secret, Stage
+from strongroom.backend import Backend, Secret, Settings, Stage
 from strongroom.errors import BackendNotInstalledError, InvalidRequestError, SecretStoreError
 from strongroom.layers.edge import Edge
 from strongroom.memory import MemoryBackend
 from strongroom.names import Key
+from strongroom.value import SecretValue
 from tests.canary import CANARY, assert_no_canary_in
 
 
@@ -203,6 +204,29 @@ except Exception as error:
     print(f"{{type(error).__name__}}: {{error}}")
 """
     assert run(code, distribution).startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            Settings(auth={"tokne": SecretValue(CANARY)}),
+            "memory stores take no 'tokne' in auth (did you mean 'token'?)",
+        ),
+        (Settings(options={"zzz": "x"}), "memory stores take no 'zzz' in options (known keys: none)"),
+    ],
+)
+def test_a_backend_that_says_what_it_takes_is_given_nothing_else(
+    settings: Settings, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelled key would be ignored; what it says is not repeated."""
+    monkeypatch.setattr(MemoryBackend, "auth_keys", ("token",))
+    monkeypatch.setattr(MemoryBackend, "option_keys", ())
+    registry.open_backend("memory://", Settings(auth={"token": "x"})).close()
+    with pytest.raises(InvalidRequestError) as caught:
+        registry.open_backend("memory://", settings)
+    assert str(caught.value) == said
+    assert_no_canary_in(caught.value)
 
 
 class Exploding(MemoryBackend):

@@ -310,7 +310,7 @@ class SecretStore:
             PermissionDeniedError: the identity may not read it.
             UnavailableError: no thread can be started.
         """
-        return changes(lambda waiting: begin(*self._join("watch", name, waiting)), self._clock, timeout)
+        return changes(self._watcher, lambda waiting: begin(*self._join("watch", name, waiting)), timeout)
 
     def pending(self, name: str, rotation_id: str) -> Pending:
         """The pending value of a secret under a rotation id (a UUID), to put, get, promote or discard.

@@ -142,22 +142,22 @@ class _Waiting(Subscriber):
 
 
 def changes(
-    subscribe: Callable[[Subscriber], Callable[[], None]], clock: Clock, timeout: float | None
+    watcher: Watcher, subscribe: Callable[[Subscriber], Callable[[], None]], timeout: float | None
 ) -> Iterator[str]:
     """Subscribe now, and iterate over the changes from then on, until none came for ``timeout`` seconds."""
-    versions = _changes(subscribe, clock, timeout)
+    versions = _changes(watcher, subscribe, timeout)
     next(versions)  # a generator begins with its first step: a change before that would be lost
     return versions
 
 
 def _changes(
-    subscribe: Callable[[Subscriber], Callable[[], None]], clock: Clock, timeout: float | None
+    watcher: Watcher, subscribe: Callable[[Subscriber], Callable[[], None]], timeout: float | None
 ) -> Iterator[str]:
     waiting = _Waiting()
     unsubscribe = subscribe(waiting)
     try:
         yield "subscribed"
-        while version := waiting.take(clock, timeout):
+        while version := watcher.next_for(waiting, timeout):
             yield version
     finally:
         unsubscribe()
@@ -267,6 +267,13 @@ class Watcher:
         with self._lock:
             if not watched.learned:
                 watched.known, watched.learned = version, True
+
+    def next_for(self, waiting: _Waiting, timeout: float | None) -> str | None:
+        """What ``waiting`` is told next; a child that only waits has its thread from here."""
+        with self._lock:
+            if self._names:
+                self._start()
+        return waiting.take(self._clock, timeout)
 
     def close(self) -> None:
         """End every subscription, and the thread after what it is asking."""

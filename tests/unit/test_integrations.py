@@ -46,6 +46,8 @@ class Connection:
     ("error", "refused"),
     [
         (Told("FATAL: Passwort-Authentifizierung fehlgeschlagen", pgconn=Connection(True)), True),
+        (Told("FATAL: sorry, too many clients already", pgconn=Connection(True)), False),
+        (Told('FATAL: database "app" does not exist', pgconn=Connection(True)), False),
         (Told("connection refused", pgconn=Connection(False)), False),
         (Told("28P01", sqlstate="28P01"), True),
         (Told("28000", pgcode="28000"), True),

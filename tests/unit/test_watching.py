@@ -589,6 +589,15 @@ class TestWatch:
             assert gone()
 
 
+def _advance(clock: FakeClock) -> None:
+    """Let the intervals pass once somebody polls."""
+    while not pollers():
+        threading.Event().wait(0.001)
+    for _ in range(100):
+        clock.advance(POLL)
+        threading.Event().wait(0.001)
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 class TestFork:
     """The thread does not exist in the child, which makes its own when it first sees anything."""
@@ -610,6 +619,21 @@ class TestFork:
         in_child(check)
         assert len(pollers()) == 1
         assert told.all() == []
+
+    def test_a_child_that_only_iterates_polls_as_well(
+        self, store: SecretStore, backend: FaultyBackend, clock: FakeClock
+    ) -> None:
+        """It reads nothing else, so that nothing else would begin it."""
+        versions = store.watch(NAME)
+
+        def check() -> bool:
+            second = overwrite(backend.inner, "second")
+            threading.Thread(target=_advance, args=(clock,), daemon=True).start()
+            return next(versions) == second.id
+
+        in_child(check)
+        store.close()
+        assert list(versions) == []
 
     def test_a_fork_while_a_callback_runs_tells_the_child_of_the_next_change(
         self, store: SecretStore, told: Told

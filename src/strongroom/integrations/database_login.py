@@ -29,6 +29,15 @@ _ACCESS_DENIED: Final = 1045
 """MySQL's and MariaDB's ER_ACCESS_DENIED_ERROR (MySQL reference, server error messages)."""
 _PHRASES: Final = ("password authentication failed", "ORA-01017", "Login failed for user")
 """PostgreSQL's libpq (which tells no SQLSTATE of a refused connection), Oracle, SQL Server (18456)."""
+_ACCEPTED: Final = (
+    "too many",
+    "connection slots",
+    "does not exist",
+    "starting up",
+    "shutting down",
+    "recovery",
+)
+"""What PostgreSQL says in English to those whose password it has accepted, or never looked at."""
 
 
 def password(value: SecretValue) -> Mapping[str, str]:
@@ -48,13 +57,20 @@ def user_and_password(value: SecretValue) -> Mapping[str, str]:
 def is_refusal(error: BaseException) -> bool:
     """Whether a driver's error says that the database refused the login, as far as drivers tell.
 
-    psycopg: the connection used a password and did not come about, whatever the server's language. Others:
-    SQLSTATE class 28 (invalid authorization specification), MySQL's 1045, or the English text of the server.
+    psycopg tells that the connection used a password and did not come about, whatever the server's language
+    (in English, what it says excludes other reasons). Others tell SQLSTATE class 28 (invalid authorization
+    specification), MySQL's 1045, or the English text of the server.
     """
+    text = str(error)
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+    if (
+        str(state).startswith("28")
+        or _ACCESS_DENIED in error.args
+        or any(phrase in text for phrase in _PHRASES)
+    ):
+        return True
     used = getattr(getattr(error, "pgconn", None), "used_password", False)
-    known = str(state).startswith("28") or _ACCESS_DENIED in error.args
-    return bool(used) or known or any(phrase in str(error) for phrase in _PHRASES)
+    return bool(used) and not any(phrase in text for phrase in _ACCEPTED)
 
 
 @final

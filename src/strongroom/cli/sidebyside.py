@@ -23,7 +23,7 @@ class Job(Generic[T]):
         self._results: list[T] = []
         self._failures: list[BaseException] = []
         # A daemon, so that the interpreter does not wait for a server that never answers.
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=self._run, name="strongroom-job", daemon=True)
 
     def start(self) -> None:
         """Begin."""

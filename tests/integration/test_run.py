@@ -17,7 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+import strongroom
+from strongroom.cli.main import cli
 from tests.canary import CANARY, assert_no_canary
 
 STRONGROOM = str(Path(sys.executable).with_name("strongroom"))
@@ -30,9 +33,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a configuration and a local store that holds one secret, looked at often."""
     home = tmp_path_factory.mktemp("run-home")
     (home / "work").mkdir(mode=0o700)
-    made = [STRONGROOM, "init", "--yes"]
-    subprocess.run(made, cwd=home / "work", env=_environment(home), check=True, capture_output=True)
-    config = home / "work" / "strongroom.toml"
+    config, store, keyset = home / "work" / "strongroom.toml", home / "work" / "secrets.db", home / "keyset"
+    made = ["--config", str(config), "init", "--yes", "--database", str(store), "--keyset", str(keyset)]
+    assert CliRunner().invoke(cli, made).exit_code == 0
     config.write_text(config.read_text() + 'cache = { fresh = "1s", poll = "100ms" }\n')
     _put(home, "db/password", CANARY)
     return home
@@ -44,8 +47,8 @@ def _environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def _put(home: Path, name: str, value: str) -> None:
-    argv = [STRONGROOM, "put", name, "--quiet"]
-    subprocess.run(argv, input=value.encode(), cwd=home / "work", env=_environment(home), check=True)
+    with strongroom.open(config=home / "work" / "strongroom.toml") as store:
+        store.put(name, value)
 
 
 def _start(home: Path, *args: str, **more: str) -> subprocess.Popen[bytes]:
@@ -98,10 +101,9 @@ def test_what_python_ignores_ends_cmd_as_elsewhere(home: Path) -> None:
     [
         (["--redact", "--", "sh", "-c", "kill -KILL $$"], 137),
         (["--redact", "--", "no-such-program"], 127),
-        (["no-such-program"], 127),
         (["/etc/passwd"], 126),
     ],
-    ids=["killed", "missing when masked", "missing", "not a program"],
+    ids=["killed", "missing", "not a program"],
 )
 def test_exit_codes_come_through(home: Path, args: list[str], code: int) -> None:
     """CMD's own, 128 + n for a signal, and those of env(1) if it cannot be run, with one line."""
@@ -258,6 +260,20 @@ def test_keys_that_send_signals_do_so(home: Path, option: str) -> None:
         screen.wait_for(b"#>")
         screen.type("echo code: $?\n")
         screen.wait_for(b"code: 130")
+
+
+def test_a_key_that_sends_a_signal_sends_one(home: Path) -> None:
+    """CMD is in our group, so that the terminal told it already: a second Ctrl-C means "at once" to many."""
+    with _shell(home) as (screen, _):
+        script = home / "work" / "traps.py"
+        script.write_text(_TRAPS)
+        screen.type(f"strongroom run --watch -- {sys.executable} -I traps.py\n")
+        screen.wait_for(b"ready")
+        screen.type("\x03")
+        seen = screen.wait_for(rb"\^C2\r")
+        screen.type("\x1c")
+        seen += screen.wait_for(rb"\n?3\r")
+        assert seen.count(b"2\r") == 1
 
 
 def test_cmd_does_not_outlive_a_killed_strongroom_on_a_terminal(home: Path) -> None:

@@ -101,12 +101,14 @@ def test_other_values_are_a_collision_before_any_write(run: Cli, tmp_path: Path)
     assert _content(run.url) == VALUES
 
 
-def test_json_and_yaml_files(run: Cli, tmp_path: Path) -> None:
+def test_json_yaml_and_toml_files(run: Cli, tmp_path: Path) -> None:
     """Text stays text, objects are kept as JSON; both formats alike."""
     document = {"db/password": CANARY, "db/login": {"user": "app", "port": 5432}}
     assert run("import", _file(tmp_path, json.dumps(document), "a.json")).code == 0
     yaml = f"db/password: '{CANARY}'\ndb/login:\n  user: app\n  port: 5432\n"
     assert run("import", _file(tmp_path, yaml, "a.yaml"), "--json").json["counts"] == {"same": 2}
+    toml = f'"db/password" = "{CANARY}"\n["db/login"]\nuser = "app"\nport = 5432\n'
+    assert run("import", _file(tmp_path, toml, "a.toml"), "--json").json["counts"] == {"same": 2}
     with run.store() as store:
         assert store.get("db/login").value.reveal_json("/port") == 5432
 

@@ -116,7 +116,7 @@ _hard = st.text(st.sampled_from("a'\"\\$`{}%#;= \t\n\r\x00\x1b\x7f\x85\u2028\ufe
 
 
 @pytest.mark.parametrize("kind", sorted(literals.WRITERS))
-@settings(max_examples=1000 if NIGHTLY else 40, deadline=None)
+@settings(max_examples=1000 if NIGHTLY else 25, deadline=None)
 @given(value=_hard | st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
 def test_what_is_written_is_what_is_read(kind: str, value: str) -> None:
     """By a reader of that format, or it is refused; the formats with one meaning refuse nothing."""

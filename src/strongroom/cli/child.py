@@ -35,8 +35,9 @@ def become(command: Sequence[str], environment: Environment) -> NoReturn:
     Raises:
         Ended: with 127 if there is no such program, 126 if it cannot be run.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream:
+            stream.flush()
     restore_signals()
     problem = _exec(command, environment)
     raise cannot_run(command[0], problem)

@@ -17,7 +17,7 @@ from .sources import read_file
 from .transfer import Existing, Step
 
 
-@click.command("import", short_help="take in .env, JSON or YAML")
+@click.command("import", short_help="take in .env, JSON, TOML or YAML")
 @click.argument("file", type=click.Path())
 @click.option(
     "--format", "kind", type=click.Choice(list(formats.READERS)), help="By default by the file's name."
@@ -40,7 +40,7 @@ def import_file(
     replace: bool,
     expand: bool | None,
 ) -> None:
-    """Take in FILE, or stdin if it is -: .env, JSON or YAML (an object; objects in it are kept as JSON).
+    """Take in FILE, or stdin if it is -: .env, JSON, TOML or YAML (an object; objects in it stay JSON).
 
     BINANCE_API_KEY becomes binance/api-key; --dry-run shows all names. If a name holds another value already,
     nothing is written unless --if-absent or --replace says what to do. Equal values are not written again, so

@@ -32,7 +32,7 @@ SECTIONS = {
         "rollback": Entry("removing", "rollback", "make the previous value current again"),
     },
     "Many at once": {
-        "import": Entry("importing", "import_file", "take in .env, JSON or YAML"),
+        "import": Entry("importing", "import_file", "take in .env, JSON, TOML or YAML"),
         "copy": Entry("copying", "copy", "migrate names between stores"),
     },
     "Programs": {
@@ -63,7 +63,8 @@ class Program(LazyGroup):
         extra["standalone_mode"] = False
         try:
             result = super().main(given, *rest, **extra)
-            sys.stdout.flush()
+            if sys.stdout:  # None if it was closed before
+                sys.stdout.flush()
         except BrokenPipeError:
             _die_of_broken_pipe()
         except click.exceptions.NoArgsIsHelpError as error:

@@ -291,7 +291,7 @@ def test_an_old_label_proves_nothing_of_a_write_of_ours(both: Failover, eu: Memb
     read(both)
     both.put(NAME, SecretValue("mine"), None)
     eu.stale("get")
-    assert read(both) == ("eu 1.5", "")
+    assert read(both) == ("eu 1.5", "degraded")
     eu.unreachable()
     assert read(both) == ("us 1.5", "degraded")
 

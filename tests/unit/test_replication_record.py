@@ -24,7 +24,7 @@ KEY = SecretValue(bytes(range(32)))
 HEX = "0123456789abcdef"
 LAST = 2**63 - 1
 
-_some = settings(max_examples=scaled(2_000, "examples of each property of records", share=40))
+_some = settings(max_examples=scaled(1_000, "examples of each property of records", share=20))
 numbers = st.integers(1, LAST)
 digits = st.text(HEX, min_size=32, max_size=32)
 records = st.builds(Record, numbers, numbers, digits, digits)

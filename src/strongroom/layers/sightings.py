@@ -52,7 +52,10 @@ class Sight:
         """What an answer with this record is worth; `first`: from the member that takes the writes."""
         if record is None:
             return Judgement(degraded=not first or self.told is not None)
-        degraded = not first and (self.source is None or self.unproved is not None)
+        if first:
+            degraded = self.unproved is not None and record.order <= self.unproved  # its label lags behind us
+        else:
+            degraded = self.source is None or self.unproved is not None
         known, given = record.verdict(self.told), record.verdict(self.given)
         conflict = Verdict.QUARANTINE in (known, given)
         if conflict and not first:  # two values claim one place: the member that takes the writes decides

@@ -185,6 +185,13 @@ class TestNotice:
             look(store)
             assert told.all() == [own.id, other.id]
 
+    def test_what_is_known_is_not_asked_for_again(self, backend: FaultyBackend, clock: FakeClock) -> None:
+        """The second subscriber of a name costs no request, also without a cache."""
+        with SecretStore(backend, cache=None, clock=clock) as store:
+            for _ in range(3):
+                store.on_change(NAME, Told())
+        assert backend.calls["get"] == 1
+
     def test_every_name_is_asked_in_one_request(self, clock: FakeClock) -> None:
         """One thread, and one batch, whoever watches what."""
         backend = memory(clock=clock)
@@ -480,6 +487,23 @@ class TestLag:
         clock.advance(watching._LABEL_LAG)
         store._watcher.saw(KEY, old)
         assert told.all() == [new, old]
+
+    def test_who_begins_at_another_failover_member_is_not_told_of_the_first(
+        self, clock: FakeClock, told: Told
+    ) -> None:
+        """The first member is down at the start: its return is no change, what it then writes is."""
+        first, second = memory(clock=clock), memory(clock=clock)
+        with SecretStore(Failover({"a": first, "b": second}), clock=clock) as store:
+            for member in (first, second):
+                overwrite(member.inner, "same")
+            first.unreachable()
+            store.on_change(NAME, told)
+            first.clear()
+            clock.advance(60)
+            look(store)
+            assert told.all() == []
+            own = store.put(NAME, text("own"))
+            assert told.all() == [own.id]
 
     def test_another_failover_member_is_no_change(self, clock: FakeClock, told: Told) -> None:
         """Its version ids are its own; when the first member is back, nothing has changed."""

@@ -140,7 +140,7 @@ def test_the_defaults_told_are_the_defaults_used(tmp_path: Path) -> None:
 
 
 def documents() -> Iterator[Any]:
-    pages = [ROOT / "docs" / f"{page}.md" for page in ("guide", "providers", "envelope")]
+    pages = [ROOT / "docs" / f"{page}.md" for page in ("configuration", "guide", "providers", "envelope")]
     yield from (block.text for page in pages for block in blocks(page) if block.test == "toml")
     yield from (FULL, test_config.GOOD)
 

@@ -30,7 +30,8 @@ class Kind:
         limits: what the value may be, for people.
     """
 
-    type: str = "string"
+    word = "text"
+    """What stands there, for people."""
 
     def __init__(self, meaning: str, default: Any = None, *, limits: str = ""):
         self.meaning, self.default, self.limits = meaning, default, limits
@@ -45,7 +46,7 @@ class Kind:
 
     def schema(self) -> Schema:
         """The same rule as JSON Schema."""
-        return {"type": self.type}
+        raise NotImplementedError
 
 
 class Text(Kind):
@@ -78,8 +79,10 @@ class Text(Kind):
 class Choice(Kind):
     """One of a few words, or of a few numbers."""
 
+    word = ""
+
     def __init__(self, meaning: str, words: Sequence[str | int], default: str | int | None = None):
-        super().__init__(meaning, default, limits=" or ".join(f"`{word}`" for word in words))
+        super().__init__(meaning, default, limits=" or ".join(dict.fromkeys(f"`{word}`" for word in words)))
         self._words = tuple(words)
 
     def read(self, spot: Spot, value: Any) -> Any:
@@ -94,7 +97,7 @@ class Choice(Kind):
 class Flag(Kind):
     """True or false."""
 
-    type = "boolean"
+    word = "true or false"
 
     def __init__(self, meaning: str):
         super().__init__(meaning, default=False)
@@ -104,11 +107,14 @@ class Flag(Kind):
             spot.fail("is true or false")
         return value
 
+    def schema(self) -> Schema:
+        return {"type": "boolean"}
+
 
 class Whole(Kind):
     """A whole number between two bounds."""
 
-    type = "integer"
+    word = "whole number"
 
     def __init__(self, meaning: str, least: int, most: int, default: int | None = None):
         super().__init__(meaning, default, limits=f"{least:,} to {most:,}")
@@ -126,7 +132,7 @@ class Whole(Kind):
 class Days(Kind):
     """A number of days, which may have a fraction."""
 
-    type = "number"
+    word = "number"
 
     def __init__(self, meaning: str, most: int, default: int):
         super().__init__(meaning, default, limits=f"0 to {most:,}")
@@ -143,6 +149,8 @@ class Days(Kind):
 
 class Duration(Kind):
     """A number and a unit, such as ``"30s"``; read as seconds."""
+
+    word = "duration"
 
     def __init__(
         self, meaning: str, default: str = "", *, nothing: bool = False, most: str = "", limits: str = ""
@@ -177,7 +185,7 @@ def seconds(text: str) -> float:
 class Texts(Kind):
     """A list of strings that names something."""
 
-    type = "array"
+    word = "list"
 
     def read(self, spot: Spot, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
@@ -199,8 +207,7 @@ class Texts(Kind):
 class Secret(Kind):
     """A credential, which never stands in the file itself."""
 
-    def __init__(self, meaning: str):
-        super().__init__(meaning, limits="a reference")
+    word = "reference"
 
     def read(self, spot: Spot, value: Any) -> Credential:
         if not isinstance(value, str):
@@ -231,6 +238,8 @@ class Plain(Kind):
 class OneOrMore(Kind):
     """A string, a list of strings, or a table of strings, for the backend to judge."""
 
+    word = ""
+
     def __init__(self, meaning: str, limits: str = ""):
         super().__init__(meaning, limits=limits)
 
@@ -258,7 +267,7 @@ class Table(Kind):
         off: ``false`` may stand for the table, and is read as False.
     """
 
-    type = "object"
+    word = "table"
 
     def __init__(
         self,
@@ -339,7 +348,7 @@ class Written(Table):
 class Entries(Kind):
     """A table whose keys are chosen by whoever writes it: aliases, or patterns of names."""
 
-    type = "object"
+    word = "table"
 
     def __init__(self, meaning: str, each: Kind, *, form: str, problem: str):
         super().__init__(meaning)

@@ -87,7 +87,7 @@ class Endpoint(Kind):
 class Group(Kind):
     """``auth`` or ``options``, which the URL's scheme decides; see `Reached`."""
 
-    type = "object"
+    word = "table"
 
     def read(self, spot: Spot, value: Any) -> Any:
         if not isinstance(value, dict):
@@ -96,6 +96,9 @@ class Group(Kind):
 
     def absent(self) -> dict[str, Any]:
         return {}
+
+    def schema(self) -> Schema:
+        return {"type": "object"}
 
 
 class ForeignAuth(Kind):

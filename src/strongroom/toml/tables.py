@@ -64,16 +64,17 @@ ENCRYPT: Final = Table(
     },
     needs={"keys or a keyring, and a domain": (("keys", "keyring"), ("domain",))},
 )
+BREAKER: Final = Table(
+    "when a member that fails is passed over",
+    {
+        "failures": Whole("how many in a row open it", 1, 1000, 5),
+        "pause": Duration("how long until it is tried again", "30s"),
+    },
+)
 _FAILOVER: Final[dict[str, Kind]] = {
     "failover": Texts("stores that are read in this order; the first takes the writes", "store"),
     "hedge": Duration("after how long the next member is asked as well; without it one at a time"),
-    "breaker": Table(
-        "when a member that fails is passed over",
-        {
-            "failures": Whole("how many in a row open it", 1, 1000, 5),
-            "pause": Duration("how long until it is tried again", "30s"),
-        },
-    ),
+    "breaker": BREAKER,
 }
 STORE: Final = Reached(
     "one store",
@@ -150,13 +151,14 @@ class Document(Table):
 
 
 _LATER: Final = {"replica": "replication", "rotation": "rotation", "audit": "the audit journal"}
+PROFILE: Final = Table("what replaces or adds to the entries above, each as a whole", _PARTS)
 DOCUMENT: Final = Document(
     "strongroom.toml",
     {
         **_PARTS,
         "profile": _named(
             "environments by name; `--profile` or `STRONGROOM_PROFILE` chooses one",
-            Table("what replaces or adds to the entries above, each as a whole", _PARTS),
+            PROFILE,
         ),
     },
 )

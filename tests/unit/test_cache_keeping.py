@@ -89,6 +89,24 @@ class TestWarmPath:
         with cache._lock:
             assert Running(lambda: value(store)).result() == "first"
 
+    def test_nor_while_a_refresh_is_under_way(self, backend: FaultyBackend, clock: FakeClock) -> None:
+        """From the one read that begins it until the value is past fresh."""
+        gate = Gate(backend)
+        store = SecretStore(gate, cache=POLICY, clock=clock)
+        store.get(NAME)
+        clock.advance(FRESH * 0.8)
+        gate.arm()
+        store.get(NAME)
+        assert gate.asked.wait(DEADLINE)
+        cache = store._reads._cache
+        assert cache is not None
+        with cache._lock:
+            clock.advance(FRESH * 0.19)
+            assert Running(lambda: value(store)).result() == "first"
+        gate.open()
+        refreshed()
+        assert backend.calls["get"] == 2
+
     def test_the_same_object_is_served(self, store: SecretStore) -> None:
         """Nothing is copied: a secret cannot be changed."""
         assert store.get(NAME) is store.get(NAME)

@@ -164,7 +164,9 @@ def test_the_configuration_in_the_guide_is_valid(tmp_path: Path) -> None:
     assert set(config.stores) == {"laptop", "prod", "prod-eu", "prod-dr"}
 
 
-_PROVIDERS, _ENVELOPE = ROOT / "docs" / "providers.md", ROOT / "docs" / "envelope.md"
+_PROVIDERS, _ENVELOPE, _FAILOVER = (
+    ROOT / "docs" / f"{page}.md" for page in ("providers", "envelope", "failover")
+)
 
 
 def _marked(test: str, *pages: Path) -> list[Block]:
@@ -184,7 +186,7 @@ def _line(block: Block) -> str:
     return f"{block.page.stem}, line {block.line}"
 
 
-@pytest.mark.parametrize("block", _marked("toml", _PROVIDERS, _ENVELOPE), ids=_line)
+@pytest.mark.parametrize("block", _marked("toml", _PROVIDERS, _ENVELOPE, _FAILOVER), ids=_line)
 def test_each_configuration_is_valid(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And every store and key of it opens, which says that options and credentials are known."""
     for variable in re.findall(r"env://(\w+)", block.text):

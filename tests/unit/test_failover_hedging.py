@@ -29,6 +29,7 @@ from strongroom.testing.clock import FakeClock
 from strongroom.testing.faults import FaultyBackend, Killed, kill
 from strongroom.value import SecretValue
 from tests.canary import CANARY
+from tests.chaos.forked import Forked, Say
 from tests.scale import scaled
 
 NAME = Name("db/password")
@@ -355,13 +356,27 @@ def test_after_close_no_thread_is_begun(both: Failover) -> None:
     assert not hedging()
 
 
-def test_a_child_of_a_fork_waits_for_no_thread_of_its_parents(both: Failover, eu: Slow) -> None:
-    """They are not there: the child's own close returns, and its reads are hedged."""
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_of_a_fork_waits_for_no_thread_or_lock_of_its_parents(
+    both: Failover, eu: Slow, clock: FakeClock
+) -> None:
+    """They are not there: the child's reads are answered, its close returns, and the parent goes on."""
+    store = SecretStore(both, cache=None, clock=clock)
     eu.hold()
-    assert read(both) == "us"
-    both.after_fork()
-    both.close()
+    assert store.get("db/password").version.startswith("us:")
+
+    def child(say: Say) -> None:
+        eu.release()
+        say(store.get("db/password").version[:2])
+        store.close()
+        say(len(hedging()))
+
+    with both._sights._lock, both._lanes._lock, both._breakers["eu"]._lock:
+        forked = Forked(child)
+    assert (forked.hear(PATIENCE), forked.hear(PATIENCE)) == ("eu", 0)
+    assert len(hedging()) == 1
     eu.release()
+    assert store.get("db/password").version.startswith("eu:")
 
 
 def test_an_interrupt_in_a_members_call_reaches_the_reader(both: Failover, eu: Slow) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import urllib.parse
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -36,22 +37,26 @@ def _by_definition(needles: set[bytes], text: bytes) -> bytes:
     return bytes(out)
 
 
-# Few letters, so that needles overlap each other and themselves, and begin where others end.
-_few = st.binary(min_size=1, max_size=6).map(lambda raw: bytes(b"ab"[byte & 1] for byte in raw))
-_texts = st.binary(max_size=40).map(lambda raw: bytes(b"aab"[byte % 3] for byte in raw))
-
-
 @st.composite
-def _cut(draw: st.DrawFn) -> list[bytes]:
-    text = draw(_texts)
+def _cases(draw: st.DrawFn) -> tuple[set[bytes], list[bytes]]:
+    """Needles and a text in pieces: few letters, so that needles overlap each other and themselves.
+
+    The length of the shortest needle decides how the text is looked through, in words of 1, 2, 4 or 8 bytes.
+    """
+    text = draw(st.binary(max_size=80).map(lambda raw: bytes(b"aab"[byte % 3] for byte in raw)))
+    shortest = draw(st.sampled_from([1, 2, 3, 6, 7, 14, 15]))
+    places = st.tuples(st.integers(0, 80), st.integers(shortest, shortest + 6))
+    needles = {text[at : at + length] for at, length in draw(st.lists(places, max_size=4))}
     cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=8)))
-    return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    pieces = [text[one:other] for one, other in pairwise([0, *cuts, len(text)])]
+    return {needle for needle in needles if len(needle) >= shortest}, pieces
 
 
-@settings(max_examples=5000 if NIGHTLY else 100, deadline=None)
-@given(needles=st.sets(_few, max_size=4), pieces=_cut())
-def test_any_cut_gives_what_the_whole_gives(needles: set[bytes], pieces: list[bytes]) -> None:
+@settings(max_examples=10_000 if NIGHTLY else 150, deadline=None)
+@given(_cases())
+def test_any_cut_gives_what_the_whole_gives(case: tuple[set[bytes], list[bytes]]) -> None:
     """And that is every occurrence, those that overlap too; what is held back is less than a needle."""
+    needles, pieces = case
     redactor, out, longest = Redactor(needles), b"", max(map(len, needles), default=1)
     for piece in pieces:
         out += redactor.feed(piece)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import urllib.parse
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -52,7 +53,7 @@ def _cases(draw: st.DrawFn) -> tuple[set[bytes], list[bytes]]:
     return {needle for needle in needles if len(needle) >= shortest}, pieces
 
 
-@settings(max_examples=10_000 if NIGHTLY else 150, deadline=None)
+@settings(max_examples=3000 if NIGHTLY else 150, deadline=None)
 @given(_cases())
 def test_any_cut_gives_what_the_whole_gives(case: tuple[set[bytes], list[bytes]]) -> None:
     """And that is every occurrence, those that overlap too; what is held back is less than a needle."""
@@ -104,7 +105,7 @@ def test_without_needles_nothing_changes() -> None:
 
 PHRASE = f'päss "{CANARY}" \\ 100% <&>'
 
-FORMS = {
+FORMS: dict[str, Callable[[str], str]] = {
     "plain": lambda text: text,
     "json": lambda text: json.dumps({"password": text}),
     "json, not ascii": lambda text: json.dumps(text, ensure_ascii=False),

@@ -323,6 +323,7 @@ class TestRotation:
                 for thread in threads:
                     thread.join(DEADLINE)
                 clock.advance(1)  # the limit of `refresh`
+                exchange.ahead += timedelta(seconds=1)
         assert not failed
 
 

@@ -104,8 +104,8 @@ class SecretStore:
             UnsupportedOperationError: the backend keeps no versions; a pending value is read by ``pending``.
         """
         try:
-            entry = self._warm[name]
-            if self._monotonic() < entry.until and version is None and stage is _CURRENT:
+            entry, now = self._warm[name], self._monotonic  # called as a method it would be looked up twice
+            if now() < entry.until and version is None and stage is _CURRENT:
                 return next(entry.reads)
         except (KeyError, TypeError):  # not cached, or no name at all
             pass

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from strongroom.errors import InvalidRequestError
 
-from .credentials import Auth, Credential
+from .credentials import Credential, referring
 from .entries import KeyEntry, KeyringEntry, StoreEntry
 from .spot import near
 
@@ -26,19 +26,11 @@ def check_references(
         InvalidRequestError: with the credential's line.
     """
     entries: list[StoreEntry | KeyEntry] = [*stores.values(), *keys.values()]
-    credentials = [one for entry in entries for one in _referring(entry)]
-    for credential in credentials:
+    for credential in [one for entry in entries for one in referring(entry.settings.auth)]:
         _check(credential, stores, profile)
-    if credentials:  # without them nothing can close a circle
-        walk = _Walk(stores, keys, keyrings, profile)
-        for node in [*(("store", alias) for alias in stores), *(("key", alias) for alias in keys)]:
-            walk.enter(node)
-
-
-def _referring(entry: StoreEntry | KeyEntry) -> Iterator[Credential]:
-    auth = entry.settings.auth
-    if isinstance(auth, Auth):
-        yield from (one for one in auth.given.values() if isinstance(one, Credential) and one.reference)
+    walk = _Walk(stores, keys, keyrings, profile)
+    for node in [*(("store", alias) for alias in stores), *(("key", alias) for alias in keys)]:
+        walk.enter(node)
 
 
 def _check(credential: Credential, stores: Mapping[str, StoreEntry], profile: str) -> None:
@@ -85,7 +77,7 @@ class _Walk:
         kind, alias = node
         if kind in ("place", "key"):
             entry = self._stores[alias] if kind == "place" else self._keys[alias]
-            yield from ((("store", one.alias), one) for one in _referring(entry))
+            yield from ((("store", one.alias), one) for one in referring(entry.settings.auth))
         elif kind == "keyring":
             ring = self._keyrings[alias]
             yield from ((("key", root), None) for root in ring.roots)

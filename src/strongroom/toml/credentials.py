@@ -115,6 +115,12 @@ class Auth(Mapping[str, str | SecretValue]):
         return len(self.given)
 
 
+def referring(auth: Mapping[str, str | SecretValue]) -> list[Credential]:
+    """Those of the credentials that another store keeps."""
+    given = auth.given.values() if isinstance(auth, Auth) else ()
+    return [one for one in given if isinstance(one, Credential) and one.reference]
+
+
 def merged(auth: Mapping[str, str | SecretValue], more: Mapping[str, str | SecretValue]) -> Auth:
     """The same, and what is given besides; nothing is read."""
     return Auth({**(auth.given if isinstance(auth, Auth) else auth), **more})

@@ -10,8 +10,7 @@ from strongroom.cachepolicy import Bounds, CachePolicy
 from strongroom.layers.breaker import BreakerPolicy
 from strongroom.names import StoreURL
 
-from .circles import check_references
-from .credentials import Auth
+from .credentials import Auth, referring
 from .entries import KeyEntry, KeyringEntry, StoreEntry
 from .reach import COORDINATORS
 from .spot import Spot, near
@@ -48,7 +47,7 @@ class View:
             self._check_place(spot, self.keyrings[alias].store)
         self.default = self._default()
         self.coordinator = self._coordinator()
-        check_references(self.stores, self.keys, self.keyrings, profile)
+        self._check_references(profile)
 
     def _all(self, group: str) -> dict[str, tuple[Spot, Values]]:
         """Each entry and where it stands; a profile's whole entry replaces another of its alias."""
@@ -80,6 +79,14 @@ class View:
             if self.stores[url.host].failover:  # another member's answer is not what the first compares with
                 spot.fail(f"{url.host!r} is a failover", "name a store that is one place")
         return str(table["url"])
+
+    def _check_references(self, profile: str) -> None:
+        """Without a credential that another store keeps nothing can need itself."""
+        reached = [one.settings.auth for one in self.stores.values()]
+        if any(map(referring, [*reached, *(one.settings.auth for one in self.keys.values())])):
+            from .circles import check_references
+
+            check_references(self.stores, self.keys, self.keyrings, profile)
 
     def _keyring(self, alias: str, spot: Spot, values: Values) -> KeyringEntry:
         if alias in self.keys:

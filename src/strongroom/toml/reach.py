@@ -15,7 +15,7 @@ from .kinds import Kind, Plain, Schema, Secret, Table, described
 from .spot import Spot, near
 from .takes import PLAIN, Takes
 
-_HTTPS: Final = re.compile(r"https://[^\s/@?#\\%]+(?:/[^\s@?#\\%]*)?")
+_HTTPS: Final = r"https://[^\s/@?#\\%]+(?:/[^\s@?#\\%]*)?"
 _SHORT: Final = {"pin": "auth", "module": "options"}
 """What a token needs beside its URL stands at the top; it means the same in its group."""
 COORDINATORS: Final = "sqlite:///path of a file, or strongroom://ALIAS of a store with compare-and-set"
@@ -76,7 +76,7 @@ class Endpoint(Kind):
     """Another server than the provider's own, named where a URL may not name it."""
 
     def read(self, spot: Spot, value: Any) -> str:
-        if not isinstance(value, str) or not (is_loopback(value) or _HTTPS.fullmatch(value)):
+        if not isinstance(value, str) or not (is_loopback(value) or re.fullmatch(_HTTPS, value)):
             spot.fail("is https://HOST:PORT (plain http only on 127.0.0.0/8 or [::1])")
         return value
 

@@ -7,6 +7,7 @@ further references: whoever may write one secret would else read every other.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from .errors import InvalidRequestError, PartialFailureError, SecretStoreError
 from .value import SecretValue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from .backend import Secret
     from .store import SecretStore
@@ -289,7 +290,7 @@ class Document:
             )
         if isinstance(node, str) and is_reference(node):
             return self._slot(place, node)
-        if isinstance(node, dict):
+        if isinstance(node, Mapping):
             return {k: self._copied(v, f"{place}/{_step(k)}", depth + 1) for k, v in node.items()}
         if isinstance(node, (list, tuple)):
             parts = [self._copied(one, f"{place}/{n}", depth + 1) for n, one in enumerate(node)]

@@ -25,7 +25,7 @@ def resolve(
     stores: Mapping[str, SecretStore] | None = None,
     reveal: bool = False,
 ) -> Any:
-    """A copy of nested dicts, lists and tuples in which each ``strongroom://`` text is the secret it names.
+    """A copy of nested mappings, lists and tuples, in which a ``strongroom://`` text is the secret it names.
 
     Only a whole text is a reference, keys are left alone, and what was put in is never looked through again.
     The current values of one store come in one request.

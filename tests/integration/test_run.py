@@ -291,3 +291,43 @@ def test_cmd_does_not_outlive_a_killed_strongroom_on_a_terminal(home: Path) -> N
         while Path(f"/proc/{child}").exists():
             assert time.monotonic() < deadline
             os.sched_yield()
+
+
+_SUPERVISED = """
+import os, signal, sys, threading
+from strongroom.cli.child import Environment
+from strongroom.cli.supervising import Launcher, Supervisor, blocked
+
+def environment(n):
+    return Environment({**os.environb, b"ROUND": b"%d" % n})
+
+class News:
+    # The next round's environment, each time that CMD says it has begun.
+    rounds = iter(range(1, 3))
+    def start(self):
+        self.main = threading.get_ident()
+        threading.Thread(target=self.listen, daemon=True).start()
+    def listen(self):
+        for line in os.fdopen(int(sys.argv[1])):
+            self.ready = environment(next(self.rounds)), None
+            signal.pthread_kill(self.main, signal.SIGCHLD)
+    ready = None
+    def take(self):
+        ready, self.ready = self.ready, None
+        return ready
+
+with blocked() as mask:
+    supervisor = Supervisor(Launcher(sys.argv[2:], mask), news=News(), grace=0.05)
+    sys.exit(supervisor.run(environment(0), None))
+"""
+
+
+def test_cmd_that_does_not_end_is_killed_before_it_is_started_again() -> None:
+    """After the time it is given; the last round ends by itself, with its own code."""
+    begun, begins = os.pipe()
+    script = 'trap "" TERM; echo "round $ROUND"; test $ROUND = 2 && exit 6; echo >/dev/fd/$1; exec sleep 60'
+    argv = [sys.executable, "-c", _SUPERVISED, str(begun), "sh", "-c", script, "sh", str(begins)]
+    done = subprocess.run(argv, capture_output=True, pass_fds=(begun, begins), check=False, timeout=60)
+    os.close(begun)
+    os.close(begins)
+    assert (done.returncode, done.stdout) == (6, b"round 0\nround 1\nround 2\n"), done.stderr

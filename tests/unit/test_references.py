@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from strongroom.errors import InvalidRequestError, PartialFailureError, SecretNo
 from strongroom.memory import MemoryBackend
 from strongroom.references import Document, Reference, Resolver, is_reference
 from strongroom.store import SecretStore
+from strongroom.testing import override
 from strongroom.value import SecretValue
 from tests.canary import CANARY, assert_no_canary, assert_no_canary_in
 from tests.scale import NIGHTLY, scaled
@@ -229,6 +231,18 @@ def test_stores_are_opened_by_alias_and_closed(tmp_path: Path, monkeypatch: pyte
     with strongroom.open("prod") as store:
         store.put("db/password", CANARY)
         assert strongroom.resolve([PASSWORD] * 3, allow=["prod"])[2].matches(CANARY)
+
+
+def test_any_mapping_is_looked_through(prod: SecretStore) -> None:
+    """As parsers and frameworks have their own; a text left in one would be used as the password."""
+    document = MappingProxyType({"a": MappingProxyType({"b": PASSWORD})})
+    assert _resolve(document, prod)["a"]["b"].matches(CANARY)
+
+
+def test_a_test_puts_its_own_store_in_the_place_of_an_alias(prod: SecretStore) -> None:
+    """Without a strongroom.toml."""
+    with override(prod=prod):
+        assert strongroom.resolve(PASSWORD, allow=["prod"]).matches(CANARY)
 
 
 class Batches(MemoryBackend):

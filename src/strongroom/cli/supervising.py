@@ -80,7 +80,7 @@ class Launcher:
         child.release()
 
     def pause(self) -> None:
-        """This process is about to stop: give the terminal back."""
+        """This process stops, for now or for good: give the terminal back."""
         if self._terminal:
             self._terminal.take_back()
 
@@ -133,7 +133,12 @@ class Supervisor:
 
     def run(self, environment: Environment, needles: Needles | None) -> int:
         """Run CMD to its end, and give its exit code. Signals must be blocked (`blocked`)."""
-        child = self._launcher.start(environment, needles)
+        try:
+            return self._run(self._launcher.start(environment, needles))
+        finally:
+            self._launcher.pause()  # a terminal that stays as CMD had it is of no use to anybody
+
+    def _run(self, child: Child | TerminalChild) -> int:
         if self._news:
             self._news.start()
         while True:
@@ -163,7 +168,7 @@ class Supervisor:
         if not told_already:
             child.send(info.si_signo)
         if info.si_signo in _ENDING:  # whoever wants an end does not want another beginning
-            self._next = None
+            self._next = self._deadline = None
 
     def _stop_too(self, child: Child | TerminalChild, number: int) -> None:
         """CMD has been stopped: stop as it did, so that the shell sees it, and go on with it."""

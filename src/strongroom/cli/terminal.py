@@ -202,7 +202,10 @@ def _session(
 
 def _close_private(keep: set[int]) -> None:
     """Close what is this process's own, such as a store's locks, and leave what is meant to be inherited."""
-    for name in os.listdir("/dev/fd"):
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # no /proc here: what stays open is closed when CMD ends
+        names = os.listdir("/dev/fd")
+    for name in names:
         with contextlib.suppress(OSError):
             if int(name) > 2 and int(name) not in keep and not os.get_inheritable(int(name)):
                 os.close(int(name))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
 from .backend import Absent, Capability, Secret, SecretInfo, SecretVersion, Stage
 from .cache import given, twin
+from .cached import taken
 from .errors import InvalidRequestError, SecretStoreError
 from .value import SecretValue, take
 from .watching import notify
@@ -105,13 +106,14 @@ class AsyncSecretStore:
     async def get(self, name: str, *, version: str | None = None, stage: Stage = Stage.CURRENT) -> Secret:
         """As ``SecretStore.get``; a warm read does not leave this thread, cold ones of one name share one."""
         if version is None and stage is Stage.CURRENT:
-            if known := self._store._known(name):  # noqa: SLF001
+            store = self._store
+            if known := taken(store._warm, name, store._monotonic()) or store._known(name):  # noqa: SLF001
                 return known
-            if self._store._reads.caches and not self._store._auditor:  # noqa: SLF001
+            if store._reads.caches and not store._auditor:  # noqa: SLF001
                 outcome = await asyncio.shield(self._shared(name))
                 return given(outcome if isinstance(outcome, Secret) else twin(outcome))
-            if self._store.is_warm(name):
-                return self._store.get(name)
+            if store.is_warm(name):
+                return store.get(name)
         return await _in_thread(self._store.get, name, version=version, stage=stage)
 
     def _shared(self, name: str) -> asyncio.Task[Outcome]:

@@ -10,7 +10,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from .backend import Secret
     from .cachepolicy import Bounds
@@ -58,6 +58,15 @@ class Entry:
         # Not when it leaves the cache: a reader that has just found it may still be about to take it.
         if count := self.count():
             self._hits.gone.append((self.secret.name, self.secret.version, count))
+
+
+def taken(warm: Mapping[str, Entry], name: str, now: float) -> Secret | None:
+    """A read of a name, if it may be served without a look at anything else."""
+    try:
+        entry = warm[name]
+    except (KeyError, TypeError):  # not cached, or no name at all
+        return None
+    return next(entry.reads) if now < entry.until else None
 
 
 class Hits:

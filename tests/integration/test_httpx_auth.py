@@ -7,7 +7,7 @@ import base64
 import hashlib
 import hmac
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,7 +29,8 @@ from tests.unit.core_support import DEADLINE
 NAME = "exchange/api-key"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WINDOW = timedelta(seconds=5)
-Change = Callable[["Exchange"], None]
+TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Unused on loopback; by default each client reads the machine's authorities anew."""
 
 
 def secret(number: int) -> dict[str, str]:
@@ -163,7 +164,7 @@ def auth(store: SecretStore, clock: FakeClock) -> HmacAuth:
 
 
 def client(exchange: Exchange, auth: HmacAuth) -> httpx.Client:
-    return httpx.Client(base_url=exchange.url, auth=auth, trust_env=False, timeout=DEADLINE)
+    return httpx.Client(base_url=exchange.url, auth=auth, verify=TLS, trust_env=False, timeout=DEADLINE)
 
 
 def rotate_elsewhere(backend: FaultyBackend, number: int) -> None:
@@ -427,7 +428,9 @@ class TestAsync:
             yield b"dy"
 
         async def main() -> list[int]:
-            async with httpx.AsyncClient(base_url=exchange.url, auth=auth, trust_env=False) as http:
+            async with httpx.AsyncClient(
+                base_url=exchange.url, auth=auth, verify=TLS, trust_env=False
+            ) as http:
                 first = await http.post("/orders", content=parts())
                 exchange.rotate(2)
                 rotate_elsewhere(backend, 2)

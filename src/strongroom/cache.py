@@ -40,6 +40,8 @@ _REFRESH_SPREAD = 0.1
 _REJECTED_INTERVAL = 1.0
 """Seconds between two provider calls of ``refresh``: the threads of a fleet refused at once ask once."""
 _NO_THREAD_PAUSE = 1.0
+_ORPHANED = 5.0
+"""Seconds after which those who wait for a fetch look whether anybody makes it."""
 
 
 class _Flight:
@@ -47,19 +49,20 @@ class _Flight:
 
     Attributes:
         done: set when it has landed; with neither secret nor error it was interrupted.
+        led: somebody asks.
         stale: what may go out instead of the error.
         void: a write or a revocation came between: what was read may be the old value.
         rejected: it was begun because a target refused the value.
     """
 
-    __slots__ = ("done", "error", "rejected", "secret", "stale", "void")
+    __slots__ = ("done", "error", "led", "rejected", "secret", "stale", "void")
 
     def __init__(self) -> None:
         self.done = threading.Event()
         self.secret: Secret | None = None
         self.stale: Secret | None = None
         self.error: SecretStoreError | None = None
-        self.void = self.rejected = False
+        self.led = self.void = self.rejected = False
 
     def outcome(self) -> Outcome | None:
         """What a reader gets; None if the flight was interrupted, which says nothing of the provider."""
@@ -132,7 +135,7 @@ class Cache:
         boarded: dict[Name, tuple[_Flight, bool]] = {}
         with self._lock:
             now = self.monotonic()
-            for name in names:
+            for name in dict.fromkeys(names):
                 if known := None if look else self._known(name, now):
                     outcomes[name] = known
                 else:
@@ -140,7 +143,7 @@ class Cache:
         # Those it leads first: two batches that wait for each other's would wait for ever.
         self._fly({name: flight for name, (flight, leads) in boarded.items() if leads}, ask)
         for name, (flight, _) in boarded.items():
-            flight.done.wait()
+            self._await(name, flight)
             outcomes[name] = flight.outcome() or answer(self.get, name)
         self._follow_up()
         return {name: outcomes[name] for name in names}
@@ -234,8 +237,13 @@ class Cache:
     def _arrive(self, name: Name, flight: _Flight, leads: bool) -> _Flight:
         if leads:
             self._fly({name: flight}, self._ask_each)
-        flight.done.wait()
+        self._await(name, flight)
         return flight
+
+    def _await(self, name: Name, flight: _Flight) -> None:
+        while not flight.done.wait(_ORPHANED):
+            if not flight.led:  # a signal's handler raised between the decision to ask and the asking
+                self._land(name, flight, None, 0.0)
 
     def _ask_each(self, names: Sequence[Name]) -> Iterator[tuple[Name, Outcome, float]]:
         for name in names:
@@ -246,8 +254,11 @@ class Cache:
         """Ask, and let each answer land; whatever interrupts this, nobody is left waiting."""
         aloft = dict(flights)
         try:
+            for flight in flights.values():
+                flight.led = True
             for name, outcome, asked in ask(list(aloft)) if aloft else ():
-                self._land(name, aloft.pop(name), outcome, asked)
+                self._land(name, aloft[name], outcome, asked)
+                del aloft[name]
         finally:
             for name, flight in aloft.items():
                 self._land(name, flight, None, 0.0)

@@ -416,6 +416,19 @@ class TestSingleFlight:
             leader.result()
         assert waiter.result() == "first"
 
+    def test_a_leader_that_never_asked_is_replaced(
+        self, store: SecretStore, backend: FaultyBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A signal's handler raised in the moment between: the next readers do not wait for ever."""
+        monkeypatch.setattr(cache_module, "_ORPHANED", 0.01)
+        cache = store._reads._cache
+        assert cache is not None
+        with monkeypatch.context() as interrupted:
+            interrupted.setattr(cache, "_fly", _raise_killed)
+            with pytest.raises(Killed):
+                store.get(NAME)
+        assert Running(lambda: value(store)).result() == "first"
+
     def test_two_names_do_not_wait_for_each_other(self, backend: FaultyBackend, clock: FakeClock) -> None:
         """A slow name holds up its own readers alone."""
         gate = Gate(backend)
@@ -427,6 +440,10 @@ class TestSingleFlight:
         assert store.get("other").value.matches(text("other"))
         gate.open()
         slow.result()
+
+
+def _raise_killed(*_: object) -> None:
+    raise kill()
 
 
 def _provider_fault() -> UnavailableError:

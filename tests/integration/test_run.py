@@ -331,3 +331,25 @@ def test_cmd_that_does_not_end_is_killed_before_it_is_started_again() -> None:
     os.close(begun)
     os.close(begins)
     assert (done.returncode, done.stdout) == (6, b"round 0\nround 1\nround 2\n"), done.stderr
+
+
+_LOADED = """
+import sys
+from strongroom.cli import main, running
+def shown(command, environment):
+    assert environment[b"PW"] and not environment[b"PW"].startswith(b"strongroom://")
+    print(*sys.modules)
+    sys.exit()
+running.become = shown
+main.main()
+"""
+
+
+def test_a_start_loads_only_what_it_takes(home: Path) -> None:
+    """Nothing for files, masks, terminals, changes or templates that were not asked for."""
+    argv = [sys.executable, "-c", _LOADED, "run", "--", "true"]
+    done = subprocess.run(argv, capture_output=True, cwd=home / "work", env=_environment(home), check=True)
+    loaded = set(done.stdout.decode().split())
+    ours = {"formats", "sources", "redaction", "supervising", "following", "pump", "terminal", "templates"}
+    assert not loaded & {f"strongroom.cli.{name}" for name in ours}
+    assert not loaded & {"dotenv", "yaml", "jinja2", "rich", "subprocess", "asyncio", "select", "pty"}

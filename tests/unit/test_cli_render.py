@@ -57,7 +57,8 @@ def test_a_template_is_filled(run: Cli, tmp_path: Path) -> None:
   "password": {{ secret("db/password") }},
   "url": {{ "postgres://" ~ secret("db/login", "/user") ~ ":" ~ secret("hard") | urlencode ~ "@db" }},
   "ports": [{% for port in [1, 2] %}{{ port }}{{ ", " | raw if not loop.last }}{% endfor %}],
-  "key": {{ secret("raw") | base64 }}, "on": {{ true }}, "no": {{ none }}
+  "key": {{ secret("raw") | base64 }}, "on": {{ true }}, "no": {{ none }},
+  "text": "app-{{ secret("db/login", "/user") | raw }}{{ "-on" | raw if true }}!"
 }
 """
     done = _render(run, tmp_path, text)
@@ -67,7 +68,7 @@ def test_a_template_is_filled(run: Cli, tmp_path: Path) -> None:
     assert document["url"].startswith("postgres://app:CANARY-")
     assert document["ports"] == [1, 2]
     assert base64.b64decode(document["key"]) == b"\xff\x00" + CANARY.encode()
-    assert (document["on"], document["no"]) == (True, None)
+    assert (document["on"], document["no"], document["text"]) == (True, None, "app-app-on!")
     assert done.out.endswith("}\n")
 
 

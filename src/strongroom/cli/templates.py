@@ -161,7 +161,7 @@ def _check_neighbours(tree: nodes.Template, kind: str) -> None:
     for output in tree.find_all(nodes.Output):
         parts = [None, *output.nodes, None]
         for before, expression, after in zip(parts, parts[1:], parts[2:], strict=False):
-            if expression is None or isinstance(expression, nodes.TemplateData) or kind == "none":
+            if expression is None or kind == "none" or _is_raw(expression):
                 continue
             if not (_fits(_data(before)[-1:], BEFORE.get(kind)) and _fits(_data(after)[:1], AFTER.get(kind))):
                 raise InvalidRequestError(
@@ -169,6 +169,16 @@ def _check_neighbours(tree: nodes.Template, kind: str) -> None:
                     "with the quotes it needs",
                     hint='write no quotes, and join texts inside it: {{ "user:" ~ secret("NAME") }}',
                 )
+
+
+def _is_raw(node: nodes.Expr | None) -> bool:
+    """Whether this is the template's own text, or is written as it is: ``x | raw``, also under a condition."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.CondExpr):
+        return _is_raw(node.expr1) and _is_raw(node.expr2)
+    named = isinstance(node, nodes.Filter) and node.name == "raw"
+    return node is None or named or isinstance(node, nodes.TemplateData)
 
 
 def _data(node: nodes.Expr | None) -> str:

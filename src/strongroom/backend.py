@@ -85,7 +85,7 @@ READ_FLAGS: Final = Capability.LIST | Capability.VERSIONS | Capability.DESCRIBE 
 ANY_CAS: Final = Capability.CAS | Capability.CAS_GUARDED
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SecretVersion:
     """One version's metadata, never its value.
 
@@ -135,7 +135,7 @@ class Secret:
     record: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SecretInfo:
     """What a listing or description tells of a secret, never its value.
 
@@ -156,7 +156,7 @@ class SecretInfo:
     pending: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
     """How to reach a provider: what a URL must not say.
 

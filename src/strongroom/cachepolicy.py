@@ -9,7 +9,7 @@ from .errors import InvalidRequestError
 _BELOW = "/**"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bounds:
     """How long one value may be served.
 
@@ -29,7 +29,7 @@ class Bounds:
             raise InvalidRequestError("cache bounds are seconds, zero or more")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CachePolicy:
     """How long a value may be served, and how much is kept.
 

@@ -26,7 +26,7 @@ def check_rotation_id(rotation_id: str) -> str:
     raise InvalidRequestError("a rotation id is a UUID", operation="pending", hint="use str(uuid.uuid4())")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Frame:
     """What stands before the value in a companion: one line of JSON, so that a person can read it.
 
@@ -73,7 +73,7 @@ class Frame:
         return cls(check_rotation_id(facts["rotation"]), held, base, version, was), facts["kind"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Found:
     """A companion as it was read."""
 

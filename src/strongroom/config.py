@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, TypeVar
 from .backend import Backend, Capability, Clock, Settings
 from .gate import NOTHING
 from .layers.encrypted import Encrypted
-from .layers.failover import Failover
-from .layers.lazy_keyring import LazyKeyring
-from .layers.owner import Owner
 from .names import StoreURL
 from .registry import open_backend, open_key, open_signer
 from .store import SecretStore
@@ -202,7 +199,7 @@ class _Opening:
     def store(self, entry: StoreEntry) -> Backend:
         self.coordinate()
         backend = self._backend(entry)
-        return Owner(backend, self._owned) if self._owned else backend
+        return _owner(backend, self._owned) if self._owned else backend
 
     def alone(self, entry: StoreEntry) -> Backend:
         """Without the coordinator."""
@@ -225,7 +222,7 @@ class _Opening:
             return FilePlace(entry.file)
         backend: Backend = self._raw(self._config.stores[entry.store])
         if self._coordinator:
-            backend = Owner(backend, [self._coordinator])
+            backend = _owner(backend, [self._coordinator])
         return StorePlace(backend, entry.alias, clock=self._clock)
 
     def settings(self, entry: StoreEntry | KeyEntry) -> Settings:
@@ -248,6 +245,8 @@ class _Opening:
             entry = self._config.keyrings[alias]
             place, roots = self.place(entry), [self.key(root) for root in entry.roots]
             self._opened.callback(place.close)
+            from .layers.lazy_keyring import LazyKeyring  # layers that few stores have are loaded for them
+
             return LazyKeyring(place, roots, name=entry.alias, forgeable=entry.forgeable, clock=self._clock)
         found = self._config.keys[alias]
         return open_key(found.url, self.settings(found))
@@ -266,6 +265,8 @@ class _Opening:
 
     def _backend(self, entry: StoreEntry) -> Backend:
         if entry.failover:
+            from .layers.failover import Failover
+
             members = {alias: self._backend(self._config.stores[alias]) for alias in entry.failover}
             return Failover(members, hedge=entry.hedge, breaker=entry.breaker, clock=self._clock)
         backend = self._raw(
@@ -299,3 +300,9 @@ class _Opening:
         from .envelope.datakeys import DataKeyCache
 
         return DataKeyCache(max_age=entry.data_key_cache, clock=self._clock.monotonic)
+
+
+def _owner(backend: Backend, owned: list[KeyWrapper | Coordinator]) -> Backend:
+    from .layers.owner import Owner
+
+    return Owner(backend, owned)

@@ -35,6 +35,8 @@ def hush(names: Iterable[str]) -> tuple[str, ...]:
 
 def release(held: Iterable[str]) -> None:
     """Give back the level of each logger that nobody else holds, unless somebody set another meanwhile."""
+    if not held:
+        return
     import logging
 
     with _lock:

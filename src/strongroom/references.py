@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 SCHEME: Final = "strongroom://"
 _SHAPE: Final = "a reference reads strongroom://ALIAS/NAME[?version=ID][#/json/pointer]"
-_ALIAS: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
+_ALIAS: Final = r"[a-z0-9]+(?:[._-][a-z0-9]+)*"
 _LONGEST: Final = 4096
-_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})?")
-_ENCODED_SLASH: Final = re.compile(r"%2f", re.IGNORECASE)
+_ESCAPE: Final = rb"%([0-9A-Fa-f]{2})?"
+_ENCODED_SLASH: Final = r"(?i)%2f"
 _DEEPEST: Final = 100
 _MOST_NODES: Final = 100_000
 
@@ -39,7 +39,7 @@ def is_reference(text: object) -> bool:
     return isinstance(text, str) and text.startswith(SCHEME)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reference:
     """One value in one configured store.
 
@@ -72,9 +72,9 @@ class Reference:
         body, _, fragment = text.removeprefix(SCHEME).partition("#")
         path, mark, query = body.partition("?")
         alias, _, name = path.partition("/")
-        if not _ALIAS.fullmatch(alias) or not name:
+        if not re.fullmatch(_ALIAS, alias) or not name:
             raise _malformed("this is not a reference")
-        if _ENCODED_SLASH.search(name):
+        if re.search(_ENCODED_SLASH, name):
             raise _malformed("a slash in a name is written as it is")
         pointer = _decoded(fragment)
         if pointer and not pointer.startswith("/"):
@@ -125,9 +125,9 @@ def _version(query: str) -> str:
 
 def _decoded(text: str) -> str:
     raw = text.encode()
-    if all(escape[1] for escape in _ESCAPE.finditer(raw)):
+    if all(escape[1] for escape in re.finditer(_ESCAPE, raw)):
         with suppress(UnicodeDecodeError):
-            return _ESCAPE.sub(lambda escape: bytes([int(escape[1], 16)]), raw).decode()
+            return re.sub(_ESCAPE, lambda escape: bytes([int(escape[1], 16)]), raw).decode()
     raise _malformed("a '%' in a reference begins two hexadecimal digits of UTF-8 text")
 
 
@@ -304,7 +304,7 @@ class Document:
         return _Slot(place)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Slot:
     place: str
 

@@ -7,7 +7,6 @@ deleted or denied changes nothing: there is no notice until it is back with anot
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, final
@@ -16,13 +15,13 @@ from .errors import SecretNotFoundError, SecretStoreError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from logging import Logger
 
     from .backend import Clock, Secret
     from .names import Name
 
     Joined = tuple[Callable[[], None], Callable[[], None]]  # what ends it, and what learns its first version
 
-_log = logging.getLogger(__name__)
 POLL: Final = 30.0
 """Seconds between two looks, of a store without a cache policy."""
 _LONGEST_PAUSE: Final = 300.0
@@ -30,9 +29,15 @@ _LONGEST_PAUSE: Final = 300.0
 _JITTER: Final = 0.1
 """The share of a pause by which it may be shorter, so that a fleet that started at once spreads out."""
 _LABEL_LAG: Final = 10.0
-"""Seconds in which the version before may still be answered: labels lag, and answers take their time."""
+"""Seconds in which versions of before may still be answered: labels lag, and answers take their time."""
 _BACKLOG: Final = 64
 """Notices that wait for a slow subscriber; beyond that it loses the oldest."""
+
+
+def _log() -> Logger:
+    import logging  # a start that watches nothing does without
+
+    return logging.getLogger(__name__)
 
 
 class Subscriber(Protocol):
@@ -53,7 +58,7 @@ def notify(callback: Callable[[str, str], None], name: str, version: str) -> Non
     try:
         callback(name, version)
     except (Exception, SystemExit) as error:  # noqa: BLE001  (a stranger's code; its text may hold a value)
-        _log.error("a callback on changes of %s raised %s", name, type(error).__name__)
+        _log().error("a callback on changes of %s raised %s", name, type(error).__name__)
 
 
 def begin(leave: Callable[[], None], learn: Callable[[], None]) -> Callable[[], None]:
@@ -168,18 +173,16 @@ class _Watched:
 
     Attributes:
         known: the version current when last heard of; None if there was no such secret.
-        before: the version that was current before it.
-        changed: when it became known that it changed.
+        superseded: versions that were current before it, and when another became known.
         learned: whether anything is known.
         trouble: why it could not be looked at the last time.
     """
 
-    __slots__ = ("before", "changed", "known", "learned", "subscribers", "trouble")
+    __slots__ = ("known", "learned", "subscribers", "superseded", "trouble")
 
     def __init__(self) -> None:
         self.known: str | None = None
-        self.before: str | None = None
-        self.changed = 0.0
+        self.superseded: dict[str, float] = {}
         self.learned = False
         self.trouble: type[SecretStoreError] | None = None
         self.subscribers: list[Subscriber] = []
@@ -330,7 +333,7 @@ class Watcher:
             self._looked(name, outcome)
         deaf = any(isinstance(outcome, UnavailableError) for outcome in outcomes.values())
         if deaf and not self._deaf:
-            _log.warning("changes of %d secrets cannot be seen: the provider does not answer", len(names))
+            _log().warning("changes of %d secrets cannot be seen: the provider does not answer", len(names))
         self._deaf = deaf
         return not deaf
 
@@ -342,7 +345,7 @@ class Watcher:
             watched.learned = True
         trouble = type(outcome) if isinstance(outcome, SecretStoreError) else None
         if trouble not in (None, watched.trouble, UnavailableError):
-            _log.warning("changes of %s cannot be seen: %s", name, trouble.__name__)
+            _log().warning("changes of %s cannot be seen: %s", name, trouble.__name__)
         watched.trouble = trouble
 
     def _heard(self, name: Name, version: str) -> None:
@@ -357,11 +360,12 @@ class Watcher:
 
     def _is_change(self, watched: _Watched, version: str) -> bool:
         """Whether those who watch are to be told; remembers the version. Needs the lock."""
-        now = self._clock.monotonic()
-        if version == watched.known or (version == watched.before and now - watched.changed < _LABEL_LAG):
+        lagging = self._clock.monotonic() - _LABEL_LAG
+        if version == watched.known or watched.superseded.get(version, lagging) > lagging:
             return False
         told = watched.learned
-        if told:
-            watched.before, watched.changed = watched.known, now
+        if told and watched.known is not None:
+            recent = {old: at for old, at in watched.superseded.items() if at > lagging}
+            watched.superseded = {**recent, watched.known: lagging + _LABEL_LAG}
         watched.known, watched.learned = version, True
         return told

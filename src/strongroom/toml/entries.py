@@ -9,7 +9,7 @@ from strongroom.cachepolicy import CachePolicy
 from strongroom.layers.breaker import BreakerPolicy
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KeyEntry:
     """One ``[key.ALIAS]``: a key encryption key or a signing key, and how to reach it."""
 
@@ -18,7 +18,7 @@ class KeyEntry:
     settings: Settings = field(default_factory=Settings)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KeyringEntry:
     """One ``[keyring.ALIAS]``: versioned local keys, kept encrypted under root keys.
 
@@ -37,7 +37,7 @@ class KeyringEntry:
     forgeable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoreEntry:
     """One ``[store.ALIAS]``: a URL, or the members of a failover.
 

@@ -67,7 +67,8 @@ class Follower:
                     self._follow(resolver)
             except SecretStoreError as error:
                 self._tell(error)
-                self._heard.wait(self._retry)
+                self._heard.clear()
+                self._heard.wait(0 if self._stopped else self._retry)
 
     def _subscribe(self, resolver: Resolver) -> None:
         given = self._references.values()

@@ -172,7 +172,7 @@ def _check_neighbours(tree: nodes.Template, kind: str) -> None:
 
 
 def _is_raw(node: nodes.Expr | None) -> bool:
-    """Whether this is the template's own text, or is written as it is: ``x | raw``, also under a condition."""
+    """Whether it is the template's own text, or is written as it is: ``x | raw``, also under a condition."""
     from jinja2 import nodes
 
     if isinstance(node, nodes.CondExpr):

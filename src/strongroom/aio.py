@@ -15,14 +15,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
 from .backend import Absent, Capability, Secret, SecretInfo, SecretVersion, Stage
-from .cache import given, twin
-from .cached import taken
+from .cached import given, taken, twin
 from .errors import InvalidRequestError, SecretStoreError
 from .value import SecretValue, take
 from .watching import notify
 
 if TYPE_CHECKING:
-    from .cache import Outcome
+    from .cached import Outcome
     from .layers.reencrypting import Reencrypted
     from .stages import Pending
     from .store import SecretStore

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from .backend import Clock, Secret
-from .cached import Absence, Entry, Hits, Outage, Refresher
+from .cached import Absence, Entry, Hits, Outage, Outcome, Refresher, answer, given, twin
 from .cachepolicy import Bounds, CachePolicy
 from .errors import SecretNotFoundError, SecretStoreError, UnavailableError
 from .names import Name
@@ -29,10 +29,9 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 V = TypeVar("V")
-Outcome: TypeAlias = Secret | SecretStoreError
 Ask: TypeAlias = Callable[[Sequence[Name]], Iterator[tuple[Name, Outcome, float]]]
 """Asks for names: an outcome for each as it comes, and when its question was put."""
-__all__ = ["Ask", "Bounds", "Cache", "CachePolicy", "Outcome", "answer", "given", "twin"]
+__all__ = ["Ask", "Bounds", "Cache", "CachePolicy"]
 
 _REFRESH_AT = 0.8
 _REFRESH_SPREAD = 0.1
@@ -363,29 +362,6 @@ class Cache:
             flight, leads = self._board(name)
         if leads:
             self._arrive(name, flight, leads)
-
-
-def given(outcome: Outcome) -> Secret:
-    """The secret; or its error is raised."""
-    if isinstance(outcome, Secret):
-        return outcome
-    raise outcome
-
-
-def answer(ask: Callable[[Name], Secret], name: Name) -> Outcome:
-    """What asking for a name gives: its error is handed over, not raised."""
-    try:
-        return ask(name)
-    except SecretStoreError as error:
-        return error.with_traceback(None)
-
-
-def twin(error: SecretStoreError) -> SecretStoreError:
-    """An error of each waiter's own: threads would grow one shared traceback."""
-    other = type(error).__new__(type(error), *error.args)
-    vars(other).update(vars(error))
-    other.__cause__ = error.__cause__
-    return other
 
 
 def _nobody(name: Name, secret: Secret) -> None:

@@ -1,4 +1,4 @@
-"""What a cache holds of one name: a value with its deadlines, its reads, and an outage of its provider."""
+"""What a cache holds of one name: a value with its deadlines, its reads, an outage of its provider."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import threading
 from collections import deque
 from itertools import repeat
 from operator import length_hint
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from .backend import Secret
+from .errors import SecretStoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from .backend import Secret
     from .cachepolicy import Bounds
-    from .errors import SecretStoreError, UnavailableError
+    from .errors import UnavailableError
     from .names import Name
 
     Hit = tuple[str, str, int]  # name, version, and how often it was read
 
+Outcome: TypeAlias = Secret | SecretStoreError
 _SHORTEST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
 _THREADS: Final = 4
@@ -187,3 +190,26 @@ class Refresher:
                 return self.due.popleft()
             self._running -= 1
             return None
+
+
+def given(outcome: Outcome) -> Secret:
+    """The secret; or its error is raised."""
+    if isinstance(outcome, Secret):
+        return outcome
+    raise outcome
+
+
+def answer(ask: Callable[[Name], Secret], name: Name) -> Outcome:
+    """What asking for a name gives: its error is handed over, not raised."""
+    try:
+        return ask(name)
+    except SecretStoreError as error:
+        return error.with_traceback(None)
+
+
+def twin(error: SecretStoreError) -> SecretStoreError:
+    """An error of each waiter's own: threads would grow one shared traceback."""
+    other = type(error).__new__(type(error), *error.args)
+    vars(other).update(vars(error))
+    other.__cause__ = error.__cause__
+    return other

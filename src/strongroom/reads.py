@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self, final
 
 from .backend import Backend, Capability, Clock, Secret, SecretVersion
-from .cache import Cache, CachePolicy, answer
+from .cache import Cache, CachePolicy
+from .cached import answer
 from .errors import UnavailableError
 from .names import Name
 from .pins import Pins
 
 if TYPE_CHECKING:
-    from .cache import Outcome
-    from .cached import Entry, Hit
+    from .cached import Entry, Hit, Outcome
     from .value import SecretValue
 
 

@@ -360,12 +360,12 @@ class Watcher:
 
     def _is_change(self, watched: _Watched, version: str) -> bool:
         """Whether those who watch are to be told; remembers the version. Needs the lock."""
-        lagging = self._clock.monotonic() - _LABEL_LAG
-        if version == watched.known or watched.superseded.get(version, lagging) > lagging:
+        now = self._clock.monotonic()
+        recent = {old: at for old, at in watched.superseded.items() if now - at < _LABEL_LAG}
+        if version == watched.known or version in recent:
             return False
         told = watched.learned
         if told and watched.known is not None:
-            recent = {old: at for old, at in watched.superseded.items() if at > lagging}
-            watched.superseded = {**recent, watched.known: lagging + _LABEL_LAG}
+            watched.superseded = {**recent, watched.known: now}
         watched.known, watched.learned = version, True
         return told

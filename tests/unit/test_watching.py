@@ -7,7 +7,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -331,6 +331,22 @@ class TestCallbacks:
         assert len(seen) == 2
         assert seen[1] in told.all()
 
+    def test_who_is_told_reads_what_it_is_told_of(self, store: SecretStore, backend: FaultyBackend) -> None:
+        """The cache has it by then, whoever found it: a write, a look or a refresh."""
+        read: list[bool] = []
+        store.get(NAME)
+        store.on_change(NAME, lambda name, version: read.append(store.get(name).version == version))
+        store.put(NAME, text("own"))
+        settled()
+        overwrite(backend.inner, "looked")
+        look(store)
+        settled()
+        rejected = store.get(NAME).version
+        overwrite(backend.inner, "refreshed")
+        store.refresh(NAME, rejected=rejected)
+        settled()
+        assert read == [True] * 3
+
     def test_a_subscriber_that_falls_far_behind_loses_the_oldest(self, store: SecretStore) -> None:
         """What waits is bounded; the newest is always told."""
         waiting = store.watch(NAME, timeout=0)
@@ -576,6 +592,40 @@ class TestThread:
         settled()
         assert gone()
         assert not store._watcher._names
+
+
+class TestRaces:
+    """Many see the same changes at once."""
+
+    @pytest.mark.parametrize("cache", [CachePolicy(), None], ids=["cached", "uncached"])
+    def test_no_change_is_told_twice_and_the_last_is_told_last(
+        self, backend: FaultyBackend, cache: CachePolicy | None, told: Told
+    ) -> None:
+        """A writer, another program, readers and looks, all at the same time."""
+        rounds = scaled(300, "changes seen by many at once")
+        with SecretStore(backend, cache=cache) as store:
+            store.on_change(NAME, told)
+            jobs = (
+                lambda: store.put(NAME, text("own")),
+                lambda: overwrite(backend.inner, "other"),
+                lambda: store.refresh(NAME, rejected=store.get(NAME).version),
+                lambda: look(store),
+            )
+
+            def repeat(job: Callable[[], object]) -> None:
+                for _ in range(rounds):
+                    job()
+
+            threads = [threading.Thread(target=repeat, args=(job,)) for job in jobs]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(DEADLINE)
+            last = store.put(NAME, text("last"))
+            look(store)
+            versions = told.all()
+        assert len(versions) == len(set(versions))
+        assert versions[-1] == last.id
 
 
 def _no_more_threads(thread: threading.Thread) -> None:

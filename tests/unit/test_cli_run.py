@@ -105,6 +105,7 @@ def test_references_are_replaced_and_nothing_else(run: Run) -> None:
         (["cmd"], {"A": "strongroom://prod/a?stage=pending"}, "pending"),
         (["cmd"], {"A": "strongroom://prod/zero"}, "zero byte"),
         (["--allow", "other", "cmd"], {"A": PASSWORD}, "not allowed"),
+        (["--store", "other", "cmd"], {"A": PASSWORD}, "not allowed"),
         (["--", "cmd", "-p", PASSWORD], {}, "arguments"),
         (["--", "cmd", f"--password={PASSWORD}"], {}, "arguments"),
         (["cmd"], {"REQUEST_METHOD": "GET", "HTTP_USER_AGENT": PASSWORD}, "web request"),

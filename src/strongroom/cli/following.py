@@ -47,7 +47,7 @@ class Follower:
     ):
         self._resolver, self._references, self._known = resolver, references, known
         self._changed, self._say, self._retry = changed, say, retry
-        self._heard, self._stopped = threading.Event(), False
+        self._heard, self._stopped = threading.Event(), threading.Event()
 
     def start(self) -> None:
         """Begin, in a thread of its own."""
@@ -55,12 +55,12 @@ class Follower:
 
     def stop(self) -> None:
         """End soon."""
-        self._stopped = True
+        self._stopped.set()
         self._heard.set()
 
     def run(self) -> None:
         """Follow until `stop`."""
-        while not self._stopped:
+        while not self._stopped.is_set():
             try:
                 with self._resolver() as resolver:
                     self._subscribe(resolver)
@@ -68,7 +68,7 @@ class Follower:
             except SecretStoreError as error:
                 self._tell(error)
                 self._heard.clear()
-                self._heard.wait(0 if self._stopped else self._retry)
+                self._heard.wait(0 if self._stopped.is_set() else self._retry)
 
     def _subscribe(self, resolver: Resolver) -> None:
         given = self._references.values()
@@ -78,7 +78,7 @@ class Follower:
 
     def _follow(self, resolver: Resolver) -> None:
         """Read once at the beginning: what changed before the subscription is a change too."""
-        while not self._stopped:
+        while not self._stopped.is_set():
             self._heard.clear()
             self._heard.wait(None if self._read(resolver) else self._retry)
 

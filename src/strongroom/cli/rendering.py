@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format", "kind", type=click.Choice(list(WRITERS)), help="By default by the name of FILE or TEMPLATE."
 )
-@click.option("--allow", metavar="ALIAS", multiple=True, help="Only these stores; by default all configured.")
+@click.option("--allow", metavar="ALIAS", multiple=True, help="Only these stores; by default all.")
 @click.option("--watch", is_flag=True, help="Write FILE again whenever a secret changes, until interrupted.")
 @click.option("--reveal", is_flag=True, help="Allow secrets on a terminal.")
 @common

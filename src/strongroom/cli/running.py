@@ -73,7 +73,9 @@ def _signal(_: click.Context, __: click.Parameter, name: str | None) -> signal.S
     type=click.Path(),
     help="Variables over the ones there are: .env, .json, .yaml or .toml. May be repeated.",
 )
-@click.option("--allow", metavar="ALIAS", multiple=True, help="Only these stores; by default all configured.")
+@click.option(
+    "--allow", metavar="ALIAS", multiple=True, help="Only these stores; by default that of --store, or all."
+)
 @click.option("--unset", metavar="NAME", multiple=True, help="Leave a variable out.")
 @click.option("--keep", metavar="NAME", multiple=True, help="Leave in a variable that holds a credential.")
 @click.option("--redact", is_flag=True, help="Mask the secrets in what CMD prints.")
@@ -109,6 +111,7 @@ def run(
     environment.check_arguments(command)
     config = configuration(options)
     unset = (*unset, *(environment.credentials(config.path) - set(keep)))
+    allow = allow or tuple(filter(None, [options.store]))
     plan = _Plan(config, environment.given(environment.from_files(files), unset), allow or None, options)
     values = plan.read()
     if not (redact or watch):

@@ -63,13 +63,14 @@ class Launcher:
         on_terminal = os.isatty(1)
         pipes = {fd: os.pipe() for fd in (1, 2) if not (on_terminal and os.isatty(fd))}
         outputs = {fd: writing for fd, (_, writing) in pipes.items()}
-        child: Child | TerminalChild
-        child = self._on_terminal(environment, outputs) if on_terminal else self._spawn(environment, outputs)
-        for fd, (reading, writing) in pipes.items():
+        start = self._on_terminal if on_terminal else self._spawn
+        child = start(environment, outputs)
+        streams = {fd: reading for fd, (reading, _) in pipes.items()}
+        if not isinstance(child, Child):
+            streams[1] = child.master
+        for writing in outputs.values():
             os.close(writing)
-            self._pumps.append(Pump(reading, fd, Redactor(needles)))
-        if on_terminal:
-            self._pumps.append(Pump(child.master, 1, Redactor(needles)))  # type: ignore[union-attr]
+        self._pumps += [Pump(source, fd, Redactor(needles)) for fd, source in streams.items()]
         return child
 
     def finish(self, child: Child | TerminalChild) -> None:

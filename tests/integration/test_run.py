@@ -112,6 +112,15 @@ def test_exit_codes_come_through(home: Path, args: list[str], code: int) -> None
     assert done.stderr.count(b"\n") == (code != 137)
 
 
+def test_a_script_without_an_interpreter_is_run_by_a_shell(home: Path) -> None:
+    """As by env, which finds it on the PATH too."""
+    script = home / "work" / "plain-script"
+    script.write_text('echo "$1 $PW"; exit 4\n')
+    script.chmod(0o700)
+    done = _run(home, "--redact", "--", "plain-script", "one", PATH=f"{script.parent}:{os.environ['PATH']}")
+    assert (done.returncode, done.stdout) == (4, b"one " + MASKED + b"\n")
+
+
 def test_secrets_are_masked_however_they_are_written(home: Path) -> None:
     """Cut in two, on both streams, encoded, at the end without a newline; all else comes through as it is."""
     script = (

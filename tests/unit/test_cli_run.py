@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -14,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from strongroom.cli import environment, following, running
-from strongroom.cli.child import Environment
+from strongroom.cli.child import Environment, cannot_run
 from strongroom.cli.main import cli
 from strongroom.cli.redaction import Needles
 from strongroom.errors import SecretNotFoundError
@@ -215,6 +216,13 @@ def test_what_holds_the_environment_shows_none() -> None:
     """In a crash reporter's frames."""
     held = Environment({b"A": CANARY.encode()}), Needles([CANARY.encode()])
     assert_no_canary(repr(held), str(held))
+
+
+def test_what_is_too_large_for_the_system_is_said() -> None:
+    """The codes are those of env(1)."""
+    too_large, missing = cannot_run("cmd", errno.E2BIG), cannot_run("cmd", errno.ENOTDIR)
+    assert (too_large.code, missing.code) == (126, 127)
+    assert "too large" in str(too_large.reason)
 
 
 def test_without_a_configuration_there_is_only_the_passphrase() -> None:

@@ -83,9 +83,22 @@ def _exec(command: Sequence[str], environment: Environment) -> int:
     try:
         os.execvpe(command[0], list(command), environment)  # noqa: S606  (no shell on purpose)
     except OSError as error:
-        return error.errno or errno.EINVAL
+        number = error.errno or errno.EINVAL
     except ValueError:  # a zero byte in an argument
         return errno.EINVAL
+    return _exec_script(command, environment) if number == errno.ENOEXEC else number
+
+
+def _exec_script(command: Sequence[str], environment: Environment) -> int:
+    """Run a script that does not name its interpreter by a shell, as execvp(3) and so env(1) do."""
+    import shutil
+
+    path = os.fsdecode(environment.get(b"PATH", os.defpath.encode()))
+    script = shutil.which(command[0], path=path) or command[0]
+    try:
+        os.execve("/bin/sh", ["sh", script, *command[1:]], environment)  # noqa: S606  (nothing is interpolated)
+    except OSError as error:
+        return error.errno or errno.ENOEXEC
 
 
 def restore_signals() -> None:

@@ -84,6 +84,8 @@ BAD: dict[str, tuple[str, int, str, str]] = {
     "no toml": ('default = "a"\n[store\n', 2, "", "not valid TOML"),
     "not closed": ('default = "a"\nx = """\n', 3, "", "not valid TOML"),
     "key twice": (STORE + 'url = "memory://y"\n', 3, "", "not valid TOML"),
+    "too deep": (f"x = {'[' * 5000}", 1, "", "not valid TOML"),
+    "a key of two lines": ('"a\\nb" = 1\n', 1, "a?b", "there is no such key"),
     "unknown table": ("[stroe.prod]\n", 1, "stroe", "did you mean 'store'"),
     "unknown key": (STORE + 'tiemout = "5s"\n', 3, "store.prod.tiemout", "did you mean 'timeout'"),
     "unknown default": ('default = "prdo"\n' + STORE, 1, "default", "did you mean 'prod'"),

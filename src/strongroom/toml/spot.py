@@ -37,7 +37,8 @@ class Spot:
 
         own = not self._profile or self.names[:2] == ("profile", self._profile)
         view = "" if own else f" (with profile {self._profile!r})"
-        where = f"{self._path}:{line_of(self._text, self.names)}: {'.'.join(self.names)}"
+        key = "".join(char if char.isprintable() else "?" for char in ".".join(self.names))
+        where = f"{self._path}:{line_of(self._text, self.names)}: {key}"
         return InvalidRequestError(f"{where}: {problem}{view}", hint=hint)
 
     def fail(self, problem: str, hint: str | None = None) -> NoReturn:

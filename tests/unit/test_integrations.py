@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
 from strongroom.errors import BackendNotInstalledError
-from strongroom.integrations.database_login import bare, is_refusal
+from strongroom.integrations.database_login import DatabaseLogin, bare, is_refusal
+from strongroom.memory import MemoryBackend
+from strongroom.store import SecretStore
+from strongroom.testing.clock import FakeClock
+from tests.canary import CANARY, assert_no_canary_in
+
+NAME = "db/password"
 
 
 @pytest.mark.parametrize(
@@ -65,11 +73,57 @@ def test_a_refused_login_is_known_by_what_its_driver_tells(error: Exception, ref
     assert is_refusal(error) is refused
 
 
-def test_an_error_keeps_its_facts_but_not_its_frames() -> None:
+def test_an_error_keeps_its_facts_but_neither_frames_nor_what_it_came_from() -> None:
     """What holds no connection is the same error."""
     try:
-        raise Told("28P01", sqlstate="28P01")
+        raise Told("28P01", sqlstate="28P01") from ValueError(CANARY)
     except Told as raised:
         error = raised
     assert bare(error) is error
     assert error.__traceback__ is None
+    assert_no_canary_in(error)
+
+
+@pytest.fixture
+def store() -> Iterator[SecretStore]:
+    with SecretStore(MemoryBackend()) as store:
+        store.put(NAME, CANARY)
+        yield store
+
+
+def test_a_login_with_a_warm_password_waits_for_nothing(store: SecretStore) -> None:
+    """An event loop connects with it where it is; only a cold one is asked for elsewhere."""
+    elsewhere: list[object] = []
+
+    def run(call: Callable[[], object]) -> object:
+        elsewhere.append(call)
+        return call()
+
+    login = DatabaseLogin(store, NAME)
+    with SecretStore(MemoryBackend()) as cold:
+        cold.put(NAME, CANARY)
+        assert DatabaseLogin(cold, NAME).connect(dict, run) == {"password": CANARY}
+    assert len(elsewhere) == 1
+    store.get(NAME)
+    assert login.connect(dict, run) == {"password": CANARY}
+    assert len(elsewhere) == 1
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["sync", "async"])
+def test_what_is_no_refusal_is_not_tried_again(store: SecretStore, waits: bool) -> None:
+    """The driver's error comes at once; nobody asks the store for another password."""
+    attempts = []
+
+    def attempt(parts: Mapping[str, str]) -> None:
+        attempts.append(len(parts))
+        raise Told("the server is not there", sqlstate="08001")
+
+    async def attempt_async(parts: Mapping[str, str]) -> None:
+        attempt(parts)
+
+    clock = FakeClock()
+    login = DatabaseLogin(store, NAME, clock=clock)
+    with pytest.raises(Told) as caught:
+        asyncio.run(login.connect_async(attempt_async)) if waits else login.connect(attempt)
+    assert_no_canary_in(caught.value)
+    assert (attempts, clock.slept) == ([1], [])

@@ -302,6 +302,25 @@ def test_cmd_does_not_outlive_a_killed_strongroom_on_a_terminal(home: Path) -> N
             os.sched_yield()
 
 
+_WAITING = """
+import sys, time
+from strongroom.cli.supervising import blocked, interruptible
+with blocked():
+    interruptible(lambda: print("waits", flush=True) or time.sleep(60))
+"""
+
+
+def test_an_end_while_the_store_is_waited_for_is_an_end() -> None:
+    """The signals that CMD will get are blocked before an SDK starts threads, and yet not lost."""
+    argv = [sys.executable, "-c", _WAITING]
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)):
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as waiting:
+            assert waiting.stdout
+            assert waiting.stdout.readline() == b"waits\n"
+            waiting.send_signal(number)
+        assert waiting.returncode == code
+
+
 _SUPERVISED = """
 import os, signal, sys, threading
 from strongroom.cli.child import Environment

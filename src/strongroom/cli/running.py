@@ -113,10 +113,9 @@ def run(
     unset = (*unset, *(environment.credentials(config.path) - set(keep)))
     allow = allow or tuple(filter(None, [options.store]))
     plan = _Plan(config, environment.given(environment.from_files(files), unset), allow or None, options)
-    values = plan.read()
     if not (redact or watch):
-        become(command, plan.filled(values))
-    return _supervised(command, plan, values, redact=redact, watch=watch, notice=notice)
+        become(command, plan.filled(plan.read()))
+    return _supervised(command, plan, redact=redact, watch=watch, notice=notice)
 
 
 @final
@@ -161,16 +160,16 @@ class _Plan:
 def _supervised(
     command: Sequence[str],
     plan: _Plan,
-    values: Values,
     *,
     redact: bool,
     watch: bool,
     notice: signal.Signals | None,
 ) -> int:
-    from .supervising import Launcher, Supervisor, blocked
+    from .supervising import Launcher, Supervisor, blocked, interruptible
 
-    needles = _needles(values, plan.say) if redact else None
     with blocked() as mask:
+        values = interruptible(plan.read)
+        needles = _needles(values, plan.say) if redact else None
         news = _News(plan, values, needles) if watch else None
         launcher = Launcher(command, mask)
         supervisor = Supervisor(launcher, news=news, notice=notice, say=plan.say)

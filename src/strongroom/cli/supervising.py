@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, final
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, final
 
 from strongroom.errors import UnsupportedOperationError
 
@@ -24,6 +25,9 @@ _FROM_THE_TERMINAL: Final = frozenset([signal.SIGINT, signal.SIGQUIT, signal.SIG
 _ENDING: Final = frozenset([signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM])
 GRACE: Final = 10.0
 """Seconds that CMD has to end before it is killed, when it is to be started again."""
+
+
+Result = TypeVar("Result")
 
 
 class News(Protocol):
@@ -207,6 +211,36 @@ def _is_orphan() -> bool:
         return os.getsid(parent) != os.getsid(0) or os.getpgid(parent) == os.getpgrp()
     except OSError:
         return True
+
+
+def interruptible(call: Callable[[], Result]) -> Result:
+    """Do what may start threads while signals are `blocked`, and let those that ask for an end end it.
+
+    Begun before, the threads of an SDK (gRPC has its own) would take signals that are meant for CMD, and a
+    signal that no thread expects ends the process.
+    """
+    main, done = threading.get_ident(), threading.Event()
+    outcome: list[Result | BaseException] = []
+
+    def work() -> None:
+        try:
+            outcome.append(call())
+        except BaseException as error:  # noqa: BLE001  (raised again where it is waited for)
+            outcome.append(error)
+        done.set()
+        signal.pthread_kill(main, signal.SIGCHLD)
+
+    threading.Thread(target=work, name="strongroom-resolve", daemon=True).start()
+    while not done.is_set():
+        number = signal.sigwaitinfo(SIGNALS).si_signo
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if number in _ENDING:
+            raise SystemExit(128 + number)
+    [result] = outcome
+    if isinstance(result, BaseException):
+        raise result
+    return result
 
 
 @contextlib.contextmanager

@@ -163,10 +163,7 @@ def read_text(path: Path, text: str, profile: str) -> Config:
 def _parsed(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except (
-        tomllib.TOMLDecodeError,
-        RecursionError,
-    ) as exc:  # it takes brackets a thousand deep for the latter
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:  # a thousand brackets, one in the other
         at = re.search(r"at line (\d+)", str(exc))
         line = int(at[1]) if at else text.count("\n") + 1
     raise InvalidRequestError(f"{path}:{line}: not valid TOML", hint="check quotes and brackets there")

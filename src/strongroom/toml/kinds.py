@@ -7,15 +7,14 @@ are installed; what a schema refuses the reader refuses too.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from .credentials import Credential
-from .spot import Spot, near
+from .spot import Spot
 
 _DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_NOTHING: Final[Mapping[str, Any]] = {}
 _CREDENTIAL: Final = r"^(env://.|file:///|strongroom://.)"
 
 Schema = dict[str, Any]
@@ -187,6 +186,10 @@ class Texts(Kind):
 
     word = "list"
 
+    def __init__(self, meaning: str, what: str):
+        super().__init__(meaning, ())
+        self._what = what
+
     def read(self, spot: Spot, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
             spot.fail("must be a list of strings")
@@ -195,10 +198,6 @@ class Texts(Kind):
         if len(set(value)) < len(value):
             spot.fail(f"names a {self._what} twice")
         return tuple(value)
-
-    def __init__(self, meaning: str, what: str):
-        super().__init__(meaning, ())
-        self._what = what
 
     def schema(self) -> Schema:
         return {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
@@ -253,124 +252,6 @@ class OneOrMore(Kind):
         text: Schema = {"type": "string"}
         several = {"type": "array", "items": text}
         return {"anyOf": [text, several, {"type": "object", "additionalProperties": text}]}
-
-
-class Table(Kind):
-    """A table of keys, each of its own kind; any other key is refused.
-
-    Args:
-        keys: by name.
-        needs: groups of keys, of each of which one at least is there; by what is said where it is not.
-        either: two keys; exactly one of them is there.
-        beside: for a key, those that may stand with it.
-        only_with: for a key, the one without which it may not stand.
-        off: ``false`` may stand for the table, and is read as False.
-    """
-
-    word = "table"
-
-    def __init__(
-        self,
-        meaning: str,
-        keys: Mapping[str, Kind],
-        *,
-        needs: Mapping[str, Sequence[tuple[str, ...]]] = _NOTHING,
-        either: tuple[str, ...] = (),
-        beside: Mapping[str, Sequence[str]] = _NOTHING,
-        only_with: Mapping[str, str] = _NOTHING,
-        off: bool = False,
-    ):
-        super().__init__(meaning)
-        self.keys, self._needs = keys, needs
-        self._either, self._beside, self._only_with, self._off = either, beside, only_with, off
-
-    def read(self, spot: Spot, value: Any) -> Any:
-        if self._off and value is False:
-            return False
-        return self.absent_values() | self.given(spot, value)
-
-    def absent_values(self) -> dict[str, Any]:
-        """What an empty table means, by key."""
-        return {name: kind.absent() for name, kind in self.keys.items()}
-
-    def given(self, spot: Spot, value: Any) -> dict[str, Any]:
-        """Those keys alone that are written."""
-        if not isinstance(value, dict):
-            spot.fail("must be a table")
-        for name in value:
-            if name not in self.keys:
-                (spot / name).fail("there is no such key", self.hint(name))
-        self._judge(spot, value)
-        return {name: self.keys[name].read(spot / name, inner) for name, inner in value.items()}
-
-    def hint(self, name: str) -> str:
-        """What to write instead of a key that is not among these."""
-        return near(name, self.keys) if self.keys else "it takes none"
-
-    def _judge(self, spot: Spot, value: Mapping[str, Any]) -> None:
-        for lacking, groups in self._needs.items():
-            if not all(value.keys() & set(group) for group in groups):
-                spot.fail(f"needs {lacking}")
-        if self._either and len(value.keys() & set(self._either)) != 1:
-            spot.fail(f"needs either {' or '.join(self._either)}")
-        for key, allowed in self._beside.items():
-            if key in value and (more := sorted(value.keys() - {key, *allowed})):
-                (spot / more[0]).fail(f"does not stand with {key}: its members have the rest")
-        for key, other in self._only_with.items():
-            if key in value and other not in value:
-                (spot / key).fail(f"stands with {other} only")
-
-    def schema(self) -> Schema:
-        properties = {name: described(kind) for name, kind in self.keys.items()}
-        found: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
-        groups = [group for groups in self._needs.values() for group in groups]
-        rules: list[Schema] = [{"anyOf": [{"required": [name]} for name in group]} for group in groups]
-        if self._either:
-            rules.append({"oneOf": [{"required": [name]} for name in self._either]})
-        rules += [
-            {"if": {"required": [key]}, "then": {"propertyNames": {"enum": sorted({key, *allowed})}}}
-            for key, allowed in self._beside.items()
-        ]
-        if rules:
-            found["allOf"] = rules
-        if self._only_with:
-            found["dependentRequired"] = {key: [other] for key, other in self._only_with.items()}
-        return {"anyOf": [{"const": False}, found]} if self._off else found
-
-
-class Written(Table):
-    """A table of which only what is written counts."""
-
-    def read(self, spot: Spot, value: Any) -> Any:
-        return self.given(spot, value)
-
-
-class Entries(Kind):
-    """A table whose keys are chosen by whoever writes it: aliases, or patterns of names."""
-
-    word = "table"
-
-    def __init__(self, meaning: str, each: Kind, *, form: str, problem: str):
-        super().__init__(meaning)
-        self.each, self._form, self._problem = each, form, problem
-
-    def read(self, spot: Spot, value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            spot.fail("must be a table")
-        for name in value:
-            if not re.fullmatch(self._form, name):
-                (spot / name).fail(self._problem)
-        return {name: self.each.read(spot / name, inner) for name, inner in value.items()}
-
-    def absent(self) -> dict[str, Any]:
-        return {}
-
-    def schema(self) -> Schema:
-        return {
-            "type": "object",
-            "propertyNames": {"pattern": f"^(?:{self._form})$"},
-            "additionalProperties": described(self.each),
-        }
 
 
 def described(kind: Kind) -> Schema:

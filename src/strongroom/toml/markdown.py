@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 
-from .kinds import Entries, Kind, Table
+from .containers import Entries, Table
+from .kinds import Kind
 from .tables import BREAKER, CACHE, COORDINATOR, DOCUMENT, ENCRYPT, KEY, KEYRING, PROFILE, STORE
 from .takes import KEYS, STORES, Takes
 

@@ -10,8 +10,9 @@ from strongroom.errors import InvalidRequestError
 from strongroom.names import StoreURL, is_loopback
 from strongroom.registry import is_scheme, key_schemes, schemes
 
+from .containers import Table
 from .credentials import Credential
-from .kinds import Kind, Plain, Schema, Secret, Table, described
+from .kinds import Kind, Plain, Schema, Secret, described
 from .spot import Spot, near
 from .takes import PLAIN, Takes
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from .kinds import Choice, Duration, Entries, Flag, Kind, Secret, Table, Text, Texts, Whole, Written
+from .containers import Entries, Table, Written
+from .kinds import Choice, Duration, Flag, Kind, Secret, Text, Texts, Whole
 from .reach import COORDINATORS, URL, Endpoint, Group, Reached, StoreLocation, key_location
 from .takes import KEYS, STORES
 

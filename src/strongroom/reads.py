@@ -23,7 +23,7 @@ class Reads:
     """The reads of one store, and what its writes do to them.
 
     Attributes:
-        saw: told the current version by each answer of the provider and each write of this store.
+        saw: told the current version, and its record, by each answer of the provider and each write here.
         caches: whether there is a cache.
         epoch: counts the writes of this store: what was asked before the last may have been changed by it.
         warm: by name, what ``current`` answers without asking: see ``Entry``. It stays the same dict.
@@ -35,7 +35,7 @@ class Reads:
         self._pins = Pins(backend, clock)
         self._cache = Cache(policy, self._pinned, clock) if policy else None
         self.caches = policy is not None
-        self.saw: Callable[[Name, str], None] = _nobody
+        self.saw: Callable[[Name, str, str | None], None] = _nobody
         self.epoch = 0
         self.warm: dict[str, Entry] = {}
         self.monotonic = clock.monotonic
@@ -144,7 +144,7 @@ class Reads:
     def _tell(self, name: Name, secret: Secret) -> None:
         # Another failover member's version ids say nothing of whether the secret changed.
         if not secret.degraded:
-            self.saw(name, secret.version)
+            self.saw(name, secret.version, secret.record)
 
     def _ask(self, names: Sequence[Name]) -> Iterator[tuple[Name, Outcome, float]]:
         asked = self._clock.monotonic()
@@ -206,7 +206,7 @@ class Write:
         else:
             self._reads.forget(self.name)
         if made:  # only now, since whoever is told may read
-            self._reads.saw(self.name, made.id)
+            self._reads.saw(self.name, made.id, None)
 
 
 def named(secret: Secret, name: Name) -> Secret:
@@ -214,5 +214,5 @@ def named(secret: Secret, name: Name) -> Secret:
     return secret if secret.name == name.text else replace(secret, name=name.text)
 
 
-def _nobody(name: Name, version: str) -> None:
+def _nobody(name: Name, version: str, record: str | None) -> None:
     """Nobody watches."""

@@ -173,15 +173,17 @@ class _Watched:
 
     Attributes:
         known: the version current when last heard of; None if there was no such secret.
+        record: its replication record, by which another failover member's copy of it is known.
         superseded: versions that were current before it, and when another became known.
         learned: whether anything is known.
         trouble: why it could not be looked at the last time.
     """
 
-    __slots__ = ("known", "learned", "subscribers", "superseded", "trouble")
+    __slots__ = ("known", "learned", "record", "subscribers", "superseded", "trouble")
 
     def __init__(self) -> None:
         self.known: str | None = None
+        self.record: str | None = None
         self.superseded: dict[str, float] = {}
         self.learned = False
         self.trouble: type[SecretStoreError] | None = None
@@ -222,10 +224,10 @@ class Watcher:
             for subscriber in watched.subscribers:
                 subscriber.after_fork()
 
-    def saw(self, name: Name, version: str) -> None:
+    def saw(self, name: Name, version: str, record: str | None) -> None:
         """A provider's answer, or a write of this process, tells the current version."""
         if name in self._names:
-            self._heard(name, version)
+            self._heard(name, version, record)
 
     def join(self, name: Name, subscriber: Subscriber) -> Callable[[], None]:
         """Tell a subscriber of each change from now on, without I/O; ``learn`` comes next.
@@ -257,19 +259,19 @@ class Watcher:
         watched = self._names.get(name)
         if watched is None or watched.learned:
             return
-        version = None
+        version = record = None
         try:
             secret = self._current(name)
             if secret.degraded:  # another failover member's version ids say nothing of the first one's
                 return
-            version = secret.version
+            version, record = secret.version, secret.record
         except SecretNotFoundError:
             pass
         except UnavailableError:
             return
         with self._lock:
             if not watched.learned:
-                watched.known, watched.learned = version, True
+                watched.known, watched.record, watched.learned = version, record, True
 
     def next_for(self, waiting: _Waiting, timeout: float | None) -> str | None:
         """What ``waiting`` is told next; a child that only waits has its thread from here."""
@@ -348,24 +350,27 @@ class Watcher:
             _log().warning("changes of %s cannot be seen: %s", name, trouble.__name__)
         watched.trouble = trouble
 
-    def _heard(self, name: Name, version: str) -> None:
+    def _heard(self, name: Name, version: str, record: str | None) -> None:
         with self._lock:
             watched = self._names.get(name)
             if watched is None:
                 return
             self._start()  # a child's thread begins here; if it cannot, a read must not fail for it
-            if self._is_change(watched, version):
+            if self._is_change(watched, version, record):
                 for subscriber in tuple(watched.subscribers):
                     subscriber.tell(version)
 
-    def _is_change(self, watched: _Watched, version: str) -> bool:
+    def _is_change(self, watched: _Watched, version: str, record: str | None) -> bool:
         """Whether those who watch are to be told; remembers the version. Needs the lock."""
         now = self._clock.monotonic()
         recent = {old: at for old, at in watched.superseded.items() if now - at < _LABEL_LAG}
-        if version == watched.known or version in recent:
+        if version == watched.known:
+            watched.record = record or watched.record
+            return False
+        if version in recent or (record and record == watched.record):
             return False
         told = watched.learned
         if told and watched.known is not None:
             watched.superseded = {**recent, watched.known: now}
-        watched.known, watched.learned = version, True
+        watched.known, watched.record, watched.learned = version, record, True
         return told

@@ -18,6 +18,7 @@ from strongroom.errors import InvalidRequestError, PermissionDeniedError, Unavai
 from strongroom.layers.failover import Failover
 from strongroom.memory import ALL
 from strongroom.names import Name
+from strongroom.replication.record import Record
 from strongroom.store import SecretStore
 from strongroom.testing.clock import FakeClock
 from strongroom.testing.faults import FaultyBackend
@@ -489,8 +490,8 @@ class TestLag:
         store.on_change(NAME, told)
         old = store.get(NAME).version
         new = store.put(NAME, text("new")).id
-        store._watcher.saw(KEY, old)
-        store._watcher.saw(KEY, new)
+        store._watcher.saw(KEY, old, None)
+        store._watcher.saw(KEY, new, None)
         assert told.all() == [new]
 
     def test_a_label_that_is_moved_back_is_a_change(
@@ -501,7 +502,7 @@ class TestLag:
         old = store.get(NAME).version
         new = store.put(NAME, text("new")).id
         clock.advance(watching._LABEL_LAG)
-        store._watcher.saw(KEY, old)
+        store._watcher.saw(KEY, old, None)
         assert told.all() == [new, old]
 
     def test_who_begins_at_another_failover_member_is_not_told_of_the_first(
@@ -520,6 +521,35 @@ class TestLag:
             assert told.all() == []
             own = store.put(NAME, text("own"))
             assert told.all() == [own.id]
+
+    def test_a_replica_of_the_same_version_is_no_change_and_one_of_the_next_is(
+        self, clock: FakeClock, told: Told
+    ) -> None:
+        """Members with replication's records are ordered by them: the same record is the same secret."""
+        first, second = memory(clock=clock), memory(clock=clock)
+
+        def replicate(place: int, *members: FaultyBackend) -> None:
+            record = Record(1, place, "0" * 32, f"{place:032x}").text
+            for member in members:
+                member.inner.put(KEY, SecretValue(text(str(place))), None, record)
+
+        with SecretStore(Failover({"a": first, "b": second}, clock=clock), cache=None, clock=clock) as store:
+            replicate(1, first, second)
+            store.on_change(NAME, told)
+            first.unreachable()
+            look(store)
+            first.clear()
+            clock.advance(60)
+            look(store)
+            assert told.all() == []
+            replicate(2, first, second)
+            first.unreachable()
+            look(store)
+            first.clear()
+            clock.advance(60)
+            look(store)
+            (version,) = told.all()
+            assert version.startswith("b:")
 
     def test_another_failover_member_is_no_change(self, clock: FakeClock, told: Told) -> None:
         """Its version ids are its own; when the first member is back, nothing has changed."""

@@ -24,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strongroom.cli import literals, rendering, templates
+from strongroom.cli.options import Options
 from strongroom.cli.templates import Template
 from strongroom.errors import BackendNotInstalledError, InvalidRequestError, SecretStoreError
 from strongroom.value import SecretValue
@@ -260,7 +261,7 @@ def test_the_format_is_told_by_the_name(name: str, kind: str | None) -> None:
 def test_a_file_is_written_again_on_a_change(
     run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of any secret it asked for, also of one whose name was made by the template."""
+    """Of any secret it asked for, also of one whose name was made by the template; not if nothing changed."""
     out = plaintext(tmp_path / "app.json", "render writes values where it is told to")
     written, more = list[Any](), threading.Condition()
     text = '[{{ secret("db/password") }}, {{ secret("db/" ~ "login", "/user") }}]'
@@ -272,27 +273,15 @@ def test_a_file_is_written_again_on_a_change(
             written.append(json.loads(out.read_text()))
             more.notify_all()
 
-    stores = []
-    opened = rendering._Rendering._open
-
-    def open_store(self: Any, alias: str) -> Any:
-        stores.append(opened(self, alias))
-        return stores[-1]
-
     monkeypatch.setattr(rendering, "_put_out", noted)
-    monkeypatch.setattr(rendering._Rendering, "_open", open_store)
-    (tmp_path / "t.json").write_text(text)
-    args = ("render", str(tmp_path / "t.json"), "--out", str(out), "--watch", "--quiet")
-    threading.Thread(target=run, args=args, daemon=True).start()
-
-    def wait(count: int) -> Any:
-        with more:
-            assert more.wait_for(lambda: len(written) == count, timeout=20)
-        return written[-1]
-
-    assert wait(1) == [CANARY, "app"]
+    filling = rendering._Rendering(Options(store=run.url, quiet=True), Template(text, "json"), str(out), None)
+    filling.once()
+    assert written == [[CANARY, "app"]]
     with run.store() as store:
-        store.put("db/login", {"user": "other"})
-    for store in stores[1:]:
-        store.refresh("db/login", rejected="")
-    assert wait(2) == [CANARY, "other"]
+        store.put("db/login", {"user": "other", "password": "new"})
+    follower = filling.follower()
+    follower.start()
+    with more:
+        assert more.wait_for(lambda: len(written) == 2, timeout=20)
+    follower.stop()
+    assert written[1] == [CANARY, "other"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from strongroom.store import SecretStore
     from strongroom.value import SecretValue
 
-    from .following import Values
+    from .following import Follower, Values
 
 
 @click.command(short_help="fill a template with secrets")
@@ -62,7 +62,7 @@ def render(
     rendering = _Rendering(options, parsed, out, allow or None)
     rendering.once()
     if watch:
-        rendering.follow()
+        rendering.follower().run()
 
 
 @final
@@ -86,11 +86,11 @@ class _Rendering:
             if resolver.doubts:
                 self._say(f"some answers are {', '.join(sorted(resolver.doubts))} (see docs/guide.md)")
 
-    def follow(self) -> None:
-        """Write it again on each change."""
+    def follower(self) -> Follower:
+        """What writes it again on each change."""
         from .following import Follower
 
-        Follower(self._resolver, self._references, self._values, self._changed, self._say).run()
+        return Follower(self._resolver, self._references, self._values, self._changed, self._say)
 
     def _changed(self, values: Values) -> None:
         self._values = dict(values)

@@ -74,7 +74,7 @@ def open(  # noqa: A001  (the module's main verb, as in gzip.open)
     entry = loaded.entry(target)
     settings = replace(entry.settings, auth=merged(entry.settings.auth, auth or {}), clock=clock or Clock())
     with ExitStack() as opened:
-        backend = _Opening(loaded, settings.clock, opened).store(replace(entry, settings=settings))
+        backend = _Opening(loaded, settings.clock, opened, hooks).store(replace(entry, settings=settings))
         store = SecretStore(
             backend,
             hooks=hooks,
@@ -185,8 +185,8 @@ class _Opening:
     Keys and raw backends are opened once, however many members of a failover name them.
     """
 
-    def __init__(self, config: Config, clock: Clock, opened: ExitStack):
-        self._config, self._clock, self._opened = config, clock, opened
+    def __init__(self, config: Config, clock: Clock, opened: ExitStack, hooks: Sequence[AuditHook] = ()):
+        self._config, self._clock, self._opened, self._hooks = config, clock, opened, hooks
         self._owned: list[KeyWrapper | Coordinator] = []
         self._keys: dict[str, KeyWrapper] = {}
         self._raws: dict[str, Backend] = {}
@@ -236,8 +236,9 @@ class _Opening:
         reference = Reference.parse(text)
         entry = self._config.stores[reference.alias]
         with ExitStack() as opened:
-            backend = _Opening(self._config, self._clock, opened).alone(entry)
-            with SecretStore(backend, cache=None, names=entry.settings.names, alias=entry.alias) as store:
+            backend = _Opening(self._config, self._clock, opened, self._hooks).alone(entry)
+            names = entry.settings.names
+            with SecretStore(backend, hooks=self._hooks, cache=None, names=names, alias=entry.alias) as store:
                 return reference.part_of(store.get(reference.name, version=reference.version).value)
 
     def _key(self, alias: str) -> KeyWrapper:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -551,6 +553,24 @@ auth = { profile = "keys" }
     )
     assert dict(kms.auth) == {"profile": "keys"}
     assert CANARY not in repr(config)
+
+
+LOADED = """
+import sys
+from strongroom.toml.file import Config
+assert Config.load({path!r}).stores
+late = ["difflib", "json", "strongroom.references", "strongroom.store", "jsonschema"]
+late += [f"strongroom.toml.{{name}}" for name in ("lines", "circles", "schema", "markdown")]
+print([name for name in sys.modules if name in late or name.startswith(("strongroom_", "boto"))])
+"""
+
+
+def test_a_good_file_is_read_without_what_only_errors_need(tmp_path: Path) -> None:
+    """Each start of the command line reads it: no backend is loaded, nothing is looked for."""
+    path = write(tmp_path / "c.toml", f'{GOOD}[store.v]\nurl = "vault://h/s"\nauth.token = "env://X"\n')
+    code = LOADED.format(path=str(path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_key_is_named_by_alias_or_url(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import strongroom
+from strongroom.audit.event import AuditEvent, AuditHook
 from strongroom.backend import Settings
 from strongroom.config import Config, reach
 from strongroom.errors import InvalidRequestError, SecretNotFoundError, UnavailableError
@@ -112,6 +113,24 @@ def test_a_key_takes_its_credential_from_a_store(
         with pytest.raises(UnavailableError):
             opening()
     assert seen == [{"token": SecretValue(CANARY)}] * 2
+
+
+class Log(AuditHook):
+    """Remembers what was asked for."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def before(self, event: AuditEvent) -> None:
+        self.seen.append(f"{event.operation} {event.store} {event.name}")
+
+
+def test_the_hooks_of_a_store_see_that_its_credential_is_read(tmp_path: Path, safe: str) -> None:
+    """It is a secret that is read, whoever wanted it ▲."""
+    log = Log()
+    path = write(tmp_path / "c.toml", safe + VAULT.format("strongroom://safe/vault/token"))
+    strongroom.open("prod", config=path, hooks=[log]).close()
+    assert log.seen == ["get safe vault/token"]
 
 
 def test_one_that_is_not_there_names_the_line(tmp_path: Path, safe: str) -> None:

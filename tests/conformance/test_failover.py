@@ -26,9 +26,10 @@ class TestFailover(FailoverSuite):
 
 
 class TestFailoverOfEncrypted(FailoverSuite):
-    """As DESIGN orders the layers: failover outside, encryption inside, here with companions."""
+    """As DESIGN orders the layers: failover outside, encryption inside, here with companions and a hedge."""
 
     @pytest.fixture
     def backend(self) -> Backend:
         lesser = ALL & ~Capability.NATIVE_PENDING
-        return Failover({"one": encrypted(MemoryBackend(lesser)), "two": encrypted(MemoryBackend(lesser))})
+        members = {alias: encrypted(MemoryBackend(lesser)) for alias in ("one", "two")}
+        return Failover(members, hedge=0.5)

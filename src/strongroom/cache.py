@@ -48,20 +48,21 @@ class _Flight:
 
     Attributes:
         done: set when it has landed; with neither secret nor error it was interrupted.
-        led: somebody asks.
+        leader: the thread that asks.
         stale: what may go out instead of the error.
         void: a write or a revocation came between: what was read may be the old value.
         rejected: it was begun because a target refused the value.
     """
 
-    __slots__ = ("done", "error", "led", "rejected", "secret", "stale", "void")
+    __slots__ = ("done", "error", "leader", "rejected", "secret", "stale", "void")
 
     def __init__(self) -> None:
         self.done = threading.Event()
         self.secret: Secret | None = None
         self.stale: Secret | None = None
         self.error: SecretStoreError | None = None
-        self.led = self.void = self.rejected = False
+        self.void = self.rejected = False
+        self.leader: int | None = None
 
     def outcome(self) -> Outcome | None:
         """What a reader gets; None if the flight was interrupted, which says nothing of the provider."""
@@ -97,7 +98,7 @@ class Cache:
         self._absent: dict[Name, Absence] = {}
         self._asked: dict[Name, float] = {}
         self._news: deque[tuple[Any, ...]] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finaliser or a signal's handler may read in the middle of a read
         self._refresher.after_fork()
 
     def is_warm(self, name: Name) -> bool:
@@ -227,8 +228,12 @@ class Cache:
         return lately and name not in self._flights  # what is under way is waited for
 
     def _board(self, name: Name) -> tuple[_Flight, bool]:
-        """Join the fetch under way, or begin one and lead it. Needs the lock."""
-        if flight := self._flights.get(name):
+        """Join the fetch under way, or begin one and lead it. Needs the lock.
+
+        In the middle of its own fetch a thread may be called to read the same name, by a signal's handler:
+        it would wait for itself.
+        """
+        if (flight := self._flights.get(name)) and flight.leader != threading.get_ident():
             return flight, False
         flight = self._flights[name] = _Flight()
         return flight, True
@@ -241,7 +246,7 @@ class Cache:
 
     def _await(self, name: Name, flight: _Flight) -> None:
         while not flight.done.wait(_ORPHANED):
-            if not flight.led:  # a signal's handler raised between the decision to ask and the asking
+            if flight.leader is None:  # a signal's handler raised between the decision to ask and the asking
                 self._land(name, flight, None, 0.0)
 
     def _ask_each(self, names: Sequence[Name]) -> Iterator[tuple[Name, Outcome, float]]:
@@ -254,7 +259,7 @@ class Cache:
         aloft = dict(flights)
         try:
             for flight in flights.values():
-                flight.led = True
+                flight.leader = threading.get_ident()
             for name, outcome, asked in ask(list(aloft)) if aloft else ():
                 self._land(name, aloft[name], outcome, asked)
                 del aloft[name]
@@ -280,6 +285,9 @@ class Cache:
             self.landed(name, flight.secret)
 
     def _confirm(self, name: Name, secret: Secret, asked: float) -> None:
+        known = self.warm.get(name.text)
+        if known and known.asked > asked:
+            return
         outage = self._outages.pop(name, None)
         self._absent.pop(name, None)
         bounds = self._policy.bounds(name.text)

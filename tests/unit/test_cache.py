@@ -416,6 +416,20 @@ class TestSingleFlight:
             leader.result()
         assert waiter.result() == "first"
 
+    def test_a_thread_does_not_wait_for_itself(self, store: SecretStore, backend: FaultyBackend) -> None:
+        """A signal's handler reads the very name that its thread is asking for, and so does a finaliser."""
+        inner: list[str] = []
+        backend.run("get", lambda: inner.append(value(store)))
+        outer = Running(lambda: value(store))
+        assert outer.result() == "first"
+        assert inner == ["first"]
+        cache = store._reads._cache
+        assert cache is not None
+        store.put("other", text("other"))
+        with cache._lock:
+            assert Running(lambda: value(store)).result() == "first"
+            assert store.get("other").value.matches(text("other"))
+
     def test_a_leader_that_never_asked_is_replaced(
         self, store: SecretStore, backend: FaultyBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -91,13 +91,9 @@ class Sightings:
             sight = replace(sight, told=_newer(sight.told, record, wins=first))
             if first:
                 sight = replace(sight, source=_newer(sight.source, record, wins=True))
-                # Only a read that began after our write shows that it is behind us.
-                if (
-                    began
-                    and sight.unproved
-                    and sight.writes == began.writes
-                    and record.order > sight.unproved
-                ):
+                # Only a read that began after our last write shows what stands above it.
+                after = began is not None and began.writes == sight.writes
+                if after and sight.unproved and record.order > sight.unproved:
                     sight = replace(sight, unproved=None)
             self._sights[key] = sight
         return record

@@ -49,6 +49,37 @@ def test_the_child_has_an_empty_cache_and_the_parent_keeps_its_own() -> None:
     assert backend.calls["get"] == 1
 
 
+def test_reads_are_counted_where_they_were_made() -> None:
+    """The child begins at nothing, with its own entries; the parent still has its own."""
+    backend = memory()
+    version = overwrite(backend.inner, "x").id
+    store = SecretStore(backend)
+    for _ in range(3):
+        store.get(NAME)
+
+    def check() -> bool:
+        for _ in range(5):
+            store.get(NAME)
+        return store._reads.drain_hits() == [(NAME, version, 4)]
+
+    in_child(check)
+    assert store._reads.drain_hits() == [(NAME, version, 2)]
+
+
+def test_an_outage_of_the_parent_is_not_the_childs() -> None:
+    """It has sessions of its own, and asks at once."""
+    backend = memory()
+    overwrite(backend.inner, "x")
+    store = SecretStore(backend)
+    backend.unreachable("get", times=1)
+    with pytest.raises(UnavailableError):
+        store.get(NAME)
+    in_child(lambda: store.get(NAME).value.matches(text("x")))
+    with pytest.raises(UnavailableError):
+        store.get(NAME)
+    assert backend.calls["get"] == 1
+
+
 def test_a_lock_held_by_another_thread_does_not_hang_the_child() -> None:
     """The thread that would release the cache's lock, or the backend's, does not exist there."""
     backend = MemoryBackend()

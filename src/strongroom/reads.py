@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .cached import Entry, Hit, Outcome
     from .value import SecretValue
 
+    Written = tuple[SecretVersion, SecretValue, float]  # and when the write began
+
 
 class Reads:
     """The reads of one store, and what its writes do to them.
@@ -93,26 +95,22 @@ class Reads:
         return self._clock.monotonic()
 
     def end(self, write: Write) -> None:
-        """It has ended, however."""
+        """It has ended, however; in one step, or another could begin and end before its value is kept."""
         with self._lock:
-            self.epoch += 1
             others = self._writes.get(write.name, [])
             if write in others:  # not in a forked child
                 others.remove(write)
             if not others:
                 self._writes.pop(write.name, None)
+            if write.lands is None:
+                self.forget(write.name)
+            else:
+                self._replace(write.name, write.lands)
+            self.epoch += 1
 
     def pin(self, name: Name, version: SecretVersion) -> None:
         """Hold on to what was written where labels lag."""
         self._pins.set(name, version)
-
-    def replace(self, name: Name, version: SecretVersion, value: SecretValue, began: float) -> None:
-        """Put what was written in the cache, in place of what it holds."""
-        origin, now = self._backend.writer.origin, self._clock.now()
-        created = version.created_at
-        secret = Secret(name.text, value, version.id, origin=origin, created_at=created, confirmed_at=now)
-        if self._cache:
-            self._cache.replace(name, secret, began)
 
     def forget(self, name: Name) -> None:
         """Evict a name from the cache."""
@@ -129,9 +127,17 @@ class Reads:
         """Start empty, with locks of our own."""
         self._pins.clear()
         self._writes: dict[Name, list[Write]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may write in the middle of a write
         if self._cache:
             self._cache.after_fork()
+
+    def _replace(self, name: Name, written: Written) -> None:
+        version, value, began = written
+        origin, now = self._backend.writer.origin, self._clock.now()
+        created = version.created_at
+        secret = Secret(name.text, value, version.id, origin=origin, created_at=created, confirmed_at=now)
+        if self._cache:
+            self._cache.replace(name, secret, began)
 
     def _read(self, name: Name) -> Secret:
         secret = self._pinned(name)
@@ -178,13 +184,22 @@ class Write:
 
     Whatever happens, the cache does not keep the old value. It keeps the new one if somebody here reads the
     name and nobody else here wrote it meanwhile: of two writes at once only the provider knows the last.
+
+    Attributes:
+        name: what is written.
+        alone: nobody else here writes it meanwhile.
     """
 
     def __init__(self, reads: Reads, name: Name):
         self._reads, self.name = reads, name
         self._made: SecretVersion | None = None
-        self._value: SecretValue | None = None
+        self._written: Written | None = None
         self.alone = True
+
+    @property
+    def lands(self) -> Written | None:
+        """What the cache may keep of it."""
+        return self._written if self.alone and self._cached else None
 
     def __enter__(self) -> Self:
         self._began = self._reads.begin(self)
@@ -194,19 +209,15 @@ class Write:
 
     def made(self, version: SecretVersion, value: SecretValue | None = None) -> None:
         """This version is current now; its value, if it is known here."""
-        self._made, self._value = version, value
+        self._made = version
+        self._written = None if value is None else (version, value, self._began)
         # Before the name is forgotten: a reader in between would cache the old label.
         self._reads.pin(self.name, version)
 
     def __exit__(self, *exc_info: object) -> None:
         self._reads.end(self)
-        made = self._made
-        if made and self._value and self._cached and self.alone:
-            self._reads.replace(self.name, made, self._value, self._began)
-        else:
-            self._reads.forget(self.name)
-        if made:  # only now, since whoever is told may read
-            self._reads.saw(self.name, made.id, None)
+        if self._made:  # only now, since whoever is told may read
+            self._reads.saw(self.name, self._made.id, None)
 
 
 def named(secret: Secret, name: Name) -> Secret:

@@ -217,6 +217,26 @@ class TestOwnWrites:
         slow.result()
         assert value(store) == "third"
 
+    def test_a_write_that_follows_at_once_is_not_undone(
+        self, store: SecretStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It begins in the moment in which the one before it is put in the cache."""
+        cache = store._reads._cache
+        assert cache is not None
+        replace, following = cache.replace, list[Running]()
+
+        def replace_slowly(name: Name, secret: Secret, asked: float) -> None:
+            if not following:
+                following.append(Running(lambda: store.put(NAME, text("third"))))
+                following[0]._thread.join(0.1)  # it has to wait, and may not be waited for
+            replace(name, secret, asked)
+
+        monkeypatch.setattr(cache, "replace", replace_slowly)
+        value(store)
+        store.put(NAME, text("second"))
+        following[0].result()
+        assert value(store) == "third"
+
     def test_a_mapping_is_what_its_reader_gets(self, store: SecretStore) -> None:
         """The text that was written of it."""
         value(store)

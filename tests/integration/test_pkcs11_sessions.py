@@ -401,7 +401,7 @@ class TestClosing:
             assert works(key)
             key.close()
             found.append(len(list(Path("/proc/self/fd").iterdir())))
-        assert found == found[:1] * len(found)
+        assert max(found) == found[0]  # fewer: those that other tests left to the collector
 
     def test_closing_logs_out(self, counted: TestToken) -> None:
         """Private objects are hidden from whoever comes next without a PIN."""

@@ -26,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A private folder to work in, with a home beside it."""
     (tmp_path / "home").mkdir()
     (tmp_path / "work").mkdir(mode=0o700)
-    for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "STRONGROOM_CONFIG", setup.VARIABLE):
+    for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "STRONGROOM_CONFIG", environment.VARIABLE):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path / "work")
@@ -82,12 +82,12 @@ def test_init_with_a_passphrase(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """It comes from the environment, each time; without it, or with another, nothing opens."""
     missing = _run("init", "--kek", "passphrase")
     assert missing.code == 2
-    assert setup.VARIABLE in missing.err
-    monkeypatch.setenv(setup.VARIABLE, f"correct horse {CANARY}")
+    assert environment.VARIABLE in missing.err
+    monkeypatch.setenv(environment.VARIABLE, f"correct horse {CANARY}")
     assert _run("init", "--kek", "passphrase").code == 0
     assert _run("put", "db/password", stdin=CANARY).code == 0
     assert _run("get", "db/password").out == CANARY
-    monkeypatch.setenv(setup.VARIABLE, "wrong")
+    monkeypatch.setenv(environment.VARIABLE, "wrong")
     assert _run("get", "db/password").code in (4, 7)
     assert_no_canary((home / "strongroom.toml").read_text())
 
@@ -97,7 +97,7 @@ def test_on_a_terminal_init_asks_where_the_key_shall_live(
 ) -> None:
     """The answer is taken; --yes takes the keyset without a question."""
     monkeypatch.setattr(setup, "can_ask", lambda: True)
-    monkeypatch.setenv(setup.VARIABLE, CANARY)
+    monkeypatch.setenv(environment.VARIABLE, CANARY)
     assert "(key: passphrase)" in _run("init", stdin="passphrase\n").out
     assert "(key: keyset)" in _run("init", "--yes", "--config", "other.toml", "--database", "other.db").out
 

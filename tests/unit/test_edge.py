@@ -341,7 +341,7 @@ def test_the_edge_changes_nothing_else() -> None:
 def test_a_layer_forwards_everything_of_backend() -> None:
     """A method or fact that Layer forgets would silently be Backend's default."""
     forwarded = vars(Layer).keys()
-    of_the_class = {"from_url", "scheme", "loggers", "needs_coordinator"}
+    of_the_class = {"from_url", "scheme", "loggers", "needs_coordinator", "auth_keys", "option_keys"}
     public = {name for name in vars(Backend) if not name.startswith("_")} - of_the_class
     assert public <= forwarded
 

@@ -84,7 +84,7 @@ class _Borrowed:
     """The watcher of another handle, for the subscriptions of this one, which end when it is closed."""
 
     def __init__(self, watcher: Watcher):
-        self._watcher, self.learn = watcher, watcher.learn
+        self._watcher, self.learn, self.next_for = watcher, watcher.learn, watcher.next_for
         self._joined: list[tuple[Subscriber, Callable[[], None]]] = []
 
     def join(self, name: Name, subscriber: Subscriber) -> Callable[[], None]:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from strongroom.backend import Capability, Clock, Settings
-from strongroom.cli import setup, table
+from strongroom.cli import environment, setup, table
 from strongroom.cli.main import cli
 from strongroom.memory import MemoryBackend
 from tests.canary import CANARY, assert_no_canary

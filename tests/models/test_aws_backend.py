@@ -63,7 +63,7 @@ HOLDS: Mapping[str, tuple[Mapping[str, Program], Budget, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("case", HOLDS)
 def test_the_backend_as_shipped_keeps_the_rules(case: str) -> None:
     """Every interleaving of its boto3 calls within the fault budget keeps the invariants, and can always
@@ -86,7 +86,7 @@ def holding(
     )
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("steals", [False, True], ids=["refuses", "moves"])
 def test_one_of_racing_rotations_is_told_that_it_holds(steals: bool) -> None:
     """On either of AWS's two answers to the move of a held label, with a console's put between."""

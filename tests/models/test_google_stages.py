@@ -216,7 +216,7 @@ ROTATIONS: Mapping[str, tuple[Mapping[str, Program], Budget, tuple[str, ...]]] =
 }
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("case", ROTATIONS)
 def test_a_rotation_over_intents_keeps_the_rules(case: str) -> None:
     """`stages.py` and `strongroom_gcp` as shipped, in every interleaving of the calls and faults."""
@@ -225,7 +225,7 @@ def test_a_rotation_over_intents_keeps_the_rules(case: str) -> None:
     assert report.violation is None, str(report)
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 def test_a_put_on_top_of_a_promotion_leaves_it_promoted_or_superseded() -> None:
     """Also when the put takes over what the promotion intended, at any moment."""
     programs = {"a": worker("a", "r1", waits=0, tries=nightly(2, 1)), "top": top("top", waits=1)}
@@ -242,7 +242,7 @@ def discarding(case: str, budget: Budget) -> Report[State[World]]:
     return explored(check(system))
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 def test_what_is_discarded_while_somebody_promotes_it_never_becomes_current() -> None:
     """Somebody who is at it just now has not moved the base yet."""
     report = discarding("discarded", faults(0, 1, 0, small=(0, 0, 0)))

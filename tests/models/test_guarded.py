@@ -286,7 +286,7 @@ RACES: Mapping[str, tuple[Mapping[str, Program], Budget]] = {
 }
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("case", RACES)
 def test_of_two_conditional_writers_one_wins(case: str) -> None:
     """Whatever is lost, late or suspended, and whenever leases run out."""
@@ -297,7 +297,7 @@ def test_of_two_conditional_writers_one_wins(case: str) -> None:
     assert report.violation is None, report
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 def test_of_two_creators_one_creates() -> None:
     """The same for a name that is not there yet."""
     programs = {"w1": creator("w1"), "w2": creator("w2"), "time": passing_time(1)}
@@ -307,7 +307,7 @@ def test_of_two_creators_one_creates() -> None:
     assert report.violation is None, report
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 def test_a_writer_and_the_next_one_settle_a_late_version() -> None:
     """A late version is written past by whoever writes next, and never counts."""
     programs = {
@@ -320,7 +320,7 @@ def test_a_writer_and_the_next_one_settle_a_late_version() -> None:
     assert report.violation is None, report
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 def test_a_foreign_version_counts() -> None:
     """Whoever writes past the coordinator is not written past in turn: a conditional writer conflicts."""
     programs = {"w1": writer("w1", "1"), "console": console("foreign"), "time": passing_time(1)}
@@ -357,7 +357,7 @@ ROTATIONS: Mapping[str, tuple[Mapping[str, Program], Budget, tuple[str, ...]]] =
 }
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("case", ROTATIONS)
 def test_a_rotation_under_a_guard_keeps_the_rules(case: str) -> None:
     """`stages.py` as shipped over `guarded.py` as shipped: promoted is promoted, superseded is superseded.

@@ -55,7 +55,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("case", HOLDS)
 def test_rollback_and_revoke_hold(case: str) -> None:
     """Whatever the interleaving, what was revoked is never current, and what was begun can end."""

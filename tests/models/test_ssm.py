@@ -80,7 +80,7 @@ HOLDS: Mapping[str, tuple[s.World, Mapping[str, Program], Budget]] = {
 }
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("case", HOLDS)
 def test_the_backend_as_shipped_keeps_the_rules(case: str) -> None:
     """Every interleaving of its calls within the fault budget."""

@@ -63,7 +63,7 @@ HOLDS: Mapping[str, tuple[Mapping[str, Program], Budget, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("case", HOLDS)
 def test_stages_as_shipped_keep_the_rules(case: str) -> None:
     """Every interleaving of the real code's calls within the fault budget keeps the invariants, and can

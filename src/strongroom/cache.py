@@ -39,6 +39,8 @@ _REFRESH_SPREAD = 0.1
 _REJECTED_INTERVAL = 1.0
 """Seconds between two provider calls of ``refresh``: the threads of a fleet refused at once ask once."""
 _NO_THREAD_PAUSE = 1.0
+_UNPROVEN_FRESH = 10.0
+"""Seconds after which an answer that may not be the newest is refreshed: as long as labels may lag."""
 _ORPHANED = 5.0
 """Seconds after which those who wait for a fetch look whether anybody makes it."""
 
@@ -292,7 +294,8 @@ class Cache:
         self._absent.pop(name, None)
         bounds = self._policy.bounds(name.text)
         entry = Entry(secret, asked, bounds, self._hits)
-        entry.until = asked + bounds.fresh * (_REFRESH_AT + _REFRESH_SPREAD * self._clock.chance())
+        fresh = min(bounds.fresh, _UNPROVEN_FRESH) if secret.degraded or secret.behind else bounds.fresh
+        entry.until = asked + fresh * (_REFRESH_AT + _REFRESH_SPREAD * self._clock.chance())
         if entry.end > asked and not self._closed:
             self._keep(self.warm, name.text, entry)
         self._drop_expired()

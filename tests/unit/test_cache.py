@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from strongroom import cache as cache_module
-from strongroom.backend import Capability, Secret
+from strongroom.backend import Capability, Secret, Stage
 from strongroom.cache import Cache, CachePolicy
 from strongroom.errors import (
     IntegrityError,
@@ -20,7 +21,9 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
+from strongroom.layers.layer import Layer
 from strongroom.memory import ALL
+from strongroom.names import Key
 from strongroom.store import SecretStore
 from strongroom.testing.clock import FakeClock
 from strongroom.testing.conformance_safety import at_once
@@ -194,12 +197,40 @@ class TestBounds:
         """DESIGN section 4: 5 min + 55 min at most."""
         assert (CachePolicy().fresh, CachePolicy().stale) == (300, 3300)
 
+    @pytest.mark.parametrize("sign", ["degraded", "behind"])
+    def test_an_answer_that_may_not_be_the_newest_is_soon_refreshed(
+        self, backend: FaultyBackend, clock: FakeClock, sign: str
+    ) -> None:
+        """Behind the reader's back, after ten seconds, and not at the end of ``fresh``."""
+        with SecretStore(_FirstIs(backend, sign), cache=POLICY, clock=clock) as store:
+            assert getattr(store.get(NAME), sign)
+            clock.advance(7)
+            assert getattr(store.get(NAME), sign)
+            assert backend.calls["get"] == 1
+            clock.advance(3)
+            store.get(NAME)
+            refreshed()
+            assert not getattr(store.get(NAME), sign)
+            assert backend.calls["get"] == 2
+
     def test_versions_and_stages_are_not_cached(self, store: SecretStore, backend: FaultyBackend) -> None:
         """What is asked for by id is asked of the provider."""
         version = store.get(NAME).version
         store.get(NAME, version=version)
         store.get(NAME, version=version)
         assert backend.calls["get"] == 3
+
+
+class _FirstIs(Layer):
+    """The first answer bears a sign, as a failover member's may."""
+
+    def __init__(self, inner: FaultyBackend, sign: str):
+        super().__init__(inner)
+        self._counted, self._sign = inner, sign
+
+    def get(self, key: Key, version: str | Stage) -> Secret:
+        found = super().get(key, version)
+        return replace(found, **{self._sign: True}) if self._counted.calls["get"] == 1 else found  # type: ignore[arg-type]
 
 
 class _stale:  # noqa: N801

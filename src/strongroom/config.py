@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from .backend import Backend, Capability, Clock, Settings
+from .errors import InvalidRequestError
 from .gate import NOTHING
 from .layers.encrypted import Encrypted
 from .names import StoreURL
@@ -60,7 +61,8 @@ def open(  # noqa: A001  (the module's main verb, as in gzip.open)
         require: capabilities without which opening fails.
         config: a file to read instead of looking one up, or one already read.
         hooks: called before and after every operation.
-        auth: credentials that are not in the file, such as a passphrase that was asked for.
+        auth: credentials that are not in the file, such as a passphrase that was asked for; not for a
+            failover, whose members have their own.
         clock: injected in tests.
 
     Raises:
@@ -72,6 +74,9 @@ def open(  # noqa: A001  (the module's main verb, as in gzip.open)
         return instead(hooks, require)
     loaded = config if isinstance(config, Config) else Config.load(config)
     entry = loaded.entry(target)
+    if auth and entry.failover:
+        message = f"{entry.alias} is a failover: which member's credentials are given cannot be told"
+        raise InvalidRequestError(message, hint="give each member its own under its alias in strongroom.toml")
     settings = replace(entry.settings, auth=merged(entry.settings.auth, auth or {}), clock=clock or Clock())
     with ExitStack() as opened:
         backend = _Opening(loaded, settings.clock, opened, hooks).store(replace(entry, settings=settings))
@@ -270,9 +275,8 @@ class _Opening:
 
             members = {alias: self._backend(self._config.stores[alias]) for alias in entry.failover}
             return Failover(members, hedge=entry.hedge, breaker=entry.breaker, clock=self._clock)
-        backend = self._raw(
-            entry
-        )  # before a keyring that is kept there, since `entry` may have more credentials
+        # Before a keyring that is kept there, since `entry` may have more credentials.
+        backend = self._raw(entry)
         keys, old_keys = ([self.key(alias) for alias in aliases] for aliases in (entry.keys, entry.old_keys))
         own = backend.own_key()
         stored: Backend = Encrypted(backend, [own], backend.domain) if own else backend

@@ -79,6 +79,13 @@ def test_a_good_file_says_what_it_says(tmp_path: Path) -> None:
     assert config.keys["main"].url.startswith("local-key:")
 
 
+def test_credentials_given_for_a_failover_are_refused(tmp_path: Path) -> None:
+    """They would be ignored: nobody can tell whose they are."""
+    with pytest.raises(InvalidRequestError, match="prod is a failover") as caught:
+        strongroom.open("prod", config=write(tmp_path / "c.toml"), auth={"token": SecretValue(CANARY)})
+    assert_no_canary_in(caught.value)
+
+
 # What is wrong -> the text, the line, the key as the error spells it, and a piece of problem or hint.
 STORE = '[store.prod]\nurl = "memory://x"\n'
 VAULT = '[store.prod]\nurl = "vault://vault.example.net/secret"\n'

@@ -25,7 +25,7 @@ class Reads:
     """The reads of one store, and what its writes do to them.
 
     Attributes:
-        saw: told the current version, and its record, by each answer of the provider and each write here.
+        saw: told the current version by each answer of the provider and each write here.
         caches: whether there is a cache.
         epoch: counts the writes of this store: what was asked before the last may have been changed by it.
         warm: by name, what ``current`` answers without asking: see ``Entry``. It stays the same dict.
@@ -37,7 +37,7 @@ class Reads:
         self._pins = Pins(backend, clock)
         self._cache = Cache(policy, self._pinned, clock) if policy else None
         self.caches = policy is not None
-        self.saw: Callable[[Name, str, str | None], None] = _nobody
+        self.saw: Callable[[Name, Secret | SecretVersion], None] = _nobody
         self.epoch = 0
         self.warm: dict[str, Entry] = {}
         self.monotonic = clock.monotonic
@@ -150,7 +150,7 @@ class Reads:
     def _tell(self, name: Name, secret: Secret) -> None:
         # Another failover member's version ids say nothing of whether the secret changed.
         if not secret.degraded:
-            self.saw(name, secret.version, secret.record)
+            self.saw(name, secret)
 
     def _ask(self, names: Sequence[Name]) -> Iterator[tuple[Name, Outcome, float]]:
         asked = self._clock.monotonic()
@@ -217,7 +217,7 @@ class Write:
     def __exit__(self, *exc_info: object) -> None:
         self._reads.end(self)
         if self._made:  # only now, since whoever is told may read
-            self._reads.saw(self.name, self._made.id, None)
+            self._reads.saw(self.name, self._made)
 
 
 def named(secret: Secret, name: Name) -> Secret:
@@ -225,5 +225,5 @@ def named(secret: Secret, name: Name) -> Secret:
     return secret if secret.name == name.text else replace(secret, name=name.text)
 
 
-def _nobody(name: Name, version: str, record: str | None) -> None:
+def _nobody(name: Name, seen: Secret | SecretVersion) -> None:
     """Nobody watches."""

@@ -11,13 +11,15 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, final
 
+from .backend import Secret
 from .errors import SecretNotFoundError, SecretStoreError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
     from logging import Logger
 
-    from .backend import Clock, Secret
+    from .backend import Clock, SecretVersion
     from .names import Name
 
     Joined = tuple[Callable[[], None], Callable[[], None]]  # what ends it, and what learns its first version
@@ -174,16 +176,20 @@ class _Watched:
     Attributes:
         known: the version current when last heard of; None if there was no such secret.
         record: its replication record, by which another failover member's copy of it is known.
+        created: when the provider made it.
+        since: monotonic seconds when it became known.
         superseded: versions that were current before it, and when another became known.
         learned: whether anything is known.
         trouble: why it could not be looked at the last time.
     """
 
-    __slots__ = ("known", "learned", "record", "subscribers", "superseded", "trouble")
+    __slots__ = ("created", "known", "learned", "record", "since", "subscribers", "superseded", "trouble")
 
     def __init__(self) -> None:
         self.known: str | None = None
         self.record: str | None = None
+        self.created: datetime | None = None
+        self.since = 0.0
         self.superseded: dict[str, float] = {}
         self.learned = False
         self.trouble: type[SecretStoreError] | None = None
@@ -224,10 +230,10 @@ class Watcher:
             for subscriber in watched.subscribers:
                 subscriber.after_fork()
 
-    def saw(self, name: Name, version: str, record: str | None) -> None:
+    def saw(self, name: Name, seen: Secret | SecretVersion) -> None:
         """A provider's answer, or a write of this process, tells the current version."""
         if name in self._names:
-            self._heard(name, version, record)
+            self._heard(name, seen)
 
     def join(self, name: Name, subscriber: Subscriber) -> Callable[[], None]:
         """Tell a subscriber of each change from now on, without I/O; ``learn`` comes next.
@@ -259,12 +265,12 @@ class Watcher:
         watched = self._names.get(name)
         if watched is None or watched.learned:
             return
-        version = record = None
+        version = record = created = None
         try:
             secret = self._current(name)
             if secret.degraded:  # another failover member's version ids say nothing of the first one's
                 return
-            version, record = secret.version, secret.record
+            version, record, created = secret.version, secret.record, secret.created_at
         except SecretNotFoundError:
             pass
         except UnavailableError:
@@ -272,6 +278,7 @@ class Watcher:
         with self._lock:
             if not watched.learned:
                 watched.known, watched.record, watched.learned = version, record, True
+                watched.created, watched.since = created, self._clock.monotonic()
 
     def next_for(self, waiting: _Waiting, timeout: float | None) -> str | None:
         """What ``waiting`` is told next; a child that only waits has its thread from here."""
@@ -350,17 +357,21 @@ class Watcher:
             _log().warning("changes of %s cannot be seen: %s", name, trouble.__name__)
         watched.trouble = trouble
 
-    def _heard(self, name: Name, version: str, record: str | None) -> None:
+    def _heard(self, name: Name, seen: Secret | SecretVersion) -> None:
+        version = seen.version if isinstance(seen, Secret) else seen.id
+        record = seen.record if isinstance(seen, Secret) else None
         with self._lock:
             watched = self._names.get(name)
             if watched is None:
                 return
             self._start()  # a child's thread begins here; if it cannot, a read must not fail for it
-            if self._is_change(watched, version, record):
+            if self._is_change(watched, version, record, seen.created_at):
                 for subscriber in tuple(watched.subscribers):
                     subscriber.tell(version)
 
-    def _is_change(self, watched: _Watched, version: str, record: str | None) -> bool:
+    def _is_change(
+        self, watched: _Watched, version: str, record: str | None, created: datetime | None
+    ) -> bool:
         """Whether those who watch are to be told; remembers the version. Needs the lock."""
         now = self._clock.monotonic()
         recent = {old: at for old, at in watched.superseded.items() if now - at < _LABEL_LAG}
@@ -369,8 +380,15 @@ class Watcher:
             return False
         if version in recent or (record and record == watched.record):
             return False
+        if now - watched.since < _LABEL_LAG and _before(created, watched.created):
+            return False  # an answer that was overtaken on its way; if it is current after all, a look tells
         told = watched.learned
         if told and watched.known is not None:
             watched.superseded = {**recent, watched.known: now}
         watched.known, watched.record, watched.learned = version, record, True
+        watched.created, watched.since = created, now
         return told
+
+
+def _before(one: datetime | None, other: datetime | None) -> bool:
+    return one is not None and other is not None and one < other

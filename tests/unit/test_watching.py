@@ -488,22 +488,36 @@ class TestLag:
     ) -> None:
         """The old version is not told after the new one, nor the new one twice."""
         store.on_change(NAME, told)
-        old = store.get(NAME).version
-        new = store.put(NAME, text("new")).id
-        store._watcher.saw(KEY, old, None)
-        store._watcher.saw(KEY, new, None)
-        assert told.all() == [new]
+        old = store.get(NAME)
+        new = store.put(NAME, text("new"))
+        store._watcher.saw(KEY, old)
+        store._watcher.saw(KEY, new)
+        assert told.all() == [new.id]
+
+    def test_an_answer_overtaken_by_another_is_no_change(
+        self, store: SecretStore, backend: FaultyBackend, clock: FakeClock, told: Told
+    ) -> None:
+        """A version nobody here knew, made before the one that was told: the last told is the newest."""
+        store.on_change(NAME, told)
+        clock.advance(1)
+        overtaken = overwrite(backend.inner, "overtaken")
+        clock.advance(1)
+        new = store.put(NAME, text("new"))
+        store._watcher.saw(KEY, overtaken)
+        store._watcher.saw(KEY, new)
+        assert told.all() == [new.id]
 
     def test_a_label_that_is_moved_back_is_a_change(
         self, store: SecretStore, clock: FakeClock, told: Told
     ) -> None:
         """Somebody made the version before current again: found when labels no longer lag."""
         store.on_change(NAME, told)
-        old = store.get(NAME).version
-        new = store.put(NAME, text("new")).id
+        old = store.get(NAME)
+        clock.advance(1)
+        new = store.put(NAME, text("new"))
         clock.advance(watching._LABEL_LAG)
-        store._watcher.saw(KEY, old, None)
-        assert told.all() == [new, old]
+        store._watcher.saw(KEY, old)
+        assert told.all() == [new.id, old.version]
 
     def test_who_begins_at_another_failover_member_is_not_told_of_the_first(
         self, clock: FakeClock, told: Told

@@ -218,7 +218,8 @@ def _shell(home: Path) -> Iterator[tuple[Screen, int]]:
     pid, master = pty.fork()
     if not pid:
         os.chdir(home / "work")
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGHUP):  # a test run under nohup ignores them, and so would CMD
+            signal.signal(number, signal.SIG_DFL)
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 77, 0, 0))
         env = _environment(home, PS1="#>", PATH=f"{Path(STRONGROOM).parent}:{os.environ['PATH']}")
         os.execvpe("bash", ["bash", "--norc", "--noediting", "-i"], env)

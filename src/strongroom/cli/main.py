@@ -45,6 +45,9 @@ SECTIONS = {
         "inspect": Entry("inspecting", "inspect", "say what a message says of itself; needs no key"),
         "reencrypt": Entry("reencrypting", "reencrypt", "put files, folders or a store under other keys"),
     },
+    "Audit": {
+        "audit": Entry("auditing", "audit", "prove, read and watch the audit journal"),
+    },
     "Other": {
         "key": Entry("keys", "key", "make, rotate and list keys and keyrings"),
         "config": Entry("configuring", "config", "about strongroom.toml: print its JSON Schema"),

@@ -57,6 +57,7 @@ THIRD_PARTY = {
     "strongroom.localkey": {"cryptography"},
     "strongroom.keys": {"cryptography"},
     "strongroom.envelope": {"cryptography"},
+    "strongroom.audit": {"cryptography", "orjson", "opentelemetry", "yaml"},
     "strongroom.cli": {"click*", "rich", "dotenv", "yaml", "jinja2"},
     "strongroom.integrations": {"pydantic*", "pydantic_settings*", "sqlalchemy*", "psycopg*", "httpx*"},
     "strongroom.testing": {"cryptography", "pytest*"},

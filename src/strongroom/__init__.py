@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .aio import AsyncSecretStore
+    from .audit.actor import Actor, actor
     from .audit.event import AuditEvent, AuditHook
     from .backend import ABSENT, Capability, Secret, SecretInfo, SecretVersion, Stage
     from .config import key, open, signer  # noqa: A004  (the module's main verb, as in gzip.open)
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "aio": ("AsyncSecretStore",),
+    "audit.actor": ("Actor", "actor"),
     "audit.event": ("AuditEvent", "AuditHook"),
     "backend": ("ABSENT", "Capability", "Secret", "SecretInfo", "SecretVersion", "Stage"),
     "config": ("key", "open", "signer"),
@@ -95,6 +97,7 @@ _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names
 
 __all__ = [
     "ABSENT",
+    "Actor",
     "AsyncSecretStore",
     "AuditEvent",
     "AuditHook",
@@ -125,6 +128,7 @@ __all__ = [
     "Stage",
     "UnavailableError",
     "UnsupportedOperationError",
+    "actor",
     "decrypt",
     "decrypt_file",
     "decrypt_into",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, final
 
-from .audit.event import AuditEvent, Auditor, outcome_of, unheard
+from .audit.actor import current, traceparent
+from .audit.event import AuditEvent, Auditor, Part, outcome_of, unheard
 from .backend import SecretVersion, Stage
 from .names import Name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from .backend import Backend, Clock
     from .gate import Gate
@@ -41,6 +42,14 @@ class Operations:
         event = self._intent(operation, key, **facts)
         return self._auditor.run(event, call, self._clock)
 
+    def run_many(self, operation: str, keys: Sequence[Name], call: Callable[[], T]) -> T:
+        """Run a call on many names between the hooks, as one operation."""
+        name = f"{len(keys)} names"
+        if not self._auditor:
+            return self.run(operation, name, call)
+        event = self._intent(operation, name, parts=tuple(Part(key.text) for key in keys))
+        return self._auditor.run(event, call, self._clock)
+
     def listed(self, prefix: str) -> Iterator[str]:
         """The names under a prefix; the outcome is told when the last was taken, or no more are wanted."""
         event = self._intent("list", prefix)
@@ -57,7 +66,7 @@ class Operations:
         finally:
             self._auditor.outcome(outcome_of(event, self._clock.now(), error))
 
-    def _intent(self, operation: str, key: Name | str, **facts: str | None) -> AuditEvent:
+    def _intent(self, operation: str, key: Name | str, **facts: object) -> AuditEvent:
         self._gate.usable(operation)
         location = self._backend.locate(key) if isinstance(key, Name) and self._auditor else ""
         event = AuditEvent(
@@ -68,6 +77,8 @@ class Operations:
             store=self._alias,
             backend=self._backend.origin,
             location=location,
+            actor=current() if self._auditor else None,
+            trace=traceparent() if self._auditor else None,
             **facts,  # type: ignore[arg-type]
         )
         self._auditor.intent(event)

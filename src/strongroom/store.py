@@ -141,7 +141,7 @@ class SecretStore:
             PartialFailureError: some could not be read; ``results`` has the others.
         """
         keys = [self._gate.key(name, "get_many") for name in dict.fromkeys(names)]
-        return self._run("get_many", f"{len(keys)} names", lambda: self._many(keys))
+        return self._operations.run_many("get_many", keys, lambda: self._many(keys))
 
     def prefetch(self, names: Iterable[str]) -> None:
         """Read what will be needed into the cache, if there is one, in as few requests as can be.
@@ -150,7 +150,7 @@ class SecretStore:
             PartialFailureError: some could not be read; the others are in the cache.
         """
         keys = [self._gate.key(name, "prefetch") for name in dict.fromkeys(names)]
-        self._run("prefetch", f"{len(keys)} names", lambda: self._many(keys))
+        self._operations.run_many("prefetch", keys, lambda: self._many(keys))
 
     def put(
         self,

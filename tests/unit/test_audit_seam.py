@@ -405,6 +405,10 @@ class TestContents:
             "outcome",
             "performed",
             "request_id",
+            "actor",
+            "trace",
+            "parts",
+            "degraded",
         }
 
     def test_it_says_who_answered(self, store: SecretStore, recorder: Recorder) -> None:

@@ -9,17 +9,29 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
-from strongroom.errors import PermissionDeniedError, SecretStoreError, UnavailableError
+from strongroom.errors import PartialFailureError, PermissionDeniedError, SecretStoreError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from strongroom.backend import Clock
 
+    from .actor import Actor
+
 T = TypeVar("T")
+Hit = tuple[str, str, int]
+"""Name, version, and how often it was read."""
+
+
+class Part(NamedTuple):
+    """One name of an operation on many: in the outcome also how it went, and which version answered."""
+
+    name: str
+    outcome: str | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,10 @@ class AuditEvent:
         outcome: ``ok`` or the error's class; None in the intent.
         performed: whether a failed write happened: True, False, None if unknown.
         request_id: the provider's id of the failed request.
+        actor: who asked, if the program said so, see `strongroom.actor`.
+        trace: the W3C ``traceparent`` of the OpenTelemetry span it happened in, if there is one.
+        parts: of an operation on many names, each of them.
+        degraded: the answer was stale, or of a failover member that cannot prove how new it is.
     """
 
     operation: str
@@ -57,6 +73,22 @@ class AuditEvent:
     outcome: str | None = None
     performed: bool | None = None
     request_id: str | None = None
+    actor: Actor | None = None
+    trace: str | None = None
+    parts: tuple[Part, ...] = ()
+    degraded: bool = False
+
+
+class WarmReads(Protocol):
+    """The reads that one store answers from its cache, for a hook that takes their counts."""
+
+    def drain(self) -> Sequence[Hit]:
+        """What was read since this was called last."""
+        ...
+
+    def serve(self, allowed: bool) -> None:
+        """Whether they may go on; where not, each read is an operation with its own events."""
+        ...
 
 
 class AuditHook:
@@ -67,6 +99,17 @@ class AuditHook:
 
     def after(self, event: AuditEvent) -> None:
         """Called once the outcome is known. If it raises, the result is flagged ``audit_degraded``."""
+
+    def account(self, reads: WarmReads) -> bool:
+        """Called when a store opens whose only hook this is. True: count its warm reads, tell me no events.
+
+        The hook then drains the counts at least every second, and stops the reads while it cannot record
+        them. They are not served before it allows them.
+        """
+        return False
+
+    def leave(self, reads: WarmReads) -> None:
+        """Called when a store closes whose warm reads are accounted: the last counts wait to be drained."""
 
 
 class Auditor:
@@ -100,7 +143,7 @@ class Auditor:
         refusal: BaseException | None = None
         try:
             for hook in self.hooks:
-                self._record(hook.before, event, PermissionDeniedError)
+                self._record(hook.before, event, (PermissionDeniedError, UnavailableError))
                 recorded.append(hook)
         except BaseException as exc:
             refusal = exc
@@ -141,8 +184,8 @@ class Auditor:
                 exc.operation, exc.name = event.operation, event.name
             raise
         finally:
-            version = getattr(result, "id", None) or getattr(result, "version", None) or event.version
-            recorded = self.outcome(outcome_of(event, clock.now(), error, version=version))
+            told = outcome_of(event, clock.now(), error, **_facts(event, result, error))
+            recorded = self.outcome(told)
         return answer if recorded else _degraded(answer)
 
     def _hand_in_again(self, wanted: AuditEvent) -> None:
@@ -150,14 +193,14 @@ class Auditor:
         with self._lock:
             while self._unrecorded:
                 hook, event = self._unrecorded[0]
-                self._record(hook.after, event, (), wanted)
+                self._record(hook.after, event, UnavailableError, wanted)
                 del self._unrecorded[0]
 
     @staticmethod
     def _record(
         method: Callable[[AuditEvent], None],
         event: AuditEvent,
-        vetoes: type[SecretStoreError] | tuple[()],
+        vetoes: type[SecretStoreError] | tuple[type[SecretStoreError], ...],
         wanted: AuditEvent | None = None,
     ) -> None:
         error: SecretStoreError
@@ -196,6 +239,24 @@ def outcome_of(event: AuditEvent, now: datetime, error: BaseException | None, **
         request_id=known.request_id if known else None,
         **facts,  # type: ignore[arg-type]
     )
+
+
+def _facts(event: AuditEvent, result: object, error: BaseException | None) -> dict[str, object]:
+    version = getattr(result, "id", None) or getattr(result, "version", None) or event.version
+    doubtful = any(getattr(result, mark, False) for mark in ("stale", "degraded", "behind"))
+    results = error.results if isinstance(error, PartialFailureError) else result
+    known: Mapping[str, object] = results if isinstance(results, dict) else {}
+    errors = error.errors if isinstance(error, PartialFailureError) else {}
+    parts = tuple(
+        _part(part.name, known.get(part.name), errors.get(part.name) or error) for part in event.parts
+    )
+    return {"version": version, "degraded": doubtful, "parts": parts}
+
+
+def _part(name: str, result: object, error: BaseException | None) -> Part:
+    if result is not None or error is None:
+        return Part(name, "ok", getattr(result, "version", None))
+    return Part(name, type(error).__name__)
 
 
 def _degraded(result: T) -> T:

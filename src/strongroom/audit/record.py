@@ -42,7 +42,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "gap": ("since", "until", "count", "ops", "reason"),
     "segment": ("next",),
     "detection": ("rule", "severity", "title", "at", "records", "facts"),
-    "suppression": ("rule", "until", "reason", "actor"),
+    "suppression": ("rule", "until", "reason", "actor", "facts"),
     "skipped": ("sink", "from", "to", "count"),
 }
 """The keys of each kind of record after `HEAD`, in their order; a key without a value is left out."""

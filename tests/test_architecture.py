@@ -31,6 +31,7 @@ registry
 pins cachepolicy cached
 cache watching operations
 reads
+accounting
 store
 aio references reencryption
 replication

@@ -111,8 +111,6 @@ class AsyncSecretStore:
             if store._reads.caches and not store._auditor:  # noqa: SLF001
                 outcome = await asyncio.shield(self._shared(name))
                 return given(outcome if isinstance(outcome, Secret) else twin(outcome))
-            if store.is_warm(name):
-                return store.get(name)
         return await _in_thread(self._store.get, name, version=version, stage=stage)
 
     def _shared(self, name: str) -> asyncio.Task[Outcome]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self, final
 from .backend import Backend, Capability, Clock, Secret, SecretVersion
 from .cache import Cache, CachePolicy
 from .cached import answer
-from .errors import UnavailableError
+from .errors import PartialFailureError, SecretStoreError, UnavailableError
 from .names import Name
 from .pins import Pins
 
@@ -71,6 +71,20 @@ class Reads:
             if isinstance(outcome, Secret):
                 self._tell(name, outcome)
         return {name: outcomes[name] for name in names}
+
+    def every(self, names: Sequence[Name]) -> dict[str, Secret]:
+        """The current versions of many names.
+
+        Raises:
+            PartialFailureError: some could not be read; ``results`` has the others.
+        """
+        outcomes = self.many(names)
+        results = {name.text: got for name, got in outcomes.items() if isinstance(got, Secret)}
+        errors = {name.text: got for name, got in outcomes.items() if isinstance(got, SecretStoreError)}
+        if errors:
+            problem = f"{len(errors)} of {len(names)} secrets could not be read, first {next(iter(errors))}"
+            raise PartialFailureError(problem, results=results, errors=errors)
+        return results
 
     def look(self, names: Sequence[Name]) -> dict[Name, Outcome]:
         """Ask the provider now, whatever is cached; the answers are cached and ``saw`` is told."""

@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
 from . import stages
+from .accounting import Accounting
 from .audit.event import AuditHook, Auditor
 from .backend import Absent, Backend, Capability, Clock, Secret, SecretInfo, SecretVersion, Stage
 from .cachepolicy import CachePolicy
-from .errors import InvalidRequestError, PartialFailureError, SecretStoreError
+from .errors import InvalidRequestError
 from .gate import NOTHING, Gate, needed_to_put
 from .layers.edge import edge
 from .names import Name, NameMode, check_beginning
@@ -23,6 +24,7 @@ from .value import SecretValue, take
 from .watching import POLL, Calls, Watcher, begin, changes
 
 if TYPE_CHECKING:
+    from .cached import Entry
     from .layers.reencrypting import Reencrypted
     from .stages import Pending
     from .watching import Joined, Subscriber
@@ -71,8 +73,9 @@ class SecretStore:
         self._operations = Operations(self._backend, self._auditor, self._gate, self._clock, alias)
         self._run = self._operations.run
         self._reads = Reads(self._backend, cache, self._clock)
-        # Hooks hear of each read: with hooks none may be answered from this dict, or by another's request.
+        # Hooks hear of each read, or of its count: otherwise none may be answered from this dict.
         self._warm, self._monotonic = {} if hooks else self._reads.warm, self._reads.monotonic
+        self._accounting = Accounting(self._reads, self._auditor.hooks, weakref.WeakMethod(self._serve))
         poll = cache.poll if cache else POLL
         self._watcher = Watcher(self._reads.look, self._reads.current, poll, self._clock)
         self._reads.saw = self._watcher.saw
@@ -114,7 +117,10 @@ class SecretStore:
     def _known(self, name: str) -> Secret | None:
         """What ``get`` would answer without waiting; None too where hooks have to hear of each read."""
         key = self._gate.key(name, "get")
-        return None if self._auditor else self._reads.known(key)
+        return self._reads.known(key) if self._accounting.allowed or not self._auditor else None
+
+    def _serve(self, warm: dict[str, Entry]) -> None:
+        self._warm = warm
 
     def _get(self, name: str, version: str | None, stage: Stage) -> Secret:
         key = self._gate.key(name, "get")
@@ -123,6 +129,8 @@ class SecretStore:
                 "get a pending value", "get", name, "use pending() with its rotation id"
             )
         if version is None and stage is Stage.CURRENT:
+            if self._accounting.allowed and (known := self._reads.known(key)):
+                return known
             return self._run("get", key, lambda: self._reads.current(key), stage=stage.value)
         self._gate.need(Capability.VERSIONS, "get", name)
         wanted: str | Stage = stage if version is None else version
@@ -141,7 +149,7 @@ class SecretStore:
             PartialFailureError: some could not be read; ``results`` has the others.
         """
         keys = [self._gate.key(name, "get_many") for name in dict.fromkeys(names)]
-        return self._operations.run_many("get_many", keys, lambda: self._many(keys))
+        return self._operations.run_many("get_many", keys, lambda: self._reads.every(keys))
 
     def prefetch(self, names: Iterable[str]) -> None:
         """Read what will be needed into the cache, if there is one, in as few requests as can be.
@@ -150,7 +158,7 @@ class SecretStore:
             PartialFailureError: some could not be read; the others are in the cache.
         """
         keys = [self._gate.key(name, "prefetch") for name in dict.fromkeys(names)]
-        self._operations.run_many("prefetch", keys, lambda: self._many(keys))
+        self._operations.run_many("prefetch", keys, lambda: self._reads.every(keys))
 
     def put(
         self,
@@ -335,6 +343,7 @@ class SecretStore:
         if not self._gate.closed:
             self._gate.closed = True
             self._watcher.close()
+            self._accounting.close()
             if self._lent:
                 self._warm = {}
                 return
@@ -368,15 +377,6 @@ class SecretStore:
         if isinstance(result, Secret):
             return replace(result, version=self._backend.public_version(result.version))
         return result
-
-    def _many(self, keys: Sequence[Name]) -> dict[str, Secret]:
-        outcomes = self._reads.many(keys)
-        results = {key.text: got for key, got in outcomes.items() if isinstance(got, Secret)}
-        errors = {key.text: got for key, got in outcomes.items() if isinstance(got, SecretStoreError)}
-        if errors:
-            problem = f"{len(errors)} of {len(keys)} secrets could not be read, first {next(iter(errors))}"
-            raise PartialFailureError(problem, results=results, errors=errors)
-        return results
 
     def _write(
         self, operation: str, key: Name, call: Callable[[], T], value: SecretValue | None = None, **facts: Any

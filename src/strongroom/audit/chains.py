@@ -1,0 +1,294 @@
+"""A chain: one writer's records, each naming the one before it, in segments that one process holds."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from strongroom.errors import IntegrityError, InvalidRequestError
+
+from .record import GENESIS, VERSION, encode, leaf_hash, parse, stamp
+from .segments import Files, Segment, segment_name, segment_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from strongroom.clock import Clock
+
+LINE_LIMIT: Final = 2**18
+"""Bytes of a line, its line feed included."""
+
+BATCH_LIMIT: Final = 2**18
+"""Bytes after which a batch is made durable; a longer one is made so in parts."""
+
+CHAIN_NAME: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_LOCK: Final = "lock"
+_UNSYNCED: Final = LINE_LIMIT + BATCH_LIMIT
+"""Bytes at a segment's end that a power cut may leave in any state: what was never synced is one batch."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    data: bytes
+    ends: bool = False
+    """Whether the segment ends with it."""
+
+
+@dataclass(frozen=True)
+class Tail:
+    """How a chain ends on disk.
+
+    Attributes:
+        number: its last segment.
+        size: bytes of that segment up to its last good line.
+        lost: bytes after that.
+        seq: of the next record.
+        prev: of the next record.
+        ended: whether the segment says that another follows.
+    """
+
+    number: int = 1
+    size: int = 0
+    lost: int = 0
+    seq: int = 0
+    prev: str = GENESIS
+    ended: bool = False
+
+
+class Chain:
+    """The writing end of a chain. The journal sees to it that one thread at a time calls each method.
+
+    `add` gives a record its place and may run beside `write`, which makes durable what was taken. The place
+    is never given back: what could not be written stays here, and is written first once the disk answers.
+    After any error but those they tell of, the object may be wrong about the disk: close it, and adopt anew.
+
+    Attributes:
+        name: 32 hex digits.
+    """
+
+    def __init__(self, folder: Path, lock: int, tail: Tail, files: Files, clock: Clock, segment_bytes: int):
+        self.name = folder.name
+        self._folder, self._lock, self._files, self._clock = folder, lock, files, clock
+        self._segment_bytes = segment_bytes
+        self._seq, self._prev = tail.seq, tail.prev
+        self._number, self._size = tail.number + tail.ended, 0 if tail.ended else tail.size
+        self._written = self._number
+        self._segment: Segment | None = None
+        if not tail.ended and (tail.size or tail.lost):
+            path = folder / segment_name(tail.number)
+            self._segment = Segment(path, files, tail.size, whole=not tail.lost)
+        self._added: list[_Line] = []
+        self._taken: list[_Line] = []
+        self._lost: int | None = tail.lost or None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are records that are not durable."""
+        return bool(self._added or self._taken)
+
+    def begin(self, library: str) -> None:
+        """Add the record that names the process."""
+        kind = "adopt" if self._seq else "chain"
+        self._queue({"kind": kind, "library": library, "host": os.uname().nodename, "pid": os.getpid()})
+
+    def add(self, fields: Mapping[str, Any]) -> str:
+        """Give a record its place in the chain; its id.
+
+        Raises:
+            InvalidRequestError: not a record, or longer than `LINE_LIMIT`. Nothing was added.
+        """
+        if self._segment is not None and self._segment.spoiled:
+            self._end()
+            self._lost = self._lost or 0
+        if self._lost is not None:
+            self._queue({"kind": "recovery", "lost": self._lost})
+            self._lost = None
+        elif self._size >= self._segment_bytes:
+            self._end()
+        return self._queue(fields)
+
+    def take(self) -> None:
+        """Hand what was added to the next `write`."""
+        self._taken += self._added
+        self._added = []
+
+    def write(self) -> None:
+        """Make durable what was taken. If this fails, the next call goes on where this one could not.
+
+        Raises:
+            OSError: the disk refused, or somebody took the folder away.
+        """
+        while self._taken:
+            segment = self._current()
+            count = self._part()
+            part = self._taken[:count]
+            segment.append(b"".join(line.data for line in part))
+            del self._taken[:count]
+            if part[-1].ends:
+                self._leave(segment)
+
+    def close(self) -> None:
+        """Give the chain up: another process may adopt it."""
+        if self._segment is not None:
+            self._segment.close()
+        if self._lock >= 0:
+            os.close(
+                self._lock
+            )  # the lock goes with the last descriptor: a forked child's copy never frees ours
+            self._lock = -1
+
+    def _queue(self, fields: Mapping[str, Any], *, ends: bool = False) -> str:
+        record = {
+            "v": VERSION,
+            "chain": self.name,
+            "seq": self._seq,
+            "prev": self._prev,
+            "time": "",
+            "mono": int(self._clock.monotonic() * 1e9),
+            **fields,
+        }
+        record["time"] = record["time"] or stamp(self._clock.now())
+        line = encode(record)
+        if len(line) >= LINE_LIMIT:
+            raise InvalidRequestError(f"a record of {len(line)} bytes is longer than {LINE_LIMIT}")
+        self._prev = leaf_hash(line).hex()
+        self._seq += 1
+        self._size += len(line) + 1
+        self._added.append(_Line(line + b"\n", ends))
+        return f"{self.name}:{self._seq - 1}"
+
+    def _end(self) -> None:
+        self._number += 1
+        self._queue({"kind": "segment", "next": segment_name(self._number)}, ends=True)
+        self._size = 0
+        if self._segment is not None:
+            self._segment.spoiled = False
+
+    def _part(self) -> int:
+        """How many lines are made durable together: none follows the end of a segment."""
+        size = 0
+        for count, line in enumerate(self._taken, 1):
+            size += len(line.data)
+            if line.ends or size >= BATCH_LIMIT:
+                return count
+        return len(self._taken)
+
+    def _current(self) -> Segment:
+        """The segment that takes the next line: another one if somebody touched the last."""
+        if self._segment is not None:
+            missing = self._segment.missing()
+            if missing is None:
+                return self._segment
+            self._lost = (self._lost or 0) + missing
+            self._leave(self._segment)
+        segment = Segment(self._folder / segment_name(self._written), self._files)
+        self._files.sync_folder(self._folder)
+        self._segment = segment
+        return segment
+
+    def _leave(self, segment: Segment) -> None:
+        segment.close()
+        self._segment = None
+        self._written += 1
+
+
+def claim(chains: Path, files: Files, clock: Clock, segment_bytes: int) -> Chain:
+    """A chain that nobody writes to, or a new one.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    for folder in sorted(path for path in chains.iterdir() if CHAIN_NAME.fullmatch(path.name)):
+        chain = _adopt(folder, files, clock, segment_bytes)
+        if chain is not None:
+            return chain
+    folder = chains / os.urandom(16).hex()
+    folder.mkdir(0o700)
+    lock = _locked(folder)
+    if lock is None:  # another process took our new one for abandoned
+        return claim(chains, files, clock, segment_bytes)
+    files.sync_folder(chains)
+    return Chain(folder, lock, Tail(), files, clock, segment_bytes)
+
+
+def _adopt(folder: Path, files: Files, clock: Clock, segment_bytes: int) -> Chain | None:
+    """The chain, if it is free and its end can be told; one that is damaged further up stays as it is."""
+    lock = _locked(folder)
+    if lock is None:
+        return None
+    try:
+        return Chain(folder, lock, tail_of(folder), files, clock, segment_bytes)
+    except IntegrityError:
+        os.close(lock)
+        return None
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _locked(folder: Path) -> int | None:
+    """The descriptor that holds the chain's lock; None if another has it, or it is not ours to open."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(folder / _LOCK, flags, 0o600)
+    except PermissionError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def tail_of(folder: Path) -> Tail:
+    """How the chain in this folder ends; only its last lines are read.
+
+    Raises:
+        IntegrityError: there is no good line where no crash can have damaged one.
+    """
+    numbers = segment_numbers(folder)
+    before = Tail()
+    for number in numbers[-2:]:
+        before = _tail(folder / segment_name(number), number, before)
+    return before
+
+
+def _tail(path: Path, number: int, before: Tail) -> Tail:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = max(0, size - _UNSYNCED - LINE_LIMIT)
+        file.seek(start)
+        data = file.read(size - start)
+    skipped = data.index(b"\n") + 1 if start else 0
+    last, good = None, skipped
+    for line in data[skipped:].splitlines(keepends=True):
+        record = _linked(line, path.parent.name, last)
+        if record is None:
+            break
+        last, good = (record, leaf_hash(line[:-1]).hex()), good + len(line)
+    if last is None:
+        if start:
+            raise IntegrityError("a chain of the journal is damaged")
+        return Tail(number, 0, size, before.seq, before.prev)
+    record, prev = last
+    end = start + good
+    return Tail(number, end, size - end, record["seq"] + 1, prev, record["kind"] == "segment")
+
+
+def _linked(line: bytes, chain: str, last: tuple[dict[str, Any], str] | None) -> dict[str, Any] | None:
+    """The record of a line, if it is whole, of this chain, and follows the one before it."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        record = parse(line[:-1])
+    except IntegrityError:
+        return None
+    if record["chain"] != chain:
+        return None
+    follows = last is None or (record["seq"], record["prev"]) == (last[0]["seq"] + 1, last[1])
+    return record if follows else None

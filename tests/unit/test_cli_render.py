@@ -19,7 +19,7 @@ from typing import Any
 
 import dotenv
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

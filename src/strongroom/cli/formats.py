@@ -131,7 +131,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _read_yaml(data: SecretValue, _: bool | None) -> Parsed | SecretStoreError:
     try:
-        import yaml  # type: ignore[import-untyped]
+        import yaml
     except ImportError:
         return _missing("YAML files", "pyyaml")
     try:

@@ -233,7 +233,7 @@ def _read_toml(text: str) -> object:
 
 
 def _read_yaml(text: str) -> None:
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     wrong = False
     try:

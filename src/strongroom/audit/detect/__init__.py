@@ -1,0 +1,1 @@
+"""Detections: Sigma rules, and the engine that runs them on a journal."""

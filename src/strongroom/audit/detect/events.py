@@ -1,0 +1,63 @@
+"""From records to the events that rules see: flat fields, one event for each secret and operation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+from .spans import parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+READS: Final = frozenset({"get", "get_many", "prefetch", "refresh", "pending.get"})
+"""Operations whose answer holds a value."""
+
+WRITES: Final = frozenset({"put", "rollback", "pending.promote", "reencrypt"})
+"""Operations after which another version is current: the one their outcome names."""
+
+_HEAD: Final = frozenset({"v", "seq", "prev", "mono", "reads"})
+_SKIPPED: Final = frozenset({"detection", "chain", "adopt", "segment"})
+
+
+@final
+@dataclass(slots=True)
+class Event:
+    """What a rule is asked about.
+
+    Attributes:
+        time: nanoseconds since 1970.
+        record: id of the record that tells it.
+        fields: of the record, those of its actor as ``actor.uid`` and so on, and what the engine adds.
+    """
+
+    time: int
+    record: str
+    fields: dict[str, Any]
+
+    def text(self, field: str) -> str:
+        """A field's value as text; empty if there is none."""
+        value = self.fields.get(field)
+        return "" if value is None else str(value)
+
+
+def events_of(record_id: str, record: Mapping[str, Any]) -> Iterator[Event]:
+    """The events of a record; of one without a readable time there are none."""
+    time = parse_time(str(record.get("time", "")))
+    if time is None or record.get("kind") in _SKIPPED:
+        return
+    fields = dict(_flat(record))
+    if record.get("kind") != "reads":
+        yield Event(time, record_id, fields)
+        return
+    answered = {**fields, "kind": "event", "phase": "outcome", "op": "get", "outcome": "ok", "cached": True}
+    for name, version, count in record.get("reads", ()):
+        yield Event(time, record_id, {**answered, "name": name, "version": version or None, "count": count})
+
+
+def _flat(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in record.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", item) for inner, item in value.items() if inner != "sealed")
+        elif key not in _HEAD:
+            yield key, value

@@ -27,15 +27,9 @@ BATCH_LIMIT: Final = 2**18
 
 CHAIN_NAME: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _LOCK: Final = "lock"
+_ENDS: Final = b""  # stands behind the last line of a segment
 _UNSYNCED: Final = LINE_LIMIT + BATCH_LIMIT
 """Bytes at a segment's end that a power cut may leave in any state: what was never synced is one batch."""
-
-
-@dataclass(frozen=True)
-class _Line:
-    data: bytes
-    ends: bool = False
-    """Whether the segment ends with it."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +75,8 @@ class Chain:
         if not tail.ended and (tail.size or tail.lost):
             path = folder / segment_name(tail.number)
             self._segment = Segment(path, files, tail.size, whole=not tail.lost)
-        self._added: list[_Line] = []
-        self._taken: list[_Line] = []
+        self._added: list[bytes] = []
+        self._taken: list[bytes] = []
         self._lost: int | None = tail.lost or None
 
     @property
@@ -101,7 +95,9 @@ class Chain:
         Raises:
             InvalidRequestError: not a record, or longer than `LINE_LIMIT`. Nothing was added.
         """
-        if self._segment is not None and self._segment.spoiled:
+        segment = self._segment  # `write` may run
+        if segment is not None and segment.spoiled:
+            segment.spoiled = False
             self._end()
             self._lost = self._lost or 0
         if self._lost is not None:
@@ -124,11 +120,10 @@ class Chain:
         """
         while self._taken:
             segment = self._current()
-            count = self._part()
-            part = self._taken[:count]
-            segment.append(b"".join(line.data for line in part))
-            del self._taken[:count]
-            if part[-1].ends:
+            count, ended = self._part()
+            segment.append(b"".join(self._taken[:count]))
+            del self._taken[: count + ended]
+            if ended:
                 self._leave(segment)
 
     def close(self) -> None:
@@ -141,41 +136,41 @@ class Chain:
             )  # the lock goes with the last descriptor: a forked child's copy never frees ours
             self._lock = -1
 
-    def _queue(self, fields: Mapping[str, Any], *, ends: bool = False) -> str:
+    def _queue(self, fields: Mapping[str, Any]) -> str:
         record = {
             "v": VERSION,
             "chain": self.name,
             "seq": self._seq,
             "prev": self._prev,
-            "time": "",
+            "time": None,
             "mono": int(self._clock.monotonic() * 1e9),
             **fields,
         }
-        record["time"] = record["time"] or stamp(self._clock.now())
+        if record["time"] is None:
+            record["time"] = stamp(self._clock.now())
         line = encode(record)
         if len(line) >= LINE_LIMIT:
             raise InvalidRequestError(f"a record of {len(line)} bytes is longer than {LINE_LIMIT}")
         self._prev = leaf_hash(line).hex()
-        self._seq += 1
+        self._added.append(line + b"\n")
         self._size += len(line) + 1
-        self._added.append(_Line(line + b"\n", ends))
+        self._seq += 1
         return f"{self.name}:{self._seq - 1}"
 
     def _end(self) -> None:
         self._number += 1
-        self._queue({"kind": "segment", "next": segment_name(self._number)}, ends=True)
+        self._queue({"kind": "segment", "next": segment_name(self._number)})
+        self._added.append(_ENDS)
         self._size = 0
-        if self._segment is not None:
-            self._segment.spoiled = False
 
-    def _part(self) -> int:
-        """How many lines are made durable together: none follows the end of a segment."""
+    def _part(self) -> tuple[int, bool]:
+        """How many lines are made durable together, and whether their segment ends with them."""
         size = 0
-        for count, line in enumerate(self._taken, 1):
-            size += len(line.data)
-            if line.ends or size >= BATCH_LIMIT:
-                return count
-        return len(self._taken)
+        for count, line in enumerate(self._taken):
+            if line is _ENDS or size >= BATCH_LIMIT:
+                return count, line is _ENDS
+            size += len(line)
+        return len(self._taken), False
 
     def _current(self) -> Segment:
         """The segment that takes the next line: another one if somebody touched the last."""

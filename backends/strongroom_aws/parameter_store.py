@@ -44,6 +44,7 @@ from strongroom.value import SecretValue
 from . import _parameter_text
 from ._client import Client
 from ._errors import code_of, translate
+from ._identity import CallerIdentity
 from ._parameter_batch import read_batch
 from ._parameter_history import made_at
 from ._parameter_listing import Listing
@@ -98,6 +99,7 @@ class ParameterStore(Backend):
         self._settings = settings
         account, self._tier = _account(settings.options), _tier(settings.options)
         self._client = Client(SERVICE, url, settings)
+        self._identity = CallerIdentity(url, settings)
         self._names = Names(url.host, url.path.strip("/"), settings.names, account)
         self.origin = f"aws-ssm://{url.host}" + (f"/{self._names.prefix}" if self._names.prefix else "")
         self._parameters = Parameters(self._client, self._names, settings, self._tier, self.origin)
@@ -204,12 +206,17 @@ class ParameterStore(Backend):
     def size(self, value: SecretValue) -> int:
         return _parameter_text.size(value)
 
+    def principal(self) -> str | None:
+        return self._identity.arn()
+
     def after_fork(self) -> None:
         self._client.after_fork()
+        self._identity.after_fork()
         self._guard.after_fork()
 
     def close(self) -> None:
         self._client.close()
+        self._identity.close()
 
 
 def _outcome(call: Callable[[], T]) -> T | SecretStoreError:

@@ -36,6 +36,7 @@ from strongroom.value import SecretValue
 from ._batch import read_batch
 from ._client import Answer, Client
 from ._errors import translate
+from ._identity import CallerIdentity
 from ._labels import CURRENT, PREVIOUS, Labels, is_turn, record_of, stages_of, was_current
 from ._pending import Rotation
 from ._secrets import SERVICE, Secrets
@@ -67,6 +68,7 @@ class SecretsManager(Backend):
         self._prefix = check_prefix(url.path.strip("/"), settings.names)
         self._region = url.host
         self._client = Client(SERVICE, url, settings)
+        self._identity = CallerIdentity(url, settings)
         self._secrets = Secrets(self._client, settings, self._region)
         self._window = _window(settings.options)
         self.origin = f"aws-sm://{self._region}" + (f"/{self._prefix}" if self._prefix else "")
@@ -283,12 +285,17 @@ class SecretsManager(Backend):
     def limit(self, key: Key) -> int | None:
         return _LIMIT
 
+    def principal(self) -> str | None:
+        return self._identity.arn()
+
     def after_fork(self) -> None:
         self._client.after_fork()
+        self._identity.after_fork()
         self._secrets.recent.after_fork()
 
     def close(self) -> None:
         self._client.close()
+        self._identity.close()
 
     def _name(self, key: Key) -> str:
         name = key_path(key, self._prefix)

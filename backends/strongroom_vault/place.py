@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FRAME_BYTES = 1024
 """Room for the facts around a pending value in its companion."""
+_NAMES = ("role_name", "role", "username", "service_account_name", "common_name")
+"""Where auth methods put whom they let in (OpenBao: approle, jwt and aws, userpass, kubernetes, cert)."""
 _COMPANION_LIMIT = layout.ENTRY_BYTES - layout.ENVELOPE_BYTES
 # A companion's frame is binary, so base64 makes it a third larger than the value and the facts it holds.
 _LIMIT = _COMPANION_LIMIT // 4 * 3 - FRAME_BYTES
@@ -51,6 +53,7 @@ class Place(Backend):
         self._clock = settings.clock
         self._client = VaultClient(address, settings)
         self._engine_checked = False
+        self._principal: str | None = None
 
     @staticmethod
     def error_for(exc: Exception, operation: str) -> SecretStoreError | None:
@@ -70,6 +73,13 @@ class Place(Backend):
             info = self._listed(key, detail)
             if info is not None:
                 yield info
+
+    def principal(self) -> str | None:
+        """``vault:`` and the token's display name, with the role, account or user it was given for."""
+        if self._principal is None:
+            asked = Request("get", "GET", "auth/token/lookup-self", grant="auth/token/lookup-self")
+            self._principal = _named(self._client.read(asked).data)
+        return self._principal
 
     def after_fork(self) -> None:
         self._client.after_fork()
@@ -185,3 +195,10 @@ class Place(Backend):
 def join(*parts: str) -> str:
     """The parts that are not empty, as a path."""
     return "/".join(part for part in parts if part)
+
+
+def _named(token: Mapping[str, object]) -> str:
+    told = token.get("meta")
+    meta: Mapping[str, object] = told if isinstance(told, dict) else {}
+    who = next((str(meta[key]) for key in _NAMES if meta.get(key)), "")
+    return "/".join(filter(None, (f"vault:{token.get('display_name') or 'token'}", who)))

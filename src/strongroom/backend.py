@@ -370,6 +370,10 @@ class Backend(ABC):
         """The key encryption key this backend keeps for itself, where it must be encrypted (local)."""
         return None
 
+    def principal(self) -> str | None:
+        """Who the provider takes us for, where it can be asked, for the audit; never a credential."""
+        return None
+
     def after_fork(self) -> None:
         """In a forked child: drop sessions and sockets without closing them, the parent still uses them."""
 

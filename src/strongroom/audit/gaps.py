@@ -1,4 +1,4 @@
-"""Gaps: operations that were allowed although nothing could be recorded; afterwards the trail says how many."""
+"""Gaps: what was allowed although nothing could be recorded; afterwards the trail says how much."""
 
 from __future__ import annotations
 

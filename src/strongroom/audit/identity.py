@@ -73,7 +73,7 @@ class Identity:
 
 
 def service_account(token: Path = SERVICE_ACCOUNT) -> str | None:
-    """The ``sub`` of the pod's own token, such as ``system:serviceaccount:shop:api``; None where there is none.
+    """The ``sub`` of the pod's own token, such as ``system:serviceaccount:shop:api``, or None.
 
     The token is the machine's statement about itself, and it is not checked: whoever can write this file can
     act as the pod anyway.

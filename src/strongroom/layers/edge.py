@@ -82,6 +82,9 @@ class Edge(Layer):
     def own_key(self) -> KeyWrapper | None:
         return self._call("open", None, self.inner.own_key)
 
+    def principal(self) -> str | None:
+        return self._call("principal", None, self.inner.principal)
+
     def close(self) -> None:
         try:
             self._call("close", None, self.inner.close)

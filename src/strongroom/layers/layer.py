@@ -118,6 +118,9 @@ class Layer(Backend):
     def own_key(self) -> KeyWrapper | None:
         return self.inner.own_key()
 
+    def principal(self) -> str | None:
+        return self.inner.principal()
+
     def after_fork(self) -> None:
         self.inner.after_fork()
 

@@ -128,3 +128,21 @@ class Entries(Kind):
             "propertyNames": {"pattern": f"^(?:{self._form})$"},
             "additionalProperties": described(self.each),
         }
+
+
+class Tables(Kind):
+    """A list of tables, each of the same keys."""
+
+    word = "list of tables"
+
+    def __init__(self, meaning: str, each: Table):
+        super().__init__(meaning, ())
+        self.each = each
+
+    def read(self, spot: Spot, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list) or not value:
+            spot.fail("must be a list of tables")
+        return tuple(self.each.read(spot, one) for one in value)
+
+    def schema(self) -> Schema:
+        return {"type": "array", "minItems": 1, "items": described(self.each)}

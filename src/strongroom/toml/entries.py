@@ -55,6 +55,7 @@ class StoreEntry:
         hedge: seconds after which a failover asks a second member as well; 0 for never.
         breaker: when a failover passes a member over.
         cache: how long values may be served; None for no cache.
+        strict: with an audit trail, each warm read is recorded, not counted.
     """
 
     alias: str
@@ -70,3 +71,4 @@ class StoreEntry:
     hedge: float = 0.0
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     cache: CachePolicy | None = field(default_factory=CachePolicy)
+    strict: bool = False

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import InvalidRequestError
 from strongroom.names import StoreURL
@@ -21,6 +21,9 @@ from .entries import KeyEntry, KeyringEntry, StoreEntry
 from .links import View
 from .spot import Spot, near
 from .tables import DOCUMENT
+
+if TYPE_CHECKING:
+    from .audit_entries import AuditEntry
 
 FILE_NAME = "strongroom.toml"
 _WORLD_WRITABLE = 0o002
@@ -38,6 +41,7 @@ class Config:
         keyrings: every keyring by alias; none is a key's.
         coordinator: what guards conditional writes where a provider has none: a URL, or empty.
         profile: the environment whose entries stand in for others; empty for none.
+        audit: the audit trail, or None if the file names none.
     """
 
     path: Path | None = None
@@ -47,6 +51,7 @@ class Config:
     coordinator: str = ""
     keyrings: Mapping[str, KeyringEntry] = field(default_factory=dict)
     profile: str = ""
+    audit: AuditEntry | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, profile: str | None = None) -> Config:
@@ -157,7 +162,9 @@ def read_text(path: Path, text: str, profile: str) -> Config:
         raise InvalidRequestError(f"{path}: no profile is called {profile!r}", hint=hint)
     views = {name: View(top, values, name) for name in ("", *profiles)}
     view = views[profile]
-    return Config(path, view.default, view.stores, view.keys, view.coordinator, view.keyrings, profile)
+    return Config(
+        path, view.default, view.stores, view.keys, view.coordinator, view.keyrings, profile, view.audit
+    )
 
 
 def _parsed(path: Path, text: str) -> dict[str, Any]:

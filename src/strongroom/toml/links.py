@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strongroom.backend import Settings
 from strongroom.cachepolicy import Bounds, CachePolicy
@@ -14,6 +14,9 @@ from .credentials import Auth, referring
 from .entries import KeyEntry, KeyringEntry, StoreEntry
 from .reach import COORDINATORS
 from .spot import Spot, near
+
+if TYPE_CHECKING:
+    from .audit_entries import AuditEntry
 
 Values = Mapping[str, Any]
 
@@ -30,7 +33,7 @@ class View:
         InvalidRequestError: an alias that nothing has, or what cannot be as it is written.
 
     Attributes:
-        default, stores, keys, keyrings, coordinator: as of `strongroom.toml.file.Config`.
+        default, stores, keys, keyrings, coordinator, audit: as of `strongroom.toml.file.Config`.
     """
 
     def __init__(self, top: Spot, values: Values, profile: str = ""):
@@ -47,6 +50,7 @@ class View:
             self._check_place(spot, self.keyrings[alias].store)
         self.default = self._default()
         self.coordinator = self._coordinator()
+        self.audit = self._audit()
         self._check_references(profile)
 
     def _all(self, group: str) -> dict[str, tuple[Spot, Values]]:
@@ -79,6 +83,14 @@ class View:
             if self.stores[url.host].failover:  # another member's answer is not what the first compares with
                 spot.fail(f"{url.host!r} is a failover", "name a store that is one place")
         return str(table["url"])
+
+    def _audit(self) -> AuditEntry | None:
+        spot, table = self._one("audit")
+        if not table:
+            return None
+        from .audit_entries import audit_entry
+
+        return audit_entry(spot, table, self.keys)
 
     def _check_references(self, profile: str) -> None:
         """Without a credential that another store keeps nothing can need itself."""
@@ -115,6 +127,7 @@ class View:
             hedge=values["hedge"],
             breaker=BreakerPolicy(**values["breaker"]) if values["breaker"] else BreakerPolicy(),
             cache=_cache(values["cache"]),
+            strict=values["audit"] == "strict",
             **encrypt,
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 
+from .audit import AUDIT, CHECKPOINT, JOURNAL, SINK
 from .containers import Entries, Table
 from .kinds import Kind
 from .tables import BREAKER, CACHE, COORDINATOR, DOCUMENT, ENCRYPT, KEY, KEYRING, PROFILE, STORE
@@ -22,6 +23,10 @@ _TABLES: Mapping[str, Table] = {
     "`[key.ALIAS]`": KEY,
     "`[keyring.ALIAS]`": KEYRING,
     "`[coordinator]`": COORDINATOR,
+    "`[audit]`": AUDIT,
+    "`journal` of the audit": JOURNAL,
+    "`checkpoint` of the audit": CHECKPOINT,
+    "one of `sinks` of the audit": SINK,
     "`[profile.NAME]`": PROFILE,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from .audit import AUDIT
 from .containers import Entries, Table, Written
 from .kinds import Choice, Duration, Flag, Kind, Secret, Text, Texts, Whole
 from .reach import COORDINATORS, URL, Endpoint, Group, Reached, StoreLocation, key_location
@@ -89,11 +90,16 @@ STORE: Final = Reached(
         ),
         "cache": CACHE,
         "encrypt": ENCRYPT,
+        "audit": Choice(
+            "whether warm reads are counted, or each is recorded with its actor before it is answered",
+            ("counted", "strict"),
+            "counted",
+        ),
         **_REACH,
     },
     STORES,
     either=("url", "failover"),
-    beside={"failover": ("names", "cache", *_FAILOVER)},
+    beside={"failover": ("names", "cache", "audit", *_FAILOVER)},
     only_with={"hedge": "failover", "breaker": "failover"},
 )
 KEY: Final = Reached(
@@ -139,6 +145,7 @@ _PARTS: Final[dict[str, Kind]] = {
     "key": _named("keys that encrypt or sign, by alias", KEY),
     "keyring": _named("keyrings by alias", KEYRING),
     "coordinator": COORDINATOR,
+    "audit": AUDIT,
 }
 
 
@@ -151,7 +158,7 @@ class Document(Table):
         return super().hint(name)
 
 
-_LATER: Final = {"replica": "replication", "rotation": "rotation", "audit": "the audit journal"}
+_LATER: Final = {"replica": "replication", "rotation": "rotation"}
 PROFILE: Final = Table("what replaces or adds to the entries above, each as a whole", _PARTS)
 DOCUMENT: Final = Document(
     "strongroom.toml",

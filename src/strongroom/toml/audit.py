@@ -1,0 +1,72 @@
+"""The keys of the table ``[audit]``."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from .containers import Entries, Table, Tables
+from .kinds import Choice, Duration, Secret, Text, Texts, Whole
+
+_UNWRITABLE: Final = ("refuse", "allow")
+_PATH: Final[dict[str, Any]] = {
+    "form": "/.*",
+    "problem": "is no absolute path",
+    "hint": "write /path of it",
+    "limits": "an absolute path",
+}
+JOURNAL: Final = Table(
+    "the journal on this machine; every operation waits for it",
+    {
+        "path": Text("its folder, made with mode 0700", **_PATH),
+        "if_unwritable": Choice(
+            "what becomes of an operation that cannot be recorded", _UNWRITABLE, "refuse"
+        ),
+        "origin": Text("what its checkpoints call it; else a name made once from the host's"),
+        "segment": Whole("bytes after which another file is begun", 4096, 2**40, 2**26),
+    },
+    needs={"a path": (("path",),)},
+)
+CHECKPOINT: Final = Table(
+    "signed notes over the journal, by which a later change is found out",
+    {
+        "signer": Text(
+            "a key that signs, by its alias, or the path of a key file that `audit checkpoint` made"
+        ),
+        "every": Duration("how long until the next, if there are records", "1m"),
+        "records": Whole("how many records until the next", 1, 10**9, 10_000),
+        "export": Texts("URLs out of this machine's reach that each one is copied to", "place"),
+    },
+    needs={"a signer": (("signer",),)},
+)
+SINK: Final = Table(
+    "one receiver of the records",
+    {
+        "url": Text("where it is, by its scheme: see audit-sinks.md"),
+        "name": Text("what `gate`, errors and the cursor's folder call it; else made from the URL"),
+        "format": Choice("how a record is written", ("json", "ocsf", "ecs", "cef"), "json"),
+        "secret": Secret("what its requests are signed with"),
+        "ca": Text("the path of a PEM file with the authorities to trust instead of the system's"),
+        "on_full": Choice(
+            "what gives when it is too far behind: its records, or the operations", ("skip", "refuse"), "skip"
+        ),
+    },
+    needs={"a url": (("url",),)},
+)
+AUDIT: Final = Table(
+    "the audit trail; without this table only a program's own hooks run",
+    {
+        "journal": JOURNAL,
+        "gate": Text("where there is no disk: the sink, by name, that every operation waits for"),
+        "operations": Entries(
+            "`refuse` or `allow` for some operations: by name, as `pending.*`, or `*` for all others",
+            Choice("what becomes of it where it cannot be recorded", _UNWRITABLE),
+            form=r"\*|[a-z_]+(?:\.(?:[a-z_]+|\*))?",
+            problem='is an operation such as "get", "pending.*" or "*"',
+        ),
+        "subject_key": Text("the key, by its alias, that the keys of the subjects stand under"),
+        "checkpoint": CHECKPOINT,
+        "sinks": Tables("receivers of the records, each fed in its own time", SINK),
+    },
+    either=("journal", "gate"),
+    only_with={"checkpoint": "journal", "subject_key": "journal"},
+)

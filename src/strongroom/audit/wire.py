@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import ssl
@@ -80,15 +81,19 @@ class Connection:
         self.deadline.arm(self._socket)
         return self._socket.recv_into(buffer)
 
-    def pending_end(self) -> bool:
-        """Whether the other side has closed, as far as this host has heard, without waiting."""
-        self._socket.settimeout(0)
-        try:
-            return not self._socket.recv(1)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return False
-        except OSError:
-            return True
+    def finish(self) -> None:
+        """Say that no more will come, and return when the other side ends its stream too, having read all.
+
+        An end without TLS's close_notify is taken as well: GnuTLS servers such as rsyslog's send none. A peer
+        that dies with bytes unread resets the connection.
+
+        Raises:
+            OSError: it was reset, or not ended in time.
+        """
+        assert isinstance(self._socket, ssl.SSLSocket)
+        self.deadline.arm(self._socket)
+        with contextlib.suppress(ssl.SSLEOFError):
+            self._socket = self._socket.unwrap()
 
     def close(self) -> None:
         """Close the socket at once."""

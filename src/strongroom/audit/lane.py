@@ -1,0 +1,315 @@
+"""One sink's way through the journal: the journal is the spool, and a cursor says what the receiver has."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from strongroom.errors import InvalidRequestError, SecretStoreError, UnavailableError
+
+from .reading import Cursor, Cursors, Line, Reader
+from .record import stamp
+from .segments import segment_name, segment_numbers
+from .sinks.base import Sink, TooLargeError, shorter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+
+    from strongroom.clock import Clock
+
+EVERY: Final = 1.0
+"""Seconds between two looks at the journal: what is committed meanwhile goes in one batch."""
+
+LONGEST_PAUSE: Final = 60.0
+"""Seconds after a failure at most; the first pause is a second, and each doubles."""
+
+_STANDBY: Final = 5.0
+_NAME: Final = "abcdefghijklmnopqrstuvwxyz0123456789-_."
+
+
+@dataclass(frozen=True)
+class Route:
+    """A sink, what it is called, and how far it may fall behind.
+
+    Attributes:
+        name: lower-case letters, digits, ``-_.``; its cursor is kept under this name.
+        sink: who takes the records.
+        on_full: what happens when it is too far behind: ``skip`` records, which the journal tells, or
+            ``refuse`` operations until it has caught up.
+        max_lag: bytes of the journal that it may be behind.
+        batch: records sent at once, at most.
+        batch_bytes: bytes of their lines, at most; a single record may be longer.
+    """
+
+    name: str
+    sink: Sink
+    on_full: Literal["skip", "refuse"] = "skip"
+    max_lag: int = 256 * 2**20
+    batch: int = 500
+    batch_bytes: int = 512 * 1024
+
+    def __post_init__(self) -> None:
+        wrong = not self.name or self.name[0] == "." or len(self.name) > 64 or set(self.name) - set(_NAME)
+        if wrong or self.on_full not in ("skip", "refuse"):
+            raise InvalidRequestError("a sink's name or its on_full is malformed")
+        if min(self.max_lag, self.batch, self.batch_bytes) < 1:
+            raise InvalidRequestError("a sink's bounds are positive numbers")
+
+
+@dataclass
+class State:
+    """What is known of a sink's progress.
+
+    Attributes:
+        cursors: behind what the receiver has, or what was given up.
+        sent: records that it took, over all time.
+        skipped: records that were given up, over all time.
+        last: when it last took something.
+        behind: bytes of the journal that it does not have.
+        error: why the last attempt failed; None when it did not.
+        holder: whether this process does the sending.
+    """
+
+    cursors: Cursors = field(default_factory=dict)
+    sent: int = 0
+    skipped: int = 0
+    last: str | None = None
+    behind: int = 0
+    error: SecretStoreError | None = None
+    holder: bool = False
+
+
+class Lane:
+    """Moves a sink along the journal, one `step` at a time, in one process at once.
+
+    Args:
+        path: the journal's folder.
+        route: the sink and its bounds.
+        clock: tells pauses.
+        append: adds a durable record to the journal; without it nothing is ever given up.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        route: Route,
+        clock: Clock,
+        append: Callable[[Mapping[str, Any]], object] | None = None,
+    ):
+        self.route, self.state = route, State()
+        self._folder, self._clock, self._append = path / "sinks" / route.name, clock, append
+        self._reader = Reader(path, durable=True)
+        self._lock: int | None = None
+        self._failures, self._not_before, self._turn = 0, 0.0, 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the sink is further behind than it may be."""
+        return self.state.behind > self.route.max_lag
+
+    def step(self) -> float:
+        """Send the next batch, if it is time; returns the seconds until there is something to do, 0 for now.
+
+        Never raises: what failed is in `state.error`, and is tried again.
+        """
+        try:
+            return self._step()
+        except SecretStoreError as error:
+            problem = error.with_traceback(None)
+        except Exception as exc:  # noqa: BLE001  (a receiver, or a disk, whatever it does, must not end the thread)
+            problem = UnavailableError(f"the sink failed ({type(exc).__name__})")
+        self.state.error = problem
+        return self._pause()
+
+    def close(self) -> None:
+        """Leave the sending to another process."""
+        self._release()
+        self.route.sink.close()
+
+    def after_fork(self) -> None:
+        """The parent goes on sending; this process stands by."""
+        self._release()
+        self.state.holder = False
+        self.route.sink.after_fork()
+
+    def _release(self) -> None:
+        # Closed, never unlocked: after a fork that would take the parent's lock from it.
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def _step(self) -> float:
+        holder = self._holds()
+        if not holder:
+            self.state = load(self._folder)
+        self.state.behind = behind(self._reader, self.state.cursors)
+        if not holder:
+            return _STANDBY if self.route.on_full == "skip" else EVERY
+        if self.full and self.route.on_full == "skip" and self._append is not None:
+            with contextlib.suppress(
+                UnavailableError
+            ):  # told by the journal's own failure; sending still helps
+                self._skip_oldest()
+        if self._clock.monotonic() < self._not_before:
+            return EVERY
+        lines, after = self._next()
+        if after == self.state.cursors:
+            self.state.error = None
+            return EVERY
+        self._deliver(lines)
+        self._accepted(after, len(lines))
+        return 0.0 if self.state.behind else EVERY
+
+    def _pause(self) -> float:
+        self._failures += 1
+        longest = min(LONGEST_PAUSE, 2.0 ** min(self._failures - 1, 10))
+        self._not_before = self._clock.monotonic() + longest * (0.5 + self._clock.chance() / 2)
+        return EVERY
+
+    def _accepted(self, after: Cursors, count: int) -> None:
+        state = self.state
+        state.cursors, state.sent, state.error = after, state.sent + count, None
+        state.last = stamp(self._clock.now())
+        self._failures, self._not_before = 0, 0.0
+        state.behind = behind(self._reader, after)
+        save(self._folder, state)
+
+    def _next(self) -> tuple[list[Line], Cursors]:
+        """The next lines within the batch's bounds, each time of another chain first: none starves."""
+        lines: list[Line] = []
+        after, room = dict(self.state.cursors), self.route.batch_bytes
+        chains = self._reader.chains()
+        self._turn += 1
+        for index in range(len(chains)):
+            chain = chains[(self._turn + index) % len(chains)]
+            with contextlib.closing(self._lines(chain, after)) as found:
+                for line in found:
+                    room -= len(line.data)
+                    if len(lines) >= self.route.batch or (lines and room < 0):
+                        return lines, after
+                    lines.append(line)
+                    after[chain] = line.after
+        return lines, after
+
+    def _lines(self, chain: str, cursors: Cursors) -> Generator[Line, None, None]:
+        yield from self._reader.chain(chain, cursors.get(chain, Cursor()))
+
+    def _deliver(self, lines: Sequence[Line]) -> None:
+        if self._fits([line.data for line in lines]):
+            return
+        if len(lines) > 1:
+            middle = len(lines) // 2
+            self._deliver(lines[:middle])
+            self._deliver(lines[middle:])
+            return
+        (line,) = lines
+        if not any(self._fits([version]) for version in shorter(_fields(line.data))):
+            self._give_up(line, line, 1)
+
+    def _fits(self, batch: Sequence[bytes | Mapping[str, Any]]) -> bool:
+        try:
+            self.route.sink.send(batch)
+        except TooLargeError:
+            return False
+        return True
+
+    def _give_up(self, first: Line, last: Line, count: int) -> None:
+        """Tell the journal first: what is missing at the receiver is never missing without a word."""
+        if self._append is None:
+            raise UnavailableError("the sink refuses a record, and no journal can be told")
+        places = {"from": f"{first.chain}:{first.seq}", "to": f"{last.chain}:{last.seq}"}
+        self._append({"kind": "skipped", "sink": self.route.name, **places, "count": count})
+        self.state.skipped += count
+
+    def _skip_oldest(self) -> None:
+        """Give up the oldest of each chain, until half the room is free."""
+        excess = self.state.behind - self.route.max_lag // 2
+        share = excess / self.state.behind
+        for chain in self._reader.chains():
+            pending = _pending(self._reader, chain, self.state.cursors.get(chain, Cursor()))
+            self._skip(chain, round(pending * share))
+        save(self._folder, self.state)
+        self.state.behind = behind(self._reader, self.state.cursors)
+
+    def _skip(self, chain: str, size: int) -> None:
+        first = last = None
+        with contextlib.closing(self._lines(chain, self.state.cursors)) as found:
+            for line in found:
+                if size <= 0:
+                    break
+                first, last, size = first or line, line, size - len(line.data) - 1
+        if first is not None and last is not None:
+            self._give_up(first, last, last.seq - first.seq + 1)
+            self.state.cursors[chain] = last.after
+
+    def _holds(self) -> bool:
+        """Whether this process has the lock; who gets it goes on where the one before it stopped."""
+        if self._lock is not None:
+            return True
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(
+            self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._lock = descriptor
+        self.state = load(self._folder)
+        self.state.holder = True
+        return True
+
+
+def behind(reader: Reader, cursors: Cursors) -> int:
+    """Bytes of the journal after the cursors."""
+    return sum(_pending(reader, chain, cursors.get(chain, Cursor())) for chain in reader.chains())
+
+
+def _pending(reader: Reader, chain: str, cursor: Cursor) -> int:
+    folder = reader.path / "chains" / chain
+    later = [number for number in segment_numbers(folder) if number >= cursor.segment]
+    sizes = {number: (folder / segment_name(number)).stat().st_size for number in later}
+    return sum(sizes.values()) - min(cursor.offset, sizes.get(cursor.segment, 0))
+
+
+def load(folder: Path) -> State:
+    """The state kept in a sink's folder; where it is damaged all is sent again, by the same ids."""
+    state = State()
+    with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        kept = json.loads((folder / "cursor.json").read_bytes())
+        cursors = {str(chain): Cursor(*map(int, place)) for chain, place in kept["chains"].items()}
+        state = State(cursors, int(kept["sent"]), int(kept["skipped"]), kept["last"])
+    return state
+
+
+def save(folder: Path, state: State) -> None:
+    """Keep the state, whole or not at all.
+
+    It is synced before it takes the old one's name: some file systems would else have an empty file after a
+    power cut, and a journal of years would be sent again.
+    """
+    kept = {"v": 1, "chains": state.cursors, "sent": state.sent, "skipped": state.skipped, "last": state.last}
+    draft = folder / "cursor.tmp"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        rest = json.dumps(kept).encode()
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+    draft.replace(folder / "cursor.json")
+
+
+def _fields(line: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        fields = None
+    return fields if isinstance(fields, dict) else {}

@@ -1,0 +1,1 @@
+"""Where records go beside the journal: each sink takes a batch, or raises what a later attempt may mend."""

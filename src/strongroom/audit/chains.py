@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -179,9 +179,15 @@ class Chain:
             if missing is None:
                 return self._segment
             self._lost = (self._lost or 0) + missing
+            self._number += 1
             self._leave(self._segment)
-        segment = Segment(self._folder / segment_name(self._written), self._files)
-        self._files.sync_folder(self._folder)
+        path = self._folder / segment_name(self._written)
+        segment = Segment(path, self._files)
+        try:
+            self._files.sync_folder(self._folder)
+        except OSError:
+            segment.close()
+            raise
         self._segment = segment
         return segment
 
@@ -246,44 +252,44 @@ def tail_of(folder: Path) -> Tail:
     Raises:
         IntegrityError: there is no good line where no crash can have damaged one.
     """
-    numbers = segment_numbers(folder)
-    before = Tail()
-    for number in numbers[-2:]:
-        before = _tail(folder / segment_name(number), number, before)
-    return before
+    lost, last = 0, 0
+    for number in reversed(segment_numbers(folder)):
+        tail = _tail(folder / segment_name(number), number)
+        if tail.seq and not last:
+            return tail
+        last, lost = last or number, lost + tail.lost
+        if tail.seq:
+            return Tail(last, 0, lost, tail.seq, tail.prev)
+    return Tail(max(1, last), 0, lost)
 
 
-def _tail(path: Path, number: int, before: Tail) -> Tail:
+def _tail(path: Path, number: int) -> Tail:
+    """How a segment ends; `seq` is 0 if it holds no good line."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = max(0, size - _UNSYNCED - LINE_LIMIT)
         file.seek(start)
         data = file.read(size - start)
-    skipped = data.index(b"\n") + 1 if start else 0
-    last, good = None, skipped
+    skipped = data.find(b"\n") + 1 if start else 0
+    tail = Tail(number, start + skipped)
     for line in data[skipped:].splitlines(keepends=True):
-        record = _linked(line, path.parent.name, last)
+        record = _linked(line, path.parent.name, tail)
         if record is None:
             break
-        last, good = (record, leaf_hash(line[:-1]).hex()), good + len(line)
-    if last is None:
-        if start:
-            raise IntegrityError("a chain of the journal is damaged")
-        return Tail(number, 0, size, before.seq, before.prev)
-    record, prev = last
-    end = start + good
-    return Tail(number, end, size - end, record["seq"] + 1, prev, record["kind"] == "segment")
+        end, prev = tail.size + len(line), leaf_hash(line[:-1]).hex()
+        tail = Tail(number, end, 0, record["seq"] + 1, prev, record["kind"] == "segment")
+    if start and not tail.seq:
+        raise IntegrityError("a chain of the journal is damaged")
+    return replace(tail, lost=size - tail.size, ended=tail.ended and tail.size == size)
 
 
-def _linked(line: bytes, chain: str, last: tuple[dict[str, Any], str] | None) -> dict[str, Any] | None:
-    """The record of a line, if it is whole, of this chain, and follows the one before it."""
+def _linked(line: bytes, chain: str, before: Tail) -> dict[str, Any] | None:
+    """The record of a line, if it is whole, of this chain, and follows the one before it, if there is one."""
     if not line.endswith(b"\n"):
         return None
     try:
         record = parse(line[:-1])
     except IntegrityError:
         return None
-    if record["chain"] != chain:
-        return None
-    follows = last is None or (record["seq"], record["prev"]) == (last[0]["seq"] + 1, last[1])
-    return record if follows else None
+    follows = not before.seq or (record["seq"], record["prev"]) == (before.seq, before.prev)
+    return record if follows and record["chain"] == chain else None

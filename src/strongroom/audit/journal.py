@@ -139,10 +139,10 @@ class Journal:
         Raises:
             UnavailableError: some records could not be made durable.
         """
+        self._closed = True
         try:
             self.flush()
         finally:
-            self._closed = True
             self._closing.set()
             self._stirred.set()
             with self._lock:
@@ -201,17 +201,25 @@ class Journal:
         else:
             return chain
         self.failed = self._unavailable(problem)
-        raise self.failed
+        raise self._unavailable(problem)
 
     def _settle(self, batch: _Batch) -> None:
         """Wait until the batch is written, or write it: whoever finds nobody writing does."""
         while not batch.done:
             if self._leading:
-                batch.turn.wait()
+                self._wait(batch)
             else:
                 self._lead()
         if batch.problem is not None:
             raise self._unavailable(batch.problem)
+
+    @staticmethod
+    def _wait(batch: _Batch) -> None:
+        try:
+            batch.turn.wait()
+        except BaseException:  # a Ctrl-C: it may have been our turn to write
+            batch.turn.notify()
+            raise
 
     def _lead(self) -> None:
         """Write what has gathered, without the lock, so that the next batch gathers meanwhile."""

@@ -138,9 +138,9 @@ def of_event(event: AuditEvent, *, actor: Mapping[str, str] | None = None) -> di
         "outcome": event.outcome,
         "performed": event.performed,
         "request_id": event.request_id,
-        "trace": getattr(event, "trace", None),
+        "trace": event.trace,
         "actor": actor,
-        "degraded": getattr(event, "degraded", None),
+        "degraded": event.degraded,
     }
     return {key: value for key, value in fields.items() if value or (value is False and key == "performed")}
 

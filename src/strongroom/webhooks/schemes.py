@@ -58,7 +58,7 @@ def schemes_of(keys: SigningKey | Iterable[SigningKey]) -> list[Scheme] | Invali
         if scheme is None:
             return InvalidRequestError("not a key of Standard Webhooks", operation="webhook", hint=_HINT)
         schemes.append(scheme)
-    return schemes
+    return schemes or InvalidRequestError("without a key nothing is genuine", operation="webhook")
 
 
 def _written(value: SecretValue | InvalidRequestError) -> Scheme | None:

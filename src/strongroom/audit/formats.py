@@ -27,7 +27,7 @@ def render(
         host: where the writer of its chain runs, which the first record of a chain tells.
 
     Raises:
-        InvalidRequestError: no such format, or not a record.
+        InvalidRequestError, IntegrityError: no such format, or not a record.
     """
     from .rendering import facts_of
 
@@ -57,7 +57,7 @@ def render_line(
     A record in ``json`` whose actor is not opened is the journal's own line, from which it can be proved.
 
     Raises:
-        InvalidRequestError: no such format, or not a record.
+        InvalidRequestError, IntegrityError: no such format, or not a record.
     """
     if form == "json" and actor is None:
         from .record import encode

@@ -56,9 +56,7 @@ def ocsf(facts: Facts) -> dict[str, Any]:
         "message": facts.message,
         "metadata": _metadata(facts),
         **_KINDS[class_uid](facts),
-        "raw_data": facts.line,
-        "raw_data_hash": _fingerprint(hashlib.sha256(facts.line.encode()).hexdigest(), 3, "SHA-256"),
-        "attestation_list": [_attestation(facts)],
+        **(_integrity(facts) if facts.line else {}),
         "unmapped": facts.rest(_TOLD[class_uid]),
     }
     return {key: value for key, value in event.items() if value not in ("", None, [], {})}
@@ -70,20 +68,34 @@ def _metadata(facts: Facts) -> dict[str, Any]:
     metadata = {
         "version": VERSION,
         "product": {key: value for key, value in product.items() if value},
-        "profiles": ["record_integrity", *(["trace"] if _traced(facts) else [])],
+        "profiles": _profiles(facts),
+        "is_truncated": record.get("clipped"),
         "uid": facts.id,
         "sequence": record["seq"],
         "correlation_uid": record.get("cid"),
         "event_code": record.get("op") or record["kind"],
         "log_name": "audit",
-        "log_version": str(record["v"]),
+        "log_version": str(record["v"]) if "v" in record else None,
         "original_time": record["time"],
     }
-    return {key: value for key, value in metadata.items() if value is not None}
+    return {key: value for key, value in metadata.items() if value not in (None, [])}
+
+
+def _profiles(facts: Facts) -> list[str]:
+    return [*(["record_integrity"] if facts.line else []), *(["trace"] if _traced(facts) else [])]
 
 
 def _traced(facts: Facts) -> bool:
     return facts.trace[0] != "" and facts.activity.class_uid == API_ACTIVITY
+
+
+def _integrity(facts: Facts) -> dict[str, Any]:
+    digest = hashlib.sha256(facts.line.encode()).hexdigest()
+    return {
+        "raw_data": facts.line,
+        "raw_data_hash": _fingerprint(digest, 3, "SHA-256"),
+        "attestation_list": [_attestation(facts)],
+    }
 
 
 def _attestation(facts: Facts) -> dict[str, Any]:
@@ -110,7 +122,7 @@ def _api_activity(facts: Facts) -> dict[str, Any]:
     fields = {**_common(facts), "src_endpoint": _source(facts), "resources": _resources(facts)}
     if reads:
         fields["count"] = sum(read["count"] for read in reads)
-        fields["start_time"] = milliseconds(record["since"])
+        fields["start_time"] = milliseconds(record.get("since", ""))
         fields["end_time"] = milliseconds(record["time"])
     if _traced(facts):
         fields["trace"] = {"uid": facts.trace[0]}
@@ -121,21 +133,27 @@ def _entity_management(facts: Facts) -> dict[str, Any]:
     record = facts.record
     if record["kind"] == "suppression":
         data = {key: record[key] for key in ("until", "facts") if key in record}
-        entity = {"name": record["rule"], "type": _RULE, "type_id": OTHER, **({"data": data} if data else {})}
+        entity = {
+            "name": record.get("rule", "?"),
+            "type": _RULE,
+            "type_id": OTHER,
+            **({"data": data} if data else {}),
+        }
         return {"actor": _actor(facts), "entity": entity, "comment": record.get("reason")}
-    of_key = record["op"].startswith("key.")
+    of_key = str(record.get("op")).startswith("key.")
     entity = {"type": "key" if of_key else _SECRET, "type_id": OTHER, **_named(facts)}
     if "name" not in entity and "uid" not in entity:
-        entity["name"] = record["op"]
+        entity["name"] = facts.activity.name
     return {**_common(facts), "entity": entity, "src_endpoint": _source(facts)}
 
 
 def _detection_finding(facts: Facts) -> dict[str, Any]:
     record = facts.record
+    rule = record.get("rule", "?")
     info: dict[str, Any] = {
         "uid": facts.id,
         "title": facts.message,
-        "analytic": {"name": record["rule"], "uid": record["rule"], "type_id": 1, "type": "Rule"},
+        "analytic": {"name": rule, "uid": rule, "type_id": 1, "type": "Rule"},
         "created_time": milliseconds(record["time"]),
         "related_events": [{"uid": uid} for uid in record.get("records", ())],
     }
@@ -177,8 +195,8 @@ def _status(facts: Facts) -> dict[str, Any]:
     record = facts.record
     if record["kind"] == "reads":
         return {"status_id": 1, "status": "Success"}
-    if record["phase"] == "intent" or "outcome" not in record:
-        return {"status_id": OTHER, "status": "Intent" if record["phase"] == "intent" else "Not told"}
+    if "outcome" not in record:
+        return {"status_id": OTHER, "status": "Intent" if record.get("phase") == "intent" else "Not told"}
     if record["outcome"] == "ok":
         return {"status_id": 1, "status": "Success"}
     return {"status_id": 2, "status": "Failure", "status_code": record["outcome"]}

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from .activities import Activity, activity_of, severity_of
-from .record import encode, leaf_hash
+from .record import encode, leaf_hash, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +28,8 @@ class Facts:
         record: as it stands in the journal.
         actor: who it was, where the record's sealed text could be opened.
         host: where the writer of the chain runs, if known.
-        line: the journal's line, from which everything can be proved.
-        leaf: the RFC 6962 leaf hash of the line, hexadecimal.
+        line: the journal's line, from which everything can be proved; empty if the record was clipped.
+        leaf: the RFC 6962 leaf hash of the line, hexadecimal; or empty.
         activity: what it is in the words of the schemas.
         severity: OCSF's `severity_id`.
         message: one sentence for people; it may hold whatever a name holds.
@@ -79,13 +79,13 @@ class Facts:
 
 
 def facts_of(record: Mapping[str, Any], actor: Actor | None = None, host: str = "") -> Facts:
-    """What a record tells.
+    """What a record tells. One that was clipped for its receiver has no line, since nothing proves it.
 
     Raises:
-        InvalidRequestError: it is not a record.
+        InvalidRequestError, IntegrityError: it is not a record.
     """
-    line = encode(record)
-    leaf, host = leaf_hash(line).hex(), host or record.get("host", "")
+    line = b"" if record.get("clipped") else _line(record)
+    leaf, host = leaf_hash(line).hex() if line else "", host or record.get("host", "")
     severity = severity_of(record)
     return Facts(record, actor, host, line.decode(), leaf, activity_of(record), severity, _message(record))
 
@@ -93,6 +93,13 @@ def facts_of(record: Mapping[str, Any], actor: Actor | None = None, host: str = 
 def words(text: str) -> frozenset[str]:
     """The words of a text, for sets of keys."""
     return frozenset(text.split())
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    """Parsed again: `encode` trusts a shape that it knows, and this may be from a file that was changed."""
+    line = encode(record)
+    parse(line)
+    return line
 
 
 def record_id(record: Mapping[str, Any]) -> str:
@@ -124,14 +131,14 @@ def product_version() -> str:
 def _message(record: Mapping[str, Any]) -> str:
     kind: str = record["kind"]
     if kind == "event":
-        told = record.get("outcome", "outcome not told") if record["phase"] == "outcome" else "intent"
-        return f"{record['op']} {record.get('name', '')}".rstrip() + f": {told}"
+        told = "intent" if record.get("phase") == "intent" else record.get("outcome", "outcome not told")
+        return f"{record.get('op')} {record.get('name', '')}".rstrip() + f": {told}"
     if kind == "reads":
-        return f"{sum(count for _, _, count in record['reads'])} reads from the cache"
+        return f"{sum(count for _, _, count in record.get('reads', ()))} reads from the cache"
     if kind == "detection":
-        return str(record.get("title", record["rule"]))
+        return str(record.get("title") or record.get("rule") or kind)
     if kind == "suppression":
-        return f"alerts of {record['rule']} are suppressed"
+        return f"alerts of {record.get('rule', 'a rule')} are suppressed"
     return {
         "chain": "a writer begins a chain",
         "adopt": "a writer goes on with a chain",

@@ -203,32 +203,35 @@ def claim(chains: Path, files: Files, clock: Clock, segment_bytes: int) -> Chain
     Raises:
         OSError: the disk refused.
     """
+
+    def taken(folder: Path) -> Chain | None:
+        lock = _locked(folder)
+        return None if lock is None else _adopted(folder, lock, files, clock, segment_bytes)
+
     for folder in sorted(path for path in chains.iterdir() if CHAIN_NAME.fullmatch(path.name)):
-        chain = _adopt(folder, files, clock, segment_bytes)
-        if chain is not None:
+        if chain := taken(folder):
             return chain
-    folder = chains / os.urandom(16).hex()
-    folder.mkdir(0o700)
-    lock = _locked(folder)
-    if lock is None:  # another process took our new one for abandoned
-        return claim(chains, files, clock, segment_bytes)
-    files.sync_folder(chains)
-    return Chain(folder, lock, Tail(), files, clock, segment_bytes)
+    while True:
+        folder = chains / os.urandom(16).hex()
+        folder.mkdir(0o700)
+        if chain := taken(folder):  # or another process took it for abandoned
+            return chain
 
 
-def _adopt(folder: Path, files: Files, clock: Clock, segment_bytes: int) -> Chain | None:
-    """The chain, if it is free and its end can be told; one that is damaged further up stays as it is."""
-    lock = _locked(folder)
-    if lock is None:
-        return None
+def _adopted(folder: Path, lock: int, files: Files, clock: Clock, segment_bytes: int) -> Chain | None:
+    """The chain that we hold the lock of; None if it is damaged further up: then it stays as it is."""
+    chain: Chain | None = None
     try:
-        return Chain(folder, lock, tail_of(folder), files, clock, segment_bytes)
+        tail = tail_of(folder)
+        if not tail.seq:
+            files.sync_folder(folder.parent)
+        chain = Chain(folder, lock, tail, files, clock, segment_bytes)
     except IntegrityError:
-        os.close(lock)
-        return None
-    except BaseException:
-        os.close(lock)
-        raise
+        pass
+    finally:
+        if chain is None:
+            os.close(lock)
+    return chain
 
 
 def _locked(folder: Path) -> int | None:

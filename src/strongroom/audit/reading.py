@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
-import json
 import os
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from strongroom.errors import IntegrityError
+
 from .chains import CHAIN_NAME, LINE_LIMIT
+from .record import parse
 from .segments import segment_name, segment_numbers
 
 if TYPE_CHECKING:
@@ -106,7 +109,7 @@ class Reader:
 
     def _merged(self, cursors: Cursors) -> Iterator[tuple[Line, dict[str, Any]]]:
         chains = [_decoded(self.chain(chain, _cursor(cursors, chain))) for chain in self.chains()]
-        return heapq.merge(*chains, key=lambda item: (str(item[1].get("time")), item[0].chain, item[0].seq))
+        return heapq.merge(*chains, key=lambda item: (item[1]["time"], item[0].chain, item[0].seq))
 
     def _segment(self, folder: Path, chain: str, cursor: Cursor) -> Iterator[Line]:
         number, offset, seq = cursor
@@ -138,9 +141,5 @@ def _whole_lines(path: Path, offset: int, durable: bool) -> Iterator[bytes]:
 
 def _decoded(lines: Iterator[Line]) -> Iterator[tuple[Line, dict[str, Any]]]:
     for line in lines:
-        try:
-            record = json.loads(line.data)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict):
-            yield line, record
+        with contextlib.suppress(IntegrityError):
+            yield line, parse(line.data)

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import string
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -29,7 +30,7 @@ LONGEST_PAUSE: Final = 60.0
 """Seconds after a failure at most; the first pause is a second, and each doubles."""
 
 _STANDBY: Final = 5.0
-_NAME: Final = "abcdefghijklmnopqrstuvwxyz0123456789-_."
+_NAME: Final = frozenset(string.ascii_letters + string.digits + "-_.")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Route:
     """A sink, what it is called, and how far it may fall behind.
 
     Attributes:
-        name: lower-case letters, digits, ``-_.``; its cursor is kept under this name.
+        name: ASCII letters, digits, ``-_.``; its cursor is kept under this name.
         sink: who takes the records.
         on_full: what happens when it is too far behind: ``skip`` records, which the journal tells, or
             ``refuse`` operations until it has caught up.
@@ -54,7 +55,7 @@ class Route:
     batch_bytes: int = 512 * 1024
 
     def __post_init__(self) -> None:
-        wrong = not self.name or self.name[0] == "." or len(self.name) > 64 or set(self.name) - set(_NAME)
+        wrong = not self.name or self.name[0] == "." or len(self.name) > 128 or set(self.name) - _NAME
         if wrong or self.on_full not in ("skip", "refuse"):
             raise InvalidRequestError("a sink's name or its on_full is malformed")
         if min(self.max_lag, self.batch, self.batch_bytes) < 1:

@@ -60,6 +60,16 @@ class LineFile:
             return None
         return self._fields(lines[-1]) if lines else None
 
+    def end(self) -> int:
+        """The place behind the last whole line."""
+        try:
+            with self.path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                start = file.seek(max(0, size - _TAIL))
+                return start + file.read().rfind(b"\n") + 1
+        except FileNotFoundError:
+            return 0
+
     def append(self, data: bytes, at: int) -> int:
         """Add whole lines at the end, which must be at `at`; the new end, once it would outlive a power cut.
 

@@ -1,0 +1,276 @@
+"""Anchors: where a checkpoint goes so that the journal's writer cannot take it back.
+
+What an anchor holds bounds what can be changed unnoticed: nothing up to the last checkpoint it has. Each
+origin has a name space of its own in it, and each checkpoint a name that says its size.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol, final
+from urllib.parse import quote
+
+from strongroom.errors import (
+    IntegrityError,
+    InvalidRequestError,
+    PermissionDeniedError,
+    SecretConflictError,
+    SecretStoreError,
+    UnavailableError,
+)
+
+from .head import Checkpoint
+from .https import endpoint, post
+from .linefile import LineFile
+from .turn import turn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+SUFFIX: Final = ".note"
+_TYPE: Final = "text/plain; charset=utf-8"
+
+
+class Export(ABC):
+    """One anchor.
+
+    Attributes:
+        name: what status and errors call it; it holds no credential.
+    """
+
+    name: str
+
+    @abstractmethod
+    def put(self, checkpoint: Checkpoint, journal: Path) -> None:
+        """Keep the checkpoint. To put it again is no error.
+
+        Args:
+            journal: the folder of the journal, for an anchor that asks for a proof.
+
+        Raises:
+            IntegrityError: the anchor has another tree of this origin and size: one of them is a forgery.
+            UnavailableError: it does not answer.
+            SecretStoreError: as it says.
+        """
+
+    def after_fork(self) -> None:
+        """In a forked child: drop what the parent uses, without closing it."""
+
+    def close(self) -> None:
+        """Release what is held."""
+
+
+class ObjectStore(Protocol):
+    """A bucket, as `ObjectExport` needs it."""
+
+    name: str
+
+    def create(self, key: str, data: bytes, content_type: str) -> None:
+        """Write a new object; SecretConflictError if there is one of that name."""
+
+    def read(self, key: str) -> bytes:
+        """The object's bytes."""
+
+    def after_fork(self) -> None:
+        """Drop connections."""
+
+    def close(self) -> None:
+        """Close connections."""
+
+
+def object_name(checkpoint: Checkpoint) -> str:
+    """What a checkpoint is called in an anchor: by its origin, and so that names sort as sizes do."""
+    return f"{folder_name(checkpoint.origin)}/{checkpoint.size:020d}{SUFFIX}"
+
+
+def folder_name(origin: str) -> str:
+    """One path segment that stands for an origin."""
+    return quote(origin, safe="").replace(".", "%2E") if set(origin) == {"."} else quote(origin, safe="")
+
+
+@final
+class FileExport(Export):
+    """A file elsewhere, one JSON line for each checkpoint, like ``checkpoints.jsonl``."""
+
+    def __init__(self, path: Path):
+        self.path, self.name = path, f"file://{path}"
+
+    def put(self, checkpoint: Checkpoint, journal: Path) -> None:
+        _outside(self.path, journal)
+        file = LineFile(self.path)
+        with turn(self.path.with_name(f".{self.path.name}.lock")) as mine:
+            if not mine:
+                raise UnavailableError("another process writes to the anchor")
+            last = file.last()
+            there = Checkpoint.of(last) if last else None
+            if there is not None:
+                _compare(there, checkpoint)
+            if there is None or there.note != checkpoint.note:
+                file.append(checkpoint.line(), file.end())
+
+
+@final
+class FolderExport(Export):
+    """A folder elsewhere, one file for each checkpoint, in a folder for each origin."""
+
+    def __init__(self, path: Path):
+        self.path, self.name = path, f"file://{path}/"
+
+    def put(self, checkpoint: Checkpoint, journal: Path) -> None:
+        _outside(self.path, journal)
+        target = self.path / object_name(checkpoint)
+        try:
+            target.parent.mkdir(mode=0o755, exist_ok=True)
+            there = None if _create(target, checkpoint.note.encode()) else target.read_bytes()
+        except OSError as exc:
+            failure = _failure(self.path, exc)
+        else:
+            if there is not None:
+                _compare(_parsed(there), checkpoint)
+            return
+        raise failure
+
+
+@final
+class ObjectExport(Export):
+    """An object for each checkpoint, written only where there is none: Object Lock keeps it so."""
+
+    def __init__(self, store: ObjectStore):
+        self._store, self.name = store, store.name
+        self.after_fork, self.close = store.after_fork, store.close  # type: ignore[method-assign]
+
+    def put(self, checkpoint: Checkpoint, journal: Path) -> None:
+        key = object_name(checkpoint)
+        try:
+            return self._store.create(key, checkpoint.note.encode(), _TYPE)
+        except SecretConflictError:
+            pass
+        _compare(_parsed(self._store.read(key)), checkpoint)
+        return None
+
+
+@final
+class HttpsExport(Export):
+    """A receiver of checkpoints over HTTPS: POST to a URL, or PUT below one that ends with a slash.
+
+    Args:
+        headers: sent with each request; called for each, so that a token need not be kept in clear.
+        ca: PEM file of the authorities to trust instead of the system's.
+        timeout: seconds for one request.
+        private: whether the receiver may have an address that is not public.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Callable[[], Mapping[str, str]] = dict,
+        ca: str | None = None,
+        timeout: float = 10.0,
+        private: bool = False,
+    ):
+        endpoint(url)
+        self._url, self.name = url, url.partition("?")[0]
+        self._headers, self._ca, self._timeout, self._private = headers, ca, timeout, private
+
+    def put(self, checkpoint: Checkpoint, journal: Path) -> None:
+        below = self._url.endswith("/")
+        status, _ = post(
+            self._url + quote(object_name(checkpoint)) if below else self._url,
+            checkpoint.note.encode(),
+            {"Content-Type": _TYPE, **self._headers()},
+            ca=self._ca,
+            timeout=self._timeout,
+            method="PUT" if below else "POST",
+            private=self._private,
+        )
+        accept(status, "the anchor")
+
+
+def accept(status: int, who: str) -> None:
+    """Nothing, for an HTTP status of success.
+
+    Raises:
+        PermissionDeniedError, UnavailableError, IntegrityError: what the status says.
+    """
+    if 200 <= status < 300:
+        return
+    if status in (401, 403):
+        raise PermissionDeniedError(f"{who} refused us (HTTP {status})", hint="check its credentials")
+    if status == 409:
+        raise IntegrityError(f"{who} has another checkpoint of this size", hint="compare it with ours")
+    raise UnavailableError(f"{who} did not take the checkpoint (HTTP {status})")
+
+
+def open_export(url: str) -> Export:
+    """The anchor that a URL of the file system names: ``file:///path/file.jsonl`` or ``file:///folder/``.
+
+    Raises:
+        InvalidRequestError: it names none.
+    """
+    path = url.removeprefix("file://")
+    if path == url or not path.startswith("/"):
+        raise InvalidRequestError(
+            "not an anchor's URL", hint="write file:///path, s3://, https:// or witness+https://"
+        )
+    return FolderExport(Path(path)) if path.endswith("/") else FileExport(Path(path))
+
+
+def _create(target: Path, data: bytes) -> bool:
+    """Whether the file is new, whole and durable; False if there is one."""
+    draft = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+        os.link(draft, target)  # unlike a rename it never replaces what is there
+    except FileExistsError:
+        return False
+    finally:
+        os.close(descriptor)
+        draft.unlink(missing_ok=True)
+    for folder in (target.parent, target.parent.parent):
+        _sync(folder)
+    return True
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _outside(path: Path, journal: Path) -> None:
+    if path.resolve().is_relative_to(journal.resolve()):
+        raise InvalidRequestError("an anchor inside the journal anchors nothing", hint="put it elsewhere")
+
+
+def _parsed(data: bytes) -> Checkpoint:
+    text = data.decode(errors="replace")
+    return Checkpoint.parse(text)
+
+
+def _compare(there: Checkpoint, ours: Checkpoint) -> None:
+    """Two trees of one origin and size are one tree, and what an anchor has we have, too."""
+    if there.origin != ours.origin or there.size < ours.size:
+        return
+    if there.size > ours.size:
+        raise IntegrityError(
+            f"the anchor covers {there.size} records, the journal's last checkpoint {ours.size}",
+            hint="the journal was cut back or restored; strongroom audit verify says more",
+        )
+    if there.root != ours.root:
+        raise IntegrityError(
+            f"the anchor has another tree of {ours.size} records: one of the two is a forgery",
+            hint="keep both notes: together they prove it",
+        )
+
+
+def _failure(path: Path, exc: OSError) -> SecretStoreError:
+    if isinstance(exc, PermissionError):
+        return PermissionDeniedError(f"the anchor {path} may not be written by this user")
+    return UnavailableError(f"the anchor {path} cannot be written", hint=os.strerror(exc.errno or 0))

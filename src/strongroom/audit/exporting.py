@@ -1,0 +1,135 @@
+"""Carrying checkpoints to an anchor, by a thread of its own: an anchor that is dead delays nobody.
+
+Only the newest checkpoint is carried. It covers all before it, so that an anchor which was away for a week
+needs one request to be up to date.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, final
+
+from strongroom.errors import SecretStoreError, UnavailableError
+
+from .head import newest
+from .turn import turn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from strongroom.clock import Clock
+
+    from .anchors import Export
+    from .head import Checkpoint
+
+FOLDER: Final = "exports"
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 300.0
+_PATIENCE: Final = 2.0
+"""Seconds that `close` waits for what is on its way."""
+
+
+@final
+class Exporter:
+    """Carries the checkpoints of one journal to one anchor; processes take turns."""
+
+    def __init__(self, path: Path, export: Export, clock: Clock):
+        self._path, self._export, self._clock = path, export, clock
+        self._place = path / FOLDER / sha256(export.name.encode()).hexdigest()[:16]
+        self._error: SecretStoreError | None = None
+        self._failures = 0
+        self._own = threading.Lock()
+        self._stirred, self._closing = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def notify(self) -> None:
+        """There is a new checkpoint."""
+        self._stirred.set()
+        with self._own:
+            if self._thread is None and not self._closing.is_set():
+                run = partial(self._run, self._stirred, self._closing)
+                self._thread = threading.Thread(target=run, name="strongroom-export", daemon=True)
+                self._thread.start()
+
+    def resume(self) -> None:
+        """Go on with what an earlier process left."""
+        if self._thread is None:
+            self.notify()
+
+    def step(self) -> float | None:
+        """Carry the newest checkpoint if the anchor has not got it.
+
+        Returns:
+            Seconds until the next attempt; None if there is nothing to do before the next checkpoint.
+        """
+        error: SecretStoreError
+        try:
+            return self._carry()
+        except SecretStoreError as exc:
+            error = exc
+        except OSError as exc:
+            error = UnavailableError("the journal cannot be written", hint=os.strerror(exc.errno or 0))
+        self._error = error.with_traceback(None)
+        self._failures += 1
+        longest: float = min(_FIRST_PAUSE * 2 ** min(self._failures - 1, 10), _LONGEST_PAUSE)
+        return max(error.retry_after or 0.0, longest * (1 + self._clock.chance()) / 2)
+
+    def status(self) -> dict[str, Any]:
+        """The anchor's name, how many records it covers, how many it lacks, and the last error."""
+        last, done = newest(self._path), self._done()
+        behind = (last.size if last else 0) - done
+        error = str(self._error) if self._error else None
+        return {"name": self._export.name, "size": done, "behind": max(0, behind), "error": error}
+
+    def close(self) -> None:
+        """Carry what there is, if the anchor answers soon, and stop."""
+        self._closing.set()
+        self._stirred.set()
+        thread, self._thread = self._thread, None
+        if thread is not None and not self._failures:
+            thread.join(_PATIENCE)
+        self._export.close()
+
+    def _carry(self) -> float | None:
+        last = newest(self._path)
+        if last is None:
+            return None
+        self._place.parent.mkdir(mode=0o700, exist_ok=True)
+        with turn(self._place.with_suffix(".lock")) as mine:
+            if not mine:
+                return _LONGEST_PAUSE  # another process is at it; should it end, this one goes on
+            if last.size > self._done():
+                self._export.put(last, self._path)
+                self._note(last)
+        self._error, self._failures = None, 0
+        return None
+
+    def _done(self) -> int:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return int(json.loads(self._place.with_suffix(".json").read_bytes())["size"])
+        return 0
+
+    def _note(self, checkpoint: Checkpoint) -> None:
+        """Lost or torn, this costs one more request: the anchor knows what it has."""
+        told = json.dumps({"name": self._export.name, "size": checkpoint.size, "time": checkpoint.time})
+        draft = self._place.with_suffix(f".{os.urandom(4).hex()}")
+        try:
+            draft.write_text(told)
+            draft.chmod(0o600)
+            draft.replace(self._place.with_suffix(".json"))
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _run(self, stirred: threading.Event, closing: threading.Event) -> None:
+        while not (closing.is_set() and self._failures):
+            stirred.clear()
+            pause = self.step()
+            if closing.is_set():
+                return
+            # What fails is not tried sooner because there is a newer one.
+            self._clock.wait(closing if self._failures else stirred, pause)

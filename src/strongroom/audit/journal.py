@@ -284,7 +284,8 @@ class Journal:
 
 def _make(path: Path, origin: str | None, files: Files) -> None:
     """The journal's folders and the file that names it, whole and durable, whoever else is making them."""
-    (path / "chains").mkdir(0o700, parents=True, exist_ok=True)
+    path.mkdir(0o700, parents=True, exist_ok=True)
+    (path / "chains").mkdir(0o700, exist_ok=True)
     about = path / "journal.json"
     if not about.exists():
         _create(about, origin or _origin(), files)

@@ -12,6 +12,7 @@ import tracemalloc
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -299,6 +300,27 @@ class TestUntouched:
         report = verify(path, [KEY.text], [anchor])
         assert (report.status, report.anchors) == ("ok", 3)
 
+    def test_a_last_line_of_the_anchors_that_is_cut_off(self, tmp_path: Path) -> None:
+        """It is being appended to; what stands before it counts."""
+        made, path, anchor = small(tmp_path)
+        write_lines(anchor, [{"time": "2026-11-23T11:00:00Z", "note": note} for note in made.notes])
+        with anchor.open("a") as file:
+            file.write('{"time":"2026')
+        assert verify(path, [KEY.text], [anchor]).status == "ok"
+
+    def test_a_folder_with_the_anchors_of_several_journals(self, tmp_path: Path) -> None:
+        """Each has a folder named by its origin; without this journal's own the others are not its."""
+        made, path, _ = small(tmp_path)
+        anchors = tmp_path / "anchors"
+        for origin, note in ((made.origin, made.notes[-1]), ("example.com/other", _other_note())):
+            (anchors / quote(origin, safe="")).mkdir(parents=True)
+            (anchors / quote(origin, safe="") / "00000000000000000005.note").write_text(note)
+        assert verify(path, [KEY.text], [anchors]).status == "ok"
+        shutil.rmtree(anchors / quote(made.origin, safe=""))
+        report = verify(path, [KEY.text], [anchors])
+        assert report.first
+        assert report.first.kind is Kind.SPLICED
+
     def test_a_key_that_was_replaced(self, tmp_path: Path) -> None:
         """Both are given: each checkpoint is signed by one of them."""
         made, old = MadeJournal(KEY), KEY
@@ -373,6 +395,11 @@ class TestUntouched:
         document = json.loads(json.dumps(verify(path, [KEY.text], [anchor]).as_json()))
         assert (document["status"], document["exit"]) == ("broken", 7)
         assert document["findings"][0]["kind"] == "segment missing"
+
+
+def _other_note() -> str:
+    text = body(LEAVES[:5], "example.com/other")
+    return f"{text}\n{KEY.line(text)}"
 
 
 class TestRefusals:

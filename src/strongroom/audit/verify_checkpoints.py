@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
 
 from strongroom.errors import InvalidRequestError
 
-from .verify_files import MAX_LINE, lines, names
+from .verify_files import MAX_LINE, lines, names, read_small
 from .verify_note import Checkpoint, MalformedNoteError, cosigned_by, parse_checkpoint, signed_by
 from .verify_report import Finding, Kind, Witnessed
 
@@ -42,6 +43,7 @@ class Judge:
     """Reads notes; those that may not be held against the tree become findings.
 
     Attributes:
+        origin: what the journal's checkpoints call it.
         keyed: whether a signing key was given, so that what is let through is signed.
         refused: how many notes were not let through.
         witnessed: for each witness whose key was given, its newest cosignature.
@@ -50,7 +52,7 @@ class Judge:
     def __init__(self, origin: str, keys: Sequence[VerifierKey], tell: Callable[[Finding], None]):
         self.refused = 0
         self.witnessed: dict[str, Witnessed] = {}
-        self._origin, self._tell = origin, tell
+        self.origin, self._tell = origin, tell
         self._keys = [key for key in keys if not key.witness]
         self._witnesses = [key for key in keys if key.witness]
         self.keyed = bool(self._keys)
@@ -66,8 +68,8 @@ class Judge:
             detail = f"none of the given keys signed the checkpoint over {checkpoint.size} records"
             self.refuse(Kind.BAD_SIGNATURE, detail, where)
             return None
-        if checkpoint.origin != self._origin:
-            detail = f"the checkpoint is of the journal {checkpoint.origin!r}, this one is {self._origin!r}"
+        if checkpoint.origin != self.origin:
+            detail = f"the checkpoint is of the journal {checkpoint.origin!r}, this one is {self.origin!r}"
             self.refuse(Kind.SPLICED, detail, where)
             return None
         self._witness(checkpoint)
@@ -111,13 +113,21 @@ def own_marks(path: Path, judge: Judge) -> Iterator[Mark]:
 def anchor_marks(anchors: Sequence[Path], journal: Path, judge: Judge) -> list[Mark]:
     """The checkpoints in files and folders kept elsewhere, smallest first.
 
-    A file holds one note, or JSON lines with a ``note`` each.
+    A file holds one note, or JSON lines with a ``note`` each. A folder may hold the anchors of several
+    journals, each in a folder named by its origin, percent-encoded; then only this journal's are read.
 
     Raises:
         InvalidRequestError: one of them is not there, or lies in the journal itself.
     """
-    found = [mark for anchor in anchors for file in _files(anchor, journal) for mark in _read(file, judge)]
+    folders = [_folder(anchor, judge.origin) for anchor in anchors]
+    found = [mark for anchor in folders for file in _files(anchor, journal) for mark in _read(file, judge)]
     return sorted(found, key=lambda mark: mark.size)
+
+
+def _folder(anchor: Path, origin: str) -> Path:
+    name = quote(origin, safe="")
+    own = anchor / (name.replace(".", "%2E") if set(name) == {"."} else name)
+    return own if own.is_dir() else anchor
 
 
 def _files(anchor: Path, journal: Path) -> Iterator[Path]:
@@ -136,18 +146,18 @@ def _files(anchor: Path, journal: Path) -> Iterator[Path]:
 
 
 def _read(file: Path, judge: Judge) -> Iterator[Mark]:
-    notes = [(f"{file}:{line.number}", json_object(line.text)) for line in lines(file)]
-    if notes and all("note" in entry for _, entry in notes):
-        marks = [judge.mark(entry["note"], where, anchor=True) for where, entry in notes]
+    first = next(lines(file), None)
+    if first and "note" in json_object(first.text):
+        entries = [(line.number, json_object(line.text)) for line in lines(file) if line.whole]
+        marks = [judge.mark(entry.get("note"), f"{file}:{at}", anchor=True) for at, entry in entries]
     else:
-        text = b"".join(line.text + b"\n" * line.whole for line in lines(file))
-        marks = [judge.mark(_text(text), str(file), anchor=True)]
+        marks = [judge.mark(_text(read_small(file)), str(file), anchor=True)]
     yield from (mark for mark in marks if mark)
 
 
 def _text(data: bytes) -> str | None:
     try:
-        return data.decode() if len(data) <= MAX_LINE else None
+        return data.decode()
     except UnicodeDecodeError:
         return None
 

@@ -54,16 +54,14 @@ def lines(path: Path) -> Iterator[Line]:
 
 
 def read_small(path: Path, limit: int = MAX_LINE) -> bytes:
-    """A whole small file; empty if there is no such regular file.
+    """A small file, or a little more than `limit` bytes of a larger one; empty if it is no regular file.
 
     Raises:
-        UnavailableError, PermissionDeniedError: it cannot be read, or has more than `limit` bytes.
+        UnavailableError, PermissionDeniedError: it cannot be read.
     """
     found = b""
     while len(found) <= limit and (block := _block(path, len(found))):
         found += block
-    if len(found) > limit:
-        raise UnavailableError(f"{path.name} has more than {limit} bytes; no such file is written")
     return found
 
 

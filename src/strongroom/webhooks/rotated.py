@@ -61,13 +61,31 @@ class RotatedSecret:
         self._version, self._since = "", datetime.min.replace(tzinfo=UTC)
         self._read: tuple[str, float, SecretValue | None] | None = None
 
-    def current(self) -> SecretValue:
-        """The current value, from the store's cache if it is warm; raises as the store."""
-        return self._seen().value
+    def tried(self, check: Callable[[SecretValue], T]) -> T:
+        """What `check` says with the current value; if the signature is another's, with the previous one.
 
-    def previous(self) -> SecretValue | None:
-        """The value before, while it is good; asked for again each minute. Raises as the store."""
+        Raises:
+            WebhookError: it refused both.
+            UnavailableError: the store does not tell; raises as the store.
+        """
         current = self._seen()
+        try:
+            return check(current.value)
+        except WebhookError as error:
+            refusal = error
+        previous = self._previous(current) if refusal.reason == "signature" else None
+        if previous is None:
+            raise refusal
+        return check(previous)
+
+    def good(self) -> list[SecretValue]:
+        """The current value, and the previous one while it is good: what a sender signs with."""
+        current = self._seen()
+        previous = self._previous(current)
+        return [current.value, *([previous] if previous else [])]
+
+    def _previous(self, current: Secret) -> SecretValue | None:
+        """The value before this very one: the cache may have moved on since, and left the receiver's out."""
         if self._clock.now() >= self._since + self._grace:
             return None
         with self._lock:
@@ -75,26 +93,6 @@ class RotatedSecret:
             if self._read is None or self._read[0] != current.version or now >= self._read[1] + _RECHECK:
                 self._read = current.version, now, self._fetched()
             return self._read[2]
-
-    def tried(self, check: Callable[[SecretValue], T]) -> T:
-        """What `check` says with the current value; if the signature is another's, with the previous one.
-
-        Raises:
-            WebhookError: it refused both.
-        """
-        try:
-            return check(self.current())
-        except WebhookError as error:
-            refusal = error
-        previous = self.previous() if refusal.reason == "signature" else None
-        if previous is None:
-            raise refusal
-        return check(previous)
-
-    def good(self) -> list[SecretValue]:
-        """The current value, and the previous one while it is good: what a sender signs with."""
-        previous = self.previous()
-        return [self.current(), *([previous] if previous else [])]
 
     def _seen(self) -> Secret:
         secret = self._store.get(self.name)

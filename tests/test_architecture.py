@@ -37,6 +37,7 @@ aio references reencryption
 replication
 rotation
 toml
+auditing
 config
 loading resolving
 integrations notify testing rotation.functions

@@ -22,12 +22,13 @@ from .value import SecretValue
 
 if TYPE_CHECKING:
     from .audit.event import AuditHook
+    from .auditing import Lease
     from .envelope.datakeys import DataKeyCache
     from .envelope.keyring import Keyring, KeyringPlace
     from .keys import KeyWrapper, Signer
     from .lease import Coordinator
 
-One = TypeVar("One", "KeyWrapper", "Coordinator")
+One = TypeVar("One", "KeyWrapper", "Coordinator", "Lease")
 __all__ = [
     "Config",
     "KeyEntry",
@@ -79,10 +80,13 @@ def open(  # noqa: A001  (the module's main verb, as in gzip.open)
         raise InvalidRequestError(message, hint="give each member its own under its alias in strongroom.toml")
     settings = replace(entry.settings, auth=merged(entry.settings.auth, auth or {}), clock=clock or Clock())
     with ExitStack() as opened:
-        backend = _Opening(loaded, settings.clock, opened, hooks).store(replace(entry, settings=settings))
+        opening = _Opening(loaded, settings.clock, opened, hooks)
+        trail = opening.trail()
+        backend = opening.store(replace(entry, settings=settings))
+        told = (trail.hook(backend.principal, strict=entry.strict, alias=entry.alias),) if trail else ()
         store = SecretStore(
             backend,
-            hooks=hooks,
+            hooks=(*hooks, *told),
             cache=entry.cache,
             names=settings.names,
             alias=entry.alias,
@@ -94,11 +98,21 @@ def open(  # noqa: A001  (the module's main verb, as in gzip.open)
 
 
 def key(
-    target: str, *, config: str | os.PathLike[str] | Config | None = None, clock: Clock | None = None
+    target: str,
+    *,
+    config: str | os.PathLike[str] | Config | None = None,
+    hooks: Sequence[AuditHook] = (),
+    clock: Clock | None = None,
 ) -> KeyWrapper:
     """Open a key encryption key by its alias in strongroom.toml or by URL, or a keyring by its alias.
 
     The caller closes it.
+
+    Args:
+        target: the alias or the URL.
+        config: a file to read instead of looking one up, or one already read.
+        hooks: called before and after each wrap and unwrap.
+        clock: injected in tests.
 
     Raises:
         InvalidRequestError: the configuration or the URL is wrong.
@@ -107,9 +121,18 @@ def key(
     """
     loaded = config if isinstance(config, Config) else Config.load(config)
     if target in loaded.keyrings:
-        return keyring(target, config=loaded, clock=clock)
-    entry = loaded.key(target)
-    return open_key(entry.url, reach(entry, loaded, clock))
+        made: KeyWrapper = keyring(target, config=loaded, clock=clock)
+    else:
+        made = open_key(loaded.key(target).url, reach(loaded.key(target), loaded, clock))
+    if not (hooks or loaded.audit):
+        return made
+    from .layers.audited_keys import AuditedKey
+
+    with ExitStack() as opened:
+        opened.callback(made.close)
+        told, owned = _key_hooks(loaded, clock, opened, hooks)
+        opened.pop_all()
+        return AuditedKey(made, target, told, clock or Clock(), owned)
 
 
 def reach(entry: StoreEntry | KeyEntry, config: Config, clock: Clock | None = None) -> Settings:
@@ -153,12 +176,35 @@ def keyring(
 
 
 def signer(
-    target: str, *, config: str | os.PathLike[str] | Config | None = None, clock: Clock | None = None
+    target: str,
+    *,
+    config: str | os.PathLike[str] | Config | None = None,
+    hooks: Sequence[AuditHook] = (),
+    clock: Clock | None = None,
 ) -> Signer:
-    """Open a signing key by its alias in strongroom.toml or by URL; the caller closes it. Raises as `key`."""
+    """Open a signing key by its alias in strongroom.toml or by URL; the caller closes it.
+
+    Its arguments and errors are those of `key`; the hooks are called before and after each signature.
+    """
     loaded = config if isinstance(config, Config) else Config.load(config)
     entry = loaded.key(target)
-    return open_signer(entry.url, reach(entry, loaded, clock))
+    made = open_signer(entry.url, reach(entry, loaded, clock))
+    if not (hooks or loaded.audit):
+        return made
+    from .layers.audited_keys import AuditedSigner
+
+    with ExitStack() as opened:
+        opened.callback(made.close)
+        told, owned = _key_hooks(loaded, clock, opened, hooks)
+        opened.pop_all()
+        return AuditedSigner(made, target, told, clock or Clock(), owned)
+
+
+def _key_hooks(
+    config: Config, clock: Clock | None, opened: ExitStack, hooks: Sequence[AuditHook]
+) -> tuple[tuple[AuditHook, ...], list[Lease]]:
+    trail = _Opening(config, clock or Clock(), opened, hooks).trail()
+    return ((*hooks, trail.hook()), [trail]) if trail else (tuple(hooks), [])
 
 
 @contextmanager
@@ -192,7 +238,7 @@ class _Opening:
 
     def __init__(self, config: Config, clock: Clock, opened: ExitStack, hooks: Sequence[AuditHook] = ()):
         self._config, self._clock, self._opened, self._hooks = config, clock, opened, hooks
-        self._owned: list[KeyWrapper | Coordinator] = []
+        self._owned: list[KeyWrapper | Coordinator | Lease] = []
         self._keys: dict[str, KeyWrapper] = {}
         self._raws: dict[str, Backend] = {}
         self._coordinator: Coordinator | None = None
@@ -200,6 +246,21 @@ class _Opening:
     def coordinate(self) -> None:
         """Open what guards the stores opened from here on."""
         self._coordinator = self.coordinator()
+
+    def trail(self) -> Lease | None:
+        """The audit that the configuration names; opened first, it is closed last."""
+        if self._config.audit is None:
+            return None
+        from .auditing import Keys, Lease
+
+        def found(alias: str) -> tuple[str, Settings]:
+            entry = self._config.keys[alias]
+            return entry.url, reach(entry, self._config, self._clock)
+
+        keys = Keys(lambda alias: open_key(*found(alias)), lambda alias: open_signer(*found(alias)))
+        lease = self._own(Lease(self._config.audit, keys, self._clock))
+        self._hooks = (*self._hooks, lease.hook())
+        return lease
 
     def store(self, entry: StoreEntry) -> Backend:
         self.coordinate()
@@ -307,7 +368,7 @@ class _Opening:
         return DataKeyCache(max_age=entry.data_key_cache, clock=self._clock.monotonic)
 
 
-def _owner(backend: Backend, owned: list[KeyWrapper | Coordinator]) -> Backend:
+def _owner(backend: Backend, owned: Sequence[KeyWrapper | Coordinator | Lease]) -> Backend:
     from .layers.owner import Owner
 
     return Owner(backend, owned)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -31,6 +32,8 @@ READS: Final = frozenset(
 ALLOW: Final = "allow"
 _PER_RECORD: Final = 256
 """Names whose counts stand in one record."""
+_PATIENCE: Final = 5.0
+"""Seconds for which a store that closes waits for a disk that hangs."""
 
 
 class Trail(Protocol):
@@ -44,6 +47,10 @@ class Trail(Protocol):
 
     def flush(self) -> None:
         """As `strongroom.audit.journal.Journal.flush`."""
+        ...
+
+    def after_fork(self) -> None:
+        """As `strongroom.audit.journal.Journal.after_fork`."""
         ...
 
     def close(self) -> None:
@@ -78,6 +85,7 @@ class Recording:
         gaps: told what went unrecorded.
         clock: injected in tests.
         awake: called before each operation: starts what flushes, where it does not run yet.
+        refusal: why no operation may begin now, if one must not.
     """
 
     trail: Trail
@@ -85,6 +93,7 @@ class Recording:
     gaps: Gaps
     clock: Clock
     awake: Callable[[], None] = lambda: None
+    refusal: Callable[[], SecretStoreError | None] = lambda: None
 
 
 class JournalHook(AuditHook):
@@ -116,6 +125,7 @@ class JournalHook(AuditHook):
     def after_fork(self) -> None:
         """What the parent owes the parent hands in."""
         self._owed: set[str] = set()
+        self._lock = threading.Lock()
         self.identity.after_fork()
 
     def before(self, event: AuditEvent) -> None:
@@ -124,7 +134,6 @@ class JournalHook(AuditHook):
         Raises:
             UnavailableError: with ``performed=False``, it could not be.
         """
-        self._recording.awake()
         self._record(event, durable=True)
 
     def after(self, event: AuditEvent) -> None:
@@ -146,14 +155,22 @@ class JournalHook(AuditHook):
 
     def leave(self, reads: WarmReads) -> None:
         """Take the last counts; the store closes whatever becomes of them."""
-        leaving = [counts for counts in self._counts if counts.reads is reads]
-        self._flush(leaving)
-        self._counts = [counts for counts in self._counts if counts not in leaving]
+        if self._lock.acquire(timeout=_PATIENCE):
+            leaving = [counts for counts in self._counts if counts.reads is reads]
+            try:
+                self._flush(leaving)
+            finally:
+                self._counts = [counts for counts in self._counts if counts not in leaving]
+                self._lock.release()
 
     def flush(self) -> None:
         """Record the counts of warm reads, which stop while that fails."""
-        self._flush(self._counts)
-        self._serve()
+        if self._counts and self._lock.acquire(timeout=_PATIENCE):
+            try:
+                self._flush(self._counts)
+                self._serve()
+            finally:
+                self._lock.release()
 
     def stop(self) -> None:
         """No warm read until a flush succeeds."""
@@ -185,6 +202,8 @@ class JournalHook(AuditHook):
 
     def _record(self, event: AuditEvent, *, durable: bool) -> None:
         try:
+            if event.phase == "intent":
+                self._begin()
             self._gaps.settle()
             actor = self._sealed(event.actor)
             *parts, last = _sides(event)
@@ -195,6 +214,12 @@ class JournalHook(AuditHook):
             if not self._policy.allows(event.operation):
                 raise
             self._gaps.missed(event.operation, error)
+
+    def _begin(self) -> None:
+        self._recording.awake()
+        if refusal := self._recording.refusal():
+            refusal.performed = False
+            raise refusal
 
     def _sealed(self, actor: Actor | None) -> dict[str, str]:
         """A refusal by the key of the subjects is not one of the caller, who may well read."""
@@ -255,6 +280,7 @@ def _sides(event: AuditEvent) -> Iterator[AuditEvent]:
     if not event.parts:
         yield event
     for part in event.parts:
-        yield replace(
-            event, name=part.name, outcome=part.outcome or event.outcome, version=part.version, parts=()
-        )
+        outcome = part.outcome or event.outcome
+        performed = None if outcome == "ok" else event.performed
+        alone = replace(event, name=part.name, version=part.version, parts=())
+        yield replace(alone, outcome=outcome, performed=performed)

@@ -1,17 +1,27 @@
-"""Owner: closes, with its backend, the keys and the coordinator that were opened for it."""
+"""Owner: closes, with its backend, what was opened for it: keys, the coordinator, its share of the audit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .layer import Layer
 
 if TYPE_CHECKING:
     from strongroom.backend import Backend
-    from strongroom.keys import KeyWrapper
-    from strongroom.lease import Coordinator
+
+
+class Owned(Protocol):
+    """A key, a coordinator, a share of the audit."""
+
+    def after_fork(self) -> None:
+        """In a forked child: drop what is the parent's."""
+        ...
+
+    def close(self) -> None:
+        """Release what is held."""
+        ...
 
 
 class Owner(Layer):
@@ -22,7 +32,7 @@ class Owner(Layer):
         owned: closed after it, the last first, and told of forks before it.
     """
 
-    def __init__(self, inner: Backend, owned: Sequence[KeyWrapper | Coordinator]):
+    def __init__(self, inner: Backend, owned: Sequence[Owned]):
         super().__init__(inner)
         self._owned = tuple(owned)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from .containers import Entries, Table, Tables
-from .kinds import Choice, Duration, Secret, Text, Texts, Whole
+from .kinds import Choice, Duration, Flag, Secret, Text, Texts, Whole
 
 _UNWRITABLE: Final = ("refuse", "allow")
 _PATH: Final[dict[str, Any]] = {
@@ -42,15 +42,34 @@ SINK: Final = Table(
     "one receiver of the records",
     {
         "url": Text("where it is, by its scheme: see audit-sinks.md"),
-        "name": Text("what `gate`, errors and the cursor's folder call it; else made from the URL"),
+        "name": Text(
+            "what `gate`, errors and the folder of its cursor call it; else made from the URL",
+            form="[a-z0-9_-][a-z0-9._-]{0,63}",
+            problem="is lower-case letters and digits with . _ - between",
+        ),
         "format": Choice("how a record is written", ("json", "ocsf", "ecs", "cef"), "json"),
         "secret": Secret("what its requests are signed with"),
+        "headers": Entries(
+            "headers of its requests, such as `authorization`",
+            Secret("what it says"),
+            form="[A-Za-z][A-Za-z0-9-]*",
+            problem="is the name of a header",
+        ),
         "ca": Text("the path of a PEM file with the authorities to trust instead of the system's"),
+        "certificate": Text(
+            "the path of a PEM file with our own certificate, for a receiver that asks for it", **_PATH
+        ),
+        "private_key": Text("the path of a PEM file with the certificate's key", **_PATH),
+        "private": Flag("its host may have an address that is not public"),
+        "timeout": Duration("how long one batch may take", "10s"),
+        "limit": Whole("bytes of one record that it takes; a longer one is clipped", 256, 2**30),
+        "max_lag": Whole("bytes of the journal that it may be behind", 2**16, 2**50, 2**28),
         "on_full": Choice(
             "what gives when it is too far behind: its records, or the operations", ("skip", "refuse"), "skip"
         ),
     },
     needs={"a url": (("url",),)},
+    only_with={"certificate": "private_key", "private_key": "certificate"},
 )
 AUDIT: Final = Table(
     "the audit trail; without this table only a program's own hooks run",

@@ -18,7 +18,14 @@ class SinkEntry:
     name: str
     format: str = "json"
     secret: Credential | None = None
+    headers: Mapping[str, Credential] = field(default_factory=dict)
     ca: str = ""
+    certificate: str = ""
+    private_key: str = ""
+    private: bool = False
+    timeout: float = 10.0
+    limit: int | None = None
+    max_lag: int = 2**28
     on_full: str = "skip"
 
 
@@ -84,15 +91,15 @@ def audit_entry(spot: Spot, values: Mapping[str, Any], keys: Mapping[str, object
 
 
 def _sink(spot: Spot, values: Mapping[str, Any]) -> SinkEntry:
-    if values["secret"] and values["secret"].reference:
+    if any(one and one.reference for one in (values["secret"], *values["headers"].values())):
         spot.fail(
             "a secret that a store keeps would be audited before it is read",
             "write env://VAR or file:///path",
         )
     scheme, _, rest = values["url"].partition(":")
     made = f"{scheme}-{rest.strip('/').partition('/')[0]}" if rest.strip("/") else scheme
-    kept = "".join(char if char.isascii() and (char.isalnum() or char in ".-_") else "-" for char in made)
-    return SinkEntry(**{**values, "name": values["name"] or kept})
+    kept = "".join(char if char.isascii() and char.isalnum() else "-" for char in made.lower())
+    return SinkEntry(**{**values, "name": values["name"] or kept[:64]})
 
 
 def _checkpoint(

@@ -1,0 +1,188 @@
+"""From the table ``[audit]`` to the hooks of a store or a key; loaded where there is such a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast, final
+
+from .audit.hook import Policy
+from .audit.service import Service, release, share
+
+if TYPE_CHECKING:
+    from .audit.hook import JournalHook
+    from .audit.service import Helper
+    from .audit.shipping import Shipper
+    from .audit.sinks.base import Sink
+    from .clock import Clock
+    from .keys import KeyWrapper, Signer
+    from .toml.audit_entries import AuditEntry, CheckpointEntry, SinkEntry
+
+_DRAIN = 1.0
+"""Seconds for which the end of the last store waits for sinks that are behind; the next process goes on."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """How the audit opens the keys that its table names. Their use is part of no trail.
+
+    Attributes:
+        key: opens a key encryption key by its alias.
+        signer: opens a signing key by its alias.
+    """
+
+    key: Callable[[str], KeyWrapper]
+    signer: Callable[[str], Signer]
+
+
+@final
+class Lease:
+    """One store's or key's share of the trail of its process; `close` ends it, after the store's last read.
+
+    Args:
+        entry: the table.
+        keys: opens what it names.
+        clock: injected in tests.
+
+    Raises:
+        InvalidRequestError: what it names is wrong.
+        SecretStoreError: as its keys say.
+    """
+
+    def __init__(self, entry: AuditEntry, keys: Keys, clock: Clock):
+        self._entry = entry
+        self._place: str | None = str(Path(entry.path).absolute()) if entry.path else f"sink {entry.gate}"
+        self._service = share(self._place, lambda: _service(entry, keys, clock))
+        self._hooks: list[JournalHook] = []
+
+    def hook(
+        self, principal: Callable[[], str | None] = lambda: None, *, strict: bool = False, alias: str = ""
+    ) -> JournalHook:
+        """A hook; see `strongroom.audit.service.Service.hook`."""
+        policy = Policy(self._entry.if_unwritable, self._entry.operations)
+        made = self._service.hook(principal, policy, strict=strict, alias=alias)
+        self._hooks.append(made)
+        return made
+
+    def after_fork(self) -> None:
+        """The service hears of forks by itself."""
+
+    def close(self) -> None:
+        """Safe to repeat. Raises as `strongroom.audit.service.Service.close`."""
+        place, self._place = self._place, None
+        if place:
+            for hook in self._hooks:
+                self._service.leave(hook)
+            release(place)
+
+
+def _service(entry: AuditEntry, keys: Keys, clock: Clock) -> Service:
+    with ExitStack() as opened:
+        made = _gated(entry, clock) if entry.gate else _journaled(entry, keys, clock, opened)
+        opened.pop_all()  # the service closes them from here on
+        return made
+
+
+def _gated(entry: AuditEntry, clock: Clock) -> Service:
+    from .audit.sinkgate import SinkGate, unsealed
+
+    gate = next(sink for sink in entry.sinks if sink.name == entry.gate)
+    return Service(SinkGate(sink_of(gate, clock), gate.name, clock), unsealed, clock)
+
+
+def _journaled(entry: AuditEntry, keys: Keys, clock: Clock, opened: ExitStack) -> Service:
+    from .audit.journal import Journal
+    from .audit.shipping import Route, Shipper
+    from .audit.subjects import Subjects
+
+    path = Path(entry.path)
+    journal = Journal.open(path, clock=clock, segment_bytes=entry.segment, origin=entry.origin or None)
+    opened.callback(journal.close)
+    wrapper = keys.key(entry.subject_key) if entry.subject_key else None
+    subjects = Subjects(path, wrapper)
+    routes = [
+        Route(sink.name, sink_of(sink, clock), cast("Literal['skip', 'refuse']", sink.on_full), sink.max_lag)
+        for sink in entry.sinks
+    ]
+    shipper = Shipper(path, routes, append=journal.append, clock=clock)
+    helpers: list[Helper] = [_Shipping(shipper), *_checkpointing(entry, keys, clock, journal.committed)]
+    return Service(
+        journal,
+        subjects.seal,
+        clock,
+        helpers=[*helpers, subjects, *([wrapper] if wrapper else [])],
+        wake=shipper.start,
+        refusal=shipper.refusal,
+    )
+
+
+def _checkpointing(
+    entry: AuditEntry, keys: Keys, clock: Clock, committed: Callable[[Callable[[], None]], None]
+) -> list[Helper]:
+    if entry.checkpoint is None:
+        return []
+    from .audit.checkpoint import Checkpointer
+
+    signer = signer_of(entry.checkpoint, keys)
+    made = Checkpointer(
+        entry.path,
+        signer,
+        origin=entry.origin or None,
+        every=entry.checkpoint.every,
+        records=entry.checkpoint.records,
+        exports=(),
+        clock=clock,
+    )
+    committed(made.notify)
+    return [made, signer]
+
+
+def signer_of(entry: CheckpointEntry, keys: Keys) -> Signer:
+    """What signs the checkpoints: a key of the configuration, or one in a file of its own.
+
+    Raises:
+        SecretStoreError: it cannot be opened.
+    """
+    if entry.signer.startswith("/"):
+        from .audit.notekey import FileSigner
+
+        return FileSigner.open(entry.signer)
+    return keys.signer(entry.signer)
+
+
+def sink_of(entry: SinkEntry, clock: Clock) -> Sink:
+    """The sink of an entry; nothing is sent yet.
+
+    Raises:
+        InvalidRequestError: it cannot be as it is written, or its secret is missing.
+    """
+    from .audit.sinks.opening import open_sink
+
+    return open_sink(
+        entry.url,
+        format=entry.format,
+        secret=entry.secret.read(None) if entry.secret else None,
+        ca=entry.ca or None,
+        identity=(entry.certificate, entry.private_key) if entry.certificate else None,
+        timeout=entry.timeout,
+        private=entry.private,
+        limit=entry.limit or None,
+        headers={name: value.read(None) for name, value in entry.headers.items()},
+        clock=clock,
+    )
+
+
+@final
+class _Shipping:
+    """Ends a shipper with time to send what there is."""
+
+    def __init__(self, shipper: Shipper):
+        self._shipper = shipper
+
+    def after_fork(self) -> None:
+        self._shipper.after_fork()
+
+    def close(self) -> None:
+        self._shipper.close(_DRAIN)

@@ -43,15 +43,17 @@ class Scene:
         """One record."""
         self.now += timedelta(milliseconds=1)
         head = {"v": 1, "chain": self.chain, "seq": len(self.records), "prev": self._prev}
-        record = {**head, "time": stamp(self.now), "mono": len(self.records) + 1, "kind": kind, **fields}
+        told = {key: value for key, value in fields.items() if value}
+        record = {**head, "time": stamp(self.now), "mono": len(self.records) + 1, "kind": kind, **told}
         self._prev = leaf_hash(encode(record)).hex()
         self.records.append(record)
 
     def does(self, actor: str, op: str, name: str, outcome: str = "ok", **fields: Any) -> None:
         """An operation: its intent and its outcome. Fields with an underscore stand in the outcome alone."""
+        store = fields.pop("store", "prod")
         asked = {key: value for key, value in fields.items() if not key.startswith("_")}
         answered = {key.lstrip("_"): value for key, value in fields.items()}
-        event = {"op": op, "name": name, "cid": f"{self.chain[-4:]}{next(self._cids):028x}", "store": "prod"}
+        event = {"op": op, "name": name, "cid": f"{self.chain[-4:]}{next(self._cids):028x}", "store": store}
         who = {"actor": {"uid": actor, "how": "explicit", "sealed": "c2VhbGVk"}} if actor else {}
         self.add("event", phase="intent", **event, **asked, **who)
         if outcome:

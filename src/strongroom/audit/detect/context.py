@@ -10,9 +10,10 @@ It is added to the event as fields, so that rules stay plain Sigma:
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final, final
 
-from .events import READS, WRITES, Event
+from .events import READS, WRITES, Event, key_of
 from .spans import DAY, SECOND, moment_of
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Context:
     def ages(self, now: int) -> Iterator[Event]:
         """How old each secret's current version is."""
         for secret, book in list(self._state.items("book")):
-            store, _, name = secret.partition("\n")
+            store, name = json.loads(secret)
             fields = {"kind": "age", "store": store, "name": name, "rotated": book["rotated"]}
             yield Event(now, book["record"], {**fields, "age_days": (now - book["since"]) // DAY})
 
@@ -74,7 +75,7 @@ class Context:
         """A secret in its first days is new to everybody: whoever reads it then is meant to."""
         if not event.text("actor.uid"):
             return
-        key = f"{_secret(event)}\n{event.text('actor.uid')}"
+        key = key_of(event.text("store"), event.text("name"), event.text("actor.uid"))
         last = self._state.get("pair", key)
         fresh = last is None or event.time - last > self._settings.history
         settling = book is not None and 0 <= event.time - (book["made"] or 0) < self._settings.settle
@@ -133,7 +134,7 @@ class Context:
 
 
 def _secret(event: Event) -> str:
-    return f"{event.text('store')}\n{event.text('name')}"
+    return key_of(event.text("store"), event.text("name"))
 
 
 def _superseded(event: Event, book: dict[str, Any] | None) -> int | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from .context import Context
-from .events import Event, events_of
+from .events import Event, events_of, key_of
 from .settings import DetectSettings
 from .spans import DAY, SECOND, parse_time, written
 from .windows import Found, Windows
@@ -134,7 +134,7 @@ class Engine:
         if event.text("kind") != "event":
             return self._judge(event)
         if "cached" not in event.fields:
-            key = f"{event.text('cid')}\n{event.text('name')}"
+            key = key_of(event.text("cid"), event.text("name"))
             if event.text("phase") == "intent":
                 self._state.put("open", key, [event.time, event.record, event.fields])
                 return []
@@ -241,7 +241,7 @@ class Engine:
 
 
 def _key(rule: Rule, event: Event) -> str:
-    return "\n".join([rule.name, *map(event.text, rule.key)])
+    return key_of(rule.name, *map(event.text, rule.key))
 
 
 def _common(rule: Rule, event: Event, found: Found) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -39,6 +40,11 @@ class Event:
         """A field's value as text; empty if there is none."""
         value = self.fields.get(field)
         return "" if value is None else str(value)
+
+
+def key_of(*parts: str) -> str:
+    """One text for several, from which no other parts give the same, whatever a name holds."""
+    return json.dumps(parts)
 
 
 def events_of(record_id: str, record: Mapping[str, Any]) -> Iterator[Event]:

@@ -24,6 +24,7 @@ _ORDER: Final = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte"
 _AFFIXES: Final = {"contains": ("*", "*"), "startswith": ("", "*"), "endswith": ("*", "")}
 _FLAGS: Final = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL}
 _ESCAPED: Final = re.compile(r"\\[\\*?]|[*?]|[^\\*?]+|\\", re.DOTALL)
+_SPECIAL: Final = re.compile(r"[*?\\]")
 MODIFIERS: Final = frozenset({"all", "cased", "cidr", "exists", "neq", "re", *_ORDER, *_AFFIXES, *_FLAGS})
 """The modifiers this engine knows."""
 
@@ -53,10 +54,27 @@ def _field(spelled: str, value: object, where: str) -> Predicate:
     if "exists" in modifiers:
         return lambda fields: (fields.get(name) is not None) == bool(value)
     values = value if isinstance(value, list) else [value]
+    if not modifiers and all(isinstance(one, str) and not _SPECIAL.search(one) for one in values):
+        return _one_of(name, frozenset(str(one).lower() for one in values))
     tests = [_test(one, modifiers, f"{where}: {spelled}") for one in values]
     join = all if "all" in modifiers else any
     wanted = "neq" not in modifiers
     return lambda fields: join(_any_of(test, fields, name) for test in tests) == wanted
+
+
+def _one_of(name: str, wanted: frozenset[str]) -> Predicate:
+    """What most rules ask, without an expression for each value."""
+
+    def test(fields: Fields) -> bool:
+        value = fields.get(name)
+        if isinstance(value, str):
+            return value.lower() in wanted
+        found = value if isinstance(value, (list, tuple)) else [value]
+        return any(
+            str(one).lower() in wanted for one in found if one is not None and not isinstance(one, bool)
+        )
+
+    return test
 
 
 def _any_of(test: Test, fields: Fields, name: str) -> bool:

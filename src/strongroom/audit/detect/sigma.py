@@ -188,7 +188,7 @@ def _matches(document: Mapping[str, Any], where: str) -> Predicate:
     condition = detection["condition"]
     choices = condition if isinstance(condition, list) else [condition]
     found = [compile_condition(str(one), parts, where) for one in choices]
-    return lambda fields: any(choice(fields) for choice in found)
+    return found[0] if len(found) == 1 else lambda fields: any(choice(fields) for choice in found)
 
 
 def _correlation(given: object, where: str) -> Correlation:

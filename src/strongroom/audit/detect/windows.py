@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, final
 
+from .events import Event, key_of
+
 if TYPE_CHECKING:
-    from .events import Event
     from .sigma import Correlation, Rule
     from .state import State
 
-_SPACE: Final = "window"
 _LIMIT: Final = 1000
 Entry = tuple[int, str, str]
 """Time, record and what it counts as."""
@@ -32,7 +32,7 @@ class Windows:
     """The open windows of all correlations.
 
     Args:
-        state: what is remembered; the space ``window`` is ours.
+        state: what is remembered; the spaces ``window …`` are ours.
     """
 
     def __init__(self, state: State):
@@ -42,9 +42,9 @@ class Windows:
         """Take in an event that an ingredient of the correlation matched; what it completes, if anything."""
         correlation = rule.correlation
         assert correlation
-        key = "\n".join([rule.name, *map(event.text, correlation.group_by)])
+        space, key = _place(rule, event)
         entries: list[Entry] = [
-            (time, record, what) for time, record, what in self._state.get(_SPACE, key) or []
+            (time, record, what) for time, record, what in self._state.get(space, key) or []
         ]
         mine = (event.time, event.record, _counted(correlation, ingredient, event))
         if correlation.kind == "temporal_ordered" and not _may_begin(correlation, ingredient, entries):
@@ -52,7 +52,7 @@ class Windows:
         if mine not in entries:
             entries.append(mine)
         kept = _kept(correlation, sorted(entries))
-        self._state.put(_SPACE, key, kept)
+        self._state.put(space, key, kept)
         return _complete(correlation, kept, mine)
 
     def clear(self, rule: Rule, event: Event) -> None:
@@ -60,15 +60,23 @@ class Windows:
         correlation = rule.correlation
         assert correlation
         if correlation.kind in ("event_count", "value_count"):
-            self._state.drop(_SPACE, "\n".join([rule.name, *map(event.text, correlation.group_by)]))
+            self._state.drop(*_place(rule, event))
 
     def expire(self, rule: Rule, now: int) -> None:
         """Forget windows of a rule that nothing can complete any more."""
         correlation = rule.correlation
         assert correlation
-        for key, entries in list(self._state.items(_SPACE)):
-            if key.partition("\n")[0] == rule.name and entries[-1][0] < now - 2 * correlation.span:
-                self._state.drop(_SPACE, key)
+        for key, entries in self._state.items(_space(rule)):
+            if entries[-1][0] < now - 2 * correlation.span:
+                self._state.drop(_space(rule), key)
+
+
+def _space(rule: Rule) -> str:
+    return f"window {rule.name}"
+
+
+def _place(rule: Rule, event: Event) -> tuple[str, str]:
+    return _space(rule), key_of(*map(event.text, rule.key))
 
 
 def _counted(correlation: Correlation, ingredient: str, event: Event) -> str:
@@ -94,9 +102,8 @@ def _kept(correlation: Correlation, entries: list[Entry]) -> list[Entry]:
 
 def _complete(correlation: Correlation, entries: list[Entry], mine: Entry) -> Found | None:
     best: Found | None = None
-    for end, *_ in entries:
-        if not mine[0] <= end <= mine[0] + correlation.span:
-            continue
+    ends = sorted({entry[0] for entry in entries if mine[0] <= entry[0] <= mine[0] + correlation.span})
+    for end in ends:
         within = [entry for entry in entries if end - correlation.span <= entry[0] <= end]
         count = _count(correlation, within)
         if count >= correlation.at_least and (best is None or count > best.number):

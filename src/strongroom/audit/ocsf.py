@@ -26,14 +26,14 @@ _SEVERITIES: Final = ("Unknown", "Informational", "Low", "Medium", "High", "Crit
 _HEAD: Final = words("v chain seq prev time kind")
 _TOLD: Final = {
     API_ACTIVITY: _HEAD | words("op name cid store location version outcome request_id actor reads since"),
-    ENTITY_MANAGEMENT: _HEAD
-    | words("op name cid location version outcome request_id actor rule reason until facts"),
+    ENTITY_MANAGEMENT: _HEAD | words("op name cid location version outcome actor rule reason until facts"),
     DETECTION_FINDING: _HEAD | words("rule title at records facts"),
     BASE_EVENT: _HEAD | words("since until count"),
 }
 """The keys of a record that have a place of their own in a class; what has none goes to `unmapped`."""
 
 _SECRET: Final = "secret"  # noqa: S105  (what a resource is)
+_SERVICE: Final = PRODUCT.lower()
 _RULE: Final = "detection rule"
 
 
@@ -64,10 +64,9 @@ def ocsf(facts: Facts) -> dict[str, Any]:
 
 def _metadata(facts: Facts) -> dict[str, Any]:
     record = facts.record
-    product = {"name": PRODUCT, "vendor_name": PRODUCT, "version": product_version()}
     metadata = {
         "version": VERSION,
-        "product": {key: value for key, value in product.items() if value},
+        "product": {"name": PRODUCT, "vendor_name": PRODUCT, "version": product_version()},
         "profiles": _profiles(facts),
         "is_truncated": record.get("clipped"),
         "uid": facts.id,
@@ -119,7 +118,12 @@ def _fingerprint(value: str, algorithm_id: int, algorithm: str) -> dict[str, Any
 
 def _api_activity(facts: Facts) -> dict[str, Any]:
     record, reads = facts.record, facts.reads
-    fields = {**_common(facts), "src_endpoint": _source(facts), "resources": _resources(facts)}
+    fields = {
+        **_common(facts),
+        "api": _api(facts),
+        "src_endpoint": _source(facts),
+        "resources": _resources(facts),
+    }
     if reads:
         fields["count"] = sum(read["count"] for read in reads)
         fields["start_time"] = milliseconds(record.get("since", ""))
@@ -188,7 +192,7 @@ _KINDS: Final = {
 
 def _common(facts: Facts) -> dict[str, Any]:
     """What an operation has in either class."""
-    return {"actor": _actor(facts), "api": _api(facts), **_status(facts)}
+    return {"actor": _actor(facts), **_status(facts)}
 
 
 def _status(facts: Facts) -> dict[str, Any]:
@@ -204,7 +208,8 @@ def _status(facts: Facts) -> dict[str, Any]:
 
 def _api(facts: Facts) -> dict[str, Any]:
     record = facts.record
-    api: dict[str, Any] = {"operation": record.get("op", "get"), "service": {"name": PRODUCT.lower()}}
+    service = {"name": _SERVICE, "uid": _SERVICE, "version": product_version()}
+    api: dict[str, Any] = {"operation": record.get("op", "get"), "service": service}
     if "request_id" in record:
         api["request"] = {"uid": record["request_id"]}
     if record.get("outcome", "ok") != "ok":
@@ -218,7 +223,7 @@ def _actor(facts: Facts) -> dict[str, Any]:
     if facts.actor:
         user |= {"name": facts.actor.principal, "full_name": facts.actor.name}
     user = {key: value for key, value in user.items() if value}
-    return {"user": user} if user else {"app_name": PRODUCT.lower()}
+    return {"user": user} if user else {"app_name": _SERVICE}
 
 
 def _source(facts: Facts) -> dict[str, Any]:
@@ -227,7 +232,7 @@ def _source(facts: Facts) -> dict[str, Any]:
         return {"ip": facts.ip}
     if facts.actor and facts.actor.address:
         return {"name": facts.actor.address}
-    return {"hostname": facts.host} if facts.host else {"svc_name": PRODUCT.lower()}
+    return {"hostname": facts.host} if facts.host else {"svc_name": _SERVICE}
 
 
 def _named(facts: Facts) -> dict[str, Any]:

@@ -119,13 +119,13 @@ def milliseconds(time: str) -> int:
 
 @functools.cache
 def product_version() -> str:
-    """The version of this library; empty where a packer stripped what says it."""
+    """The version of this library; "unknown" where a packer stripped what says it."""
     from importlib import metadata
 
     try:
         return metadata.version("strongroom")
     except metadata.PackageNotFoundError:
-        return ""
+        return "unknown"
 
 
 def _message(record: Mapping[str, Any]) -> str:

@@ -1,0 +1,100 @@
+"""The verifier and the writer, which share no code, agree on what the writer writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from strongroom.audit.anchors import FileExport, FolderExport
+from strongroom.audit.checkpoint import Checkpointer
+from strongroom.audit.head import Checkpoint
+from strongroom.audit.journal import Journal
+from strongroom.audit.notekey import FileSigner, create_note_key
+from strongroom.audit.verify import verify
+from strongroom.audit.verify_report import Kind
+
+ORIGIN = "example.com/real"
+
+
+class Real:
+    """A journal as the product writes it, its key and its anchors."""
+
+    def __init__(self, folder: Path):
+        self.path, self.anchors, self.file = folder / "journal", folder / "anchors", folder / "anchors.jsonl"
+        self.anchors.mkdir()
+        self.key = str(create_note_key(folder / "key", ORIGIN))
+        self.signer = FileSigner.open(folder / "key")
+        self.exports = [FolderExport(self.anchors), FileExport(self.file)]
+
+    def journal(self) -> Journal:
+        return Journal.open(self.path, origin=ORIGIN, segment_bytes=4096)
+
+    def checkpoint(self) -> Checkpoint:
+        made = Checkpointer(self.path, self.signer).checkpoint()
+        assert made
+        for export in self.exports:
+            export.put(made, self.path)
+        return made
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Real:
+    return Real(tmp_path)
+
+
+def write(journal: Journal, count: int) -> None:
+    """Some records, as a store writes them."""
+    for number in range(count):
+        name = f"db/пароль-{number}\x7f\n"
+        fields = {"kind": "event", "phase": "intent", "op": "get", "name": name, "cid": f"{number:032x}"}
+        journal.append(fields, durable=False)
+    journal.flush()
+
+
+def test_several_writers_segments_and_checkpoints(real: Real) -> None:
+    """What the product writes is ok, by a folder of anchors as by a file; and what comes later is newer."""
+    first, second = real.journal(), real.journal()
+    for _ in range(4):
+        write(first, 20)
+        write(second, 5)
+        made = real.checkpoint()
+    write(second, 3)
+    for anchor in (real.anchors, real.file):
+        report = verify(real.path, [real.key], [anchor])
+        assert (report.status, report.findings) == ("ok", [])
+        assert (report.anchored, report.signed) == (made.size, made.size)
+        assert (report.records, report.chains, report.anchors) == (made.size + 3, 2, 4)
+        assert report.segments > 2
+    first.close()
+    second.close()
+
+
+def test_a_chain_that_was_adopted_after_a_torn_line(real: Real) -> None:
+    """The next process cuts the torn line off, says so in a record, and goes on."""
+    journal = real.journal()
+    write(journal, 5)
+    real.checkpoint()
+    journal.close()
+    [segment] = real.path.glob("chains/*/*.jsonl")
+    with segment.open("ab") as file:
+        file.write(b'{"v":1,"chain":"')
+    journal = real.journal()
+    write(journal, 5)
+    real.checkpoint()
+    report = verify(real.path, [real.key], [real.anchors])
+    assert (report.status, report.recoveries, report.chains) == ("ok", 1, 1)
+    journal.close()
+
+
+def test_what_somebody_did_to_it(real: Real) -> None:
+    """The real file, with one letter changed."""
+    journal = real.journal()
+    write(journal, 30)
+    real.checkpoint()
+    journal.close()
+    segment = min(real.path.glob("chains/*/*.jsonl"))
+    segment.write_bytes(segment.read_bytes().replace(b'"op":"get"', b'"op":"put"', 3))
+    report = verify(real.path, [real.key], [real.anchors])
+    assert report.first
+    assert (report.first.kind, report.first.index) == (Kind.ALTERED, 1)

@@ -19,6 +19,7 @@ from .names import StoreURL
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .audit.anchors import Export
     from .keys import KeyWrapper, Signer
     from .layers.edge import Edge
 
@@ -51,6 +52,9 @@ _SIGNERS = {
     "gcp-kms": ("strongroom_gcp.kms_signer:CloudKMSSigner", "gcp"),
     "pkcs11": ("strongroom_pkcs11.signer:TokenSigner", "pkcs11"),
     "vault-transit": ("strongroom_vault.transit_signer:TransitSigner", "vault"),
+}
+_EXPORTS = {
+    "s3": ("strongroom_aws.s3_export:Bucket", "aws"),
 }
 _CREATORS = {
     "local-key": ("strongroom_local.keyset:create_key", ""),
@@ -99,6 +103,26 @@ def open_signer(url: str | StoreURL, settings: Settings | None = None) -> Signer
 
     signer: Signer = _open_key(url, settings, _SIGNERS, "signing key")
     return SignerEdge(signer)
+
+
+def open_export(url: str, settings: Settings | None = None) -> Export:
+    """Open the anchor that a URL names, for an audit journal's checkpoints.
+
+    ``file:///path/file.jsonl``, ``file:///folder/``, ``s3://BUCKET/PREFIX/?region=REGION``,
+    ``https://HOST/PATH`` and ``witness+https://HOST/PREFIX?key=KEY``.
+
+    Args:
+        settings: of HTTPS and witnesses, `ca`, `timeout`, the option `private`, and in `auth` a `token`.
+
+    Raises: as `open_key`.
+    """
+    from .audit.anchors import ObjectExport
+    from .audit.opening import open_export
+
+    settings = settings or Settings()
+    if url.partition("://")[0] in _EXPORTS:
+        return ObjectExport(_open_key(url, settings, _EXPORTS, "anchor"))
+    return open_export(url, settings)
 
 
 def create_key(url: str | StoreURL, settings: Settings | None, kind: str) -> str:

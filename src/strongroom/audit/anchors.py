@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, final
 from urllib.parse import quote
@@ -72,6 +73,9 @@ class ObjectStore(Protocol):
 
     def read(self, key: str) -> bytes:
         """The object's bytes."""
+
+    def following(self, key: str) -> str | None:
+        """The name of an object in the same folder that sorts after this one."""
 
     def after_fork(self) -> None:
         """Drop connections."""
@@ -143,12 +147,19 @@ class ObjectExport(Export):
 
     def put(self, checkpoint: Checkpoint, journal: Path) -> None:
         key = object_name(checkpoint)
+        if not self._created(key, checkpoint):
+            _compare(_parsed(self._store.read(key)), checkpoint)
+        with suppress(PermissionDeniedError):  # a writer that may not list can still write
+            later = self._store.following(key)
+            if later is not None:
+                _compare(_parsed(self._store.read(later)), checkpoint)
+
+    def _created(self, key: str, checkpoint: Checkpoint) -> bool:
         try:
-            return self._store.create(key, checkpoint.note.encode(), _TYPE)
+            self._store.create(key, checkpoint.note.encode(), _TYPE)
         except SecretConflictError:
-            pass
-        _compare(_parsed(self._store.read(key)), checkpoint)
-        return None
+            return False
+        return True
 
 
 @final
@@ -202,20 +213,6 @@ def accept(status: int, who: str) -> None:
     if status == 409:
         raise IntegrityError(f"{who} has another checkpoint of this size", hint="compare it with ours")
     raise UnavailableError(f"{who} did not take the checkpoint (HTTP {status})")
-
-
-def open_export(url: str) -> Export:
-    """The anchor that a URL of the file system names: ``file:///path/file.jsonl`` or ``file:///folder/``.
-
-    Raises:
-        InvalidRequestError: it names none.
-    """
-    path = url.removeprefix("file://")
-    if path == url or not path.startswith("/"):
-        raise InvalidRequestError(
-            "not an anchor's URL", hint="write file:///path, s3://, https:// or witness+https://"
-        )
-    return FolderExport(Path(path)) if path.endswith("/") else FileExport(Path(path))
 
 
 def _create(target: Path, data: bytes) -> bool:

@@ -21,7 +21,7 @@ from strongroom.errors import IntegrityError, InvalidRequestError, SecretStoreEr
 
 from .exporting import Exporter
 from .growth import ORDER, Growth
-from .head import CHECKPOINTS, Checkpoint, body, checkpoints, newest
+from .head import CHECKPOINTS, LOCK, Checkpoint, body, checkpoints, newest
 from .journal import origin_of
 from .linefile import LineFile
 from .note import NoteKey, NoteSigner
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from .anchors import Export
     from .reading import Cursors
 
-LOCK: Final = "checkpoint.lock"
 EVERY: Final = 60.0
 RECORDS: Final = 10_000
 _GLANCE: Final = 1.0

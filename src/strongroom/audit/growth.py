@@ -122,8 +122,20 @@ class Growth:
     def leaves(self) -> Iterator[bytes]:
         """The leaf hashes that follow, as far as the order goes; they come into no tree by themselves."""
         for ordered, fields in LineFile(self.path / ORDER).read(self.ordered):
-            yield from self._ordered(Run.of(fields))
             self.ordered = ordered
+            yield from self._ordered(Run.of(fields))
+
+    def grow(self, size: int) -> Iterator[bytes]:
+        """Read on to the tree of so many leaves, which a checkpoint was made of; its new leaf hashes.
+
+        Raises:
+            IntegrityError: the order does not go so far, or what it names is not there.
+        """
+        for leaf in islice(self.leaves(), size - self.tree.size):
+            self.tree.append(leaf)
+            yield leaf
+        if self.tree.size < size:
+            raise IntegrityError("the order of records ends before the checkpoint does")
 
     def _compare(self, waiting: deque[tuple[int, Checkpoint]]) -> None:
         while waiting and waiting[0][1].size <= self.tree.size:

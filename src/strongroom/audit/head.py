@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHECKPOINTS: Final = "checkpoints.jsonl"
+LOCK: Final = "checkpoint.lock"
+"""Whoever writes to the order or the checkpoints of a journal has this file's lock."""
+
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 _HASH_LENGTH: Final = 32
 

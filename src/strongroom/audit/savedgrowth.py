@@ -19,14 +19,15 @@ from .tree import Frontier
 if TYPE_CHECKING:
     from pathlib import Path
 
-_NAME: Final = "checkpoint.state"
+NAME: Final = "checkpoint.state"
 
 
-def save(growth: Growth, noted: int) -> None:
+def save(growth: Growth, noted: int, name: str = NAME) -> None:
     """Remember a tree.
 
     Args:
         noted: where its checkpoint begins in the checkpoints: who restores compares that one again.
+        name: of the file, within the journal.
     """
     state = {
         "v": 1,
@@ -36,20 +37,21 @@ def save(growth: Growth, noted: int) -> None:
         "noted": noted,
         "places": {chain: [*place.cursor, place.prev] for chain, place in growth.places.items()},
     }
-    draft = growth.path / f".{_NAME}.{os.urandom(8).hex()}"
+    target = growth.path / name
+    draft = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
     with contextlib.suppress(OSError):  # without it the next start takes longer, and that is all
         try:
             draft.write_text(json.dumps({"state": state, "sum": _sum(state)}, separators=(",", ":")))
             draft.chmod(0o600)
-            draft.replace(growth.path / _NAME)
+            draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
 
 
-def restore(path: Path) -> Growth | None:
+def restore(path: Path, name: str = NAME) -> Growth | None:
     """The tree that was remembered for the journal in a folder; None if there is none that is whole."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        saved = json.loads((path / _NAME).read_bytes())
+        saved = json.loads((path / name).read_bytes())
         if saved["sum"] == _sum(saved["state"]) and saved["state"]["v"] == 1:
             return _growth(path, saved["state"])
     return None

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
+_LEAVING = 0.2
+"""Seconds for a thread that does not hang to notice the end."""
+
 __all__ = ["Route", "Shipper", "State", "progress"]
 
 
@@ -94,7 +97,7 @@ class Shipper:
         self._until = self._clock.monotonic() + drain
         self._closing.set()
         for thread in self._threads:
-            thread.join(drain + 0.5)
+            thread.join(max(0.0, self._until - self._clock.monotonic()) + _LEAVING)
         done = {thread.name for thread in self._threads if not thread.is_alive()}
         for lane in self._lanes:
             if not self._threads or f"strongroom-sink-{lane.route.name}" in done:
@@ -109,9 +112,12 @@ class Shipper:
 
     def _run(self, lane: Lane) -> None:
         closing = self._closing
-        while not (closing.is_set() and self._clock.monotonic() >= self._until):
+        while True:
+            last = closing.is_set()  # asked before: what was committed before the end is in the last look
+            if last and self._clock.monotonic() >= self._until:
+                return
             pause = lane.step()
-            if pause and closing.is_set():
+            if pause and last:
                 return
             if pause:
                 self._clock.wait(closing, pause)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, final
+from typing import TYPE_CHECKING, Literal, TypeVar, cast, final
 
+from .audit.event import AuditEvent, Auditor
 from .audit.hook import Policy
 from .audit.service import Service, release, share
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .keys import KeyWrapper, Signer
     from .toml.audit_entries import AuditEntry, CheckpointEntry, SinkEntry
 
+T = TypeVar("T")
 _DRAIN = 1.0
 """Seconds for which the end of the last store waits for sinks that are behind; the next process goes on."""
 
@@ -52,7 +54,7 @@ class Lease:
     """
 
     def __init__(self, entry: AuditEntry, keys: Keys, clock: Clock):
-        self._entry = entry
+        self._entry, self._clock = entry, clock
         self._place: str | None = str(Path(entry.path).absolute()) if entry.path else f"sink {entry.gate}"
         self._service = share(self._place, lambda: _service(entry, keys, clock))
         self._hooks: list[JournalHook] = []
@@ -65,6 +67,19 @@ class Lease:
         made = self._service.hook(principal, policy, strict=strict, alias=alias)
         self._hooks.append(made)
         return made
+
+    def record(self, operation: str, name: str, call: Callable[[], T]) -> T:
+        """Run what an administrator does as an operation of its own.
+
+        Raises:
+            UnavailableError: with ``performed=False``, it could not be recorded, and was not begun.
+        """
+        from .audit.actor import current, traceparent
+
+        event = AuditEvent(operation, name, "intent", self._clock.now(), actor=current(), trace=traceparent())
+        auditor = Auditor([self.hook()])
+        auditor.intent(event)
+        return auditor.run(event, call, self._clock)
 
     def after_fork(self) -> None:
         """The service hears of forks by itself."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .envelope.keyring import Keyring, KeyringPlace
     from .keys import KeyWrapper, Signer
     from .lease import Coordinator
+    from .toml.audit_entries import AuditEntry
 
 One = TypeVar("One", "KeyWrapper", "Coordinator", "Lease")
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "KeyEntry",
     "KeyringEntry",
     "StoreEntry",
+    "audit",
     "coordinator",
     "key",
     "keyring",
@@ -200,6 +202,29 @@ def signer(
         return AuditedSigner(made, target, told, clock or Clock(), owned)
 
 
+def audit(config: Config, entry: AuditEntry, clock: Clock | None = None) -> Lease:
+    """The audit that a table ``[audit]`` means; whoever asks for it closes it.
+
+    Args:
+        config: has the keys that the table names; their use is not recorded.
+        entry: the table.
+        clock: injected in tests.
+
+    Raises:
+        InvalidRequestError: what it names is wrong.
+        SecretStoreError: as its keys say.
+    """
+    from .auditing import Keys, Lease
+
+    clock = clock or Clock()
+
+    def found(alias: str) -> tuple[str, Settings]:
+        return config.keys[alias].url, reach(config.keys[alias], config, clock)
+
+    keys = Keys(lambda alias: open_key(*found(alias)), lambda alias: open_signer(*found(alias)))
+    return Lease(entry, keys, clock)
+
+
 def _key_hooks(
     config: Config, clock: Clock | None, opened: ExitStack, hooks: Sequence[AuditHook]
 ) -> tuple[tuple[AuditHook, ...], list[Lease]]:
@@ -251,14 +276,7 @@ class _Opening:
         """The audit that the configuration names; opened first, it is closed last."""
         if self._config.audit is None:
             return None
-        from .auditing import Keys, Lease
-
-        def found(alias: str) -> tuple[str, Settings]:
-            entry = self._config.keys[alias]
-            return entry.url, reach(entry, self._config, self._clock)
-
-        keys = Keys(lambda alias: open_key(*found(alias)), lambda alias: open_signer(*found(alias)))
-        lease = self._own(Lease(self._config.audit, keys, self._clock))
+        lease = self._own(audit(self._config, self._config.audit, self._clock))
         self._hooks = (*self._hooks, lease.hook())
         return lease
 

@@ -189,7 +189,8 @@ def _sign(options: Options, folder: Path, signer: str | None) -> None:
 def _signer(options: Options, named: str | None) -> Signer:
     """The signing key: an alias of strongroom.toml, or the file of a key."""
     from strongroom.audit.notekey import FileSigner
-    from strongroom.config import signer
+    from strongroom.config import reach
+    from strongroom.registry import open_signer
 
     config = configuration(options)
     entry = config.audit.checkpoint if config.audit else None
@@ -199,4 +200,5 @@ def _signer(options: Options, named: str | None) -> Signer:
         raise InvalidRequestError("no key is named to sign with", hint=hint)
     if target not in config.keys and ":" not in target:
         return FileSigner.open(target)
-    return signer(target, config=config)
+    found = config.key(target)
+    return open_signer(found.url, reach(found, config))  # signing the journal is no entry in it

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from strongroom.audit.actor import Actor
     from strongroom.audit.subjects import Subjects
+    from strongroom.config import Config
     from strongroom.keys import KeyWrapper
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -105,17 +106,26 @@ class Actors:
         if self._subjects is None:
             from strongroom.audit.subjects import Subjects
 
-            self._subjects = Subjects(self._folder, self._wrapper(), reading=True)
+            self._subjects = Subjects(self._folder, self._key(), reading=True)
             self._held.callback(self._subjects.close)
         return self._subjects
 
-    def _wrapper(self) -> KeyWrapper | None:
-        from strongroom.config import key
+    def _key(self) -> KeyWrapper | None:
+        return subject_key(configuration(self._options), self._held)
 
-        config = configuration(self._options)
-        alias = config.audit.subject_key if config.audit else ""
-        if not alias:
-            return None
-        opened = key(alias, config=config)
-        self._held.callback(opened.close)
-        return opened
+
+def subject_key(config: Config, held: ExitStack) -> KeyWrapper | None:
+    """The key that the keys of the subjects stand under, if the configuration names one; closed by `held`.
+
+    Its use here is not recorded: whoever only reads a journal writes none.
+    """
+    from strongroom.config import reach
+    from strongroom.registry import open_key
+
+    alias = config.audit.subject_key if config.audit else ""
+    if not alias:
+        return None
+    entry = config.key(alias)
+    opened = open_key(entry.url, reach(entry, config))
+    held.callback(opened.close)
+    return opened

@@ -71,6 +71,32 @@ SINK: Final = Table(
     needs={"a url": (("url",),)},
     only_with={"certificate": "private_key", "private_key": "certificate"},
 )
+CALENDAR: Final = Table(
+    "working time; without it nothing is off-hours",
+    {
+        "timezone": Text("the zone all of it is meant in, an IANA name", "UTC"),
+        "days": Text("of the week, such as `mon-fri` or `mon,wed,sat`", "mon-fri"),
+        "hours": Text("from when to when; an end before the beginning is the next day's", "07:00-19:00"),
+        "holidays": Texts("days without work, such as `2026-12-25`", "day"),
+    },
+)
+DETECT: Final = Table(
+    "how `audit watch` judges what it reads",
+    {
+        "learn": Duration(
+            "how long after the first record what happens is taken for normal", "7d", nothing=True
+        ),
+        "settle": Duration(
+            "how long a new secret may be read by anybody for the first time", "1d", nothing=True
+        ),
+        "history": Duration("how long it is remembered who read what", "90d"),
+        "lateness": Duration(
+            "how long to wait for records that others write at the same time", "5s", nothing=True, most="1h"
+        ),
+        "rules": Text("a folder of Sigma rules of your own", **_PATH),
+        "calendar": CALENDAR,
+    },
+)
 AUDIT: Final = Table(
     "the audit trail; without this table only a program's own hooks run",
     {
@@ -84,8 +110,9 @@ AUDIT: Final = Table(
         ),
         "subject_key": Text("the key, by its alias, that the keys of the subjects stand under"),
         "checkpoint": CHECKPOINT,
+        "detect": DETECT,
         "sinks": Tables("receivers of the records, each fed in its own time", SINK),
     },
     either=("journal", "gate"),
-    only_with={"checkpoint": "journal", "subject_key": "journal"},
+    only_with={"checkpoint": "journal", "detect": "journal", "subject_key": "journal"},
 )

@@ -52,6 +52,7 @@ class AuditEntry:
         operations: ``refuse`` or ``allow`` by operation.
         subject_key: alias of the key that the subjects' keys stand under; or empty.
         checkpoint: how it is signed; None for not at all.
+        detect: what `strongroom.audit.detect.settings.DetectSettings.parse` takes.
         sinks: where records go besides.
     """
 
@@ -63,6 +64,7 @@ class AuditEntry:
     operations: Mapping[str, str] = field(default_factory=dict)
     subject_key: str = ""
     checkpoint: CheckpointEntry | None = None
+    detect: Mapping[str, Any] = field(default_factory=dict)
     sinks: tuple[SinkEntry, ...] = ()
 
 
@@ -86,8 +88,14 @@ def audit_entry(spot: Spot, values: Mapping[str, Any], keys: Mapping[str, object
         operations=values["operations"],
         subject_key=values["subject_key"],
         checkpoint=_checkpoint(spot / "checkpoint", values["checkpoint"], keys),
+        detect=_written(values["detect"]),
         sinks=sinks,
     )
+
+
+def _written(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The keys that have a value; of none `DetectSettings` has the default."""
+    return {key: value for key, value in (values or {}).items() if value not in (None, "", ())}
 
 
 def _sink(spot: Spot, values: Mapping[str, Any]) -> SinkEntry:

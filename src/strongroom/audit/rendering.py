@@ -84,22 +84,24 @@ def facts_of(record: Mapping[str, Any], actor: Actor | None = None, host: str = 
     Raises:
         InvalidRequestError, IntegrityError: it is not a record.
     """
-    line = b"" if record.get("clipped") else _line(record)
-    leaf, host = leaf_hash(line).hex() if line else "", host or record.get("host", "")
-    severity = severity_of(record)
-    return Facts(record, actor, host, line.decode(), leaf, activity_of(record), severity, _message(record))
+    line = b"" if record.get("clipped") else encode(record)
+    # Parsed, since `encode` trusts a shape that it knows, and this may be from a file that was changed.
+    found = parse(line) if line else record
+    return Facts(
+        found,
+        actor,
+        host or found.get("host", ""),
+        line.decode(),
+        leaf_hash(line).hex() if line else "",
+        activity_of(found),
+        severity_of(found),
+        _message(found),
+    )
 
 
 def words(text: str) -> frozenset[str]:
     """The words of a text, for sets of keys."""
     return frozenset(text.split())
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    """Parsed again: `encode` trusts a shape that it knows, and this may be from a file that was changed."""
-    line = encode(record)
-    parse(line)
-    return line
 
 
 def record_id(record: Mapping[str, Any]) -> str:

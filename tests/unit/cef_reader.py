@@ -1,4 +1,4 @@
-"""A reader of CEF lines by the published rules alone: Implementing ArcSight Common Event Format, version 25."""
+"""A reader of CEF lines by the published rules alone: Implementing ArcSight Common Event Format v25."""
 
 from __future__ import annotations
 

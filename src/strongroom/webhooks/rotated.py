@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from strongroom.backend import Stage
@@ -14,6 +13,7 @@ from .refusal import WebhookError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from strongroom.backend import Secret
     from strongroom.value import SecretValue
@@ -53,12 +53,8 @@ class RotatedSecret:
             raise InvalidRequestError("a grace is not negative", operation="webhook", name=name)
         self.name = name
         self._store, self._grace, self._clock = store, grace, clock or Clock()
-        self.after_fork()
-
-    def after_fork(self) -> None:
-        """With a lock of our own."""
-        self._lock = threading.Lock()
-        self._version, self._since = "", datetime.min.replace(tzinfo=UTC)
+        # Each is replaced whole, so that threads need no lock, and a fork leaves none held.
+        self._known: tuple[str, datetime] | None = None
         self._read: tuple[str, float, SecretValue | None] | None = None
 
     def tried(self, check: Callable[[SecretValue], T]) -> T:
@@ -68,7 +64,7 @@ class RotatedSecret:
             WebhookError: it refused both.
             UnavailableError: the store does not tell; raises as the store.
         """
-        current = self._seen()
+        current = self._current()
         try:
             return check(current.value)
         except WebhookError as error:
@@ -80,31 +76,32 @@ class RotatedSecret:
 
     def good(self) -> list[SecretValue]:
         """The current value, and the previous one while it is good: what a sender signs with."""
-        current = self._seen()
+        current = self._current()
         previous = self._previous(current)
         return [current.value, *([previous] if previous else [])]
 
+    def _current(self) -> Secret:
+        current = self._store.get(self.name)
+        self._since(current)  # a change is noticed also where only the current value is asked for
+        return current
+
     def _previous(self, current: Secret) -> SecretValue | None:
         """The value before this very one: the cache may have moved on since, and left the receiver's out."""
-        if self._clock.now() >= self._since + self._grace:
+        if self._clock.now() >= self._since(current) + self._grace:
             return None
-        with self._lock:
-            now = self._clock.monotonic()
-            if self._read is None or self._read[0] != current.version or now >= self._read[1] + _RECHECK:
-                self._read = current.version, now, self._fetched()
-            return self._read[2]
+        now, read = self._clock.monotonic(), self._read
+        if read is None or read[0] != current.version or now >= read[1] + _RECHECK:
+            self._read = read = current.version, now, self._fetched()
+        return read[2]
 
-    def _seen(self) -> Secret:
-        secret = self._store.get(self.name)
-        with self._lock:
-            if secret.version != self._version:
-                self._since = self._beginning(secret)
-                self._version = secret.version
-        return secret
-
-    def _beginning(self, secret: Secret) -> datetime:
-        now = self._clock.now()
-        return now if self._version or secret.created_at is None else min(secret.created_at, now)
+    def _since(self, current: Secret) -> datetime:
+        """When grace began."""
+        known = self._known
+        if known is None or known[0] != current.version:
+            now, written = self._clock.now(), current.created_at
+            known = current.version, now if known or written is None else min(written, now)
+            self._known = known
+        return known[1]
 
     def _fetched(self) -> SecretValue | None:
         try:

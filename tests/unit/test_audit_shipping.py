@@ -17,6 +17,7 @@ import pytest
 from strongroom.audit.lane import EVERY, LONGEST_PAUSE, Lane, Route
 from strongroom.audit.reading import Reader
 from strongroom.audit.shipping import Shipper, progress
+from strongroom.audit.sinkgate import SinkGate
 from strongroom.audit.sinks.base import Entry, TooLargeError
 from strongroom.audit.sinks.syslog import SyslogSink
 from strongroom.audit.wire import Reach
@@ -267,6 +268,19 @@ def test_a_record_refused_in_every_form_is_skipped_with_a_word(tmp_path: Path) -
     assert (skipped["sink"], skipped["count"], skipped["from"]) == ("siem", 1, ids_in(tmp_path)[2])
     assert sink.ids == [each for each in ids_in(tmp_path) if each != skipped["from"]]
     journal.close()
+
+
+def test_a_gate_whose_receiver_refuses_a_size_refuses_no_operation(tmp_path: Path) -> None:
+    """Where a sink is the gate, a long name is clipped on its way, not a reason to refuse the secret."""
+
+    def at_most_600(entries: Sequence[Entry]) -> None:
+        if sum(len(entry.line) for entry in entries) > 600:
+            raise TooLargeError("too large")
+
+    sink = Catcher(at_most_600)
+    gate = SinkGate(sink, "siem", FakeClock())
+    gate.append({"kind": "event", "phase": "intent", "op": "get", "name": "x" * 2000})
+    assert [entry.fields["kind"] for batch in sink.batches for entry in batch] == ["chain", "event"]
 
 
 # A sink that falls behind

@@ -16,12 +16,13 @@ from strongroom.errors import InvalidRequestError, SecretStoreError, Unavailable
 from .reading import Cursor, Cursors, Line, Reader
 from .record import stamp
 from .segments import segment_name, segment_numbers
-from .sinks.base import Sink, TooLargeError, shorter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping
 
     from strongroom.clock import Clock
+
+    from .sinks.base import Sink
 
 EVERY: Final = 1.0
 """Seconds between two looks at the journal: what is committed meanwhile goes in one batch."""
@@ -162,8 +163,10 @@ class Lane:
         if after == self.state.cursors:
             self.state.error = None
             return EVERY
-        self._deliver(lines)
-        self._accepted(after, len(lines))
+        refused = self.route.sink.send_fitting([line.data for line in lines])
+        for entry in refused:
+            self._give_up(entry.id, entry.id, 1)
+        self._accepted(after, len(lines) - len(refused))
         return 0.0 if self.state.behind else EVERY
 
     def _pause(self) -> float:
@@ -200,31 +203,12 @@ class Lane:
     def _lines(self, chain: str, cursors: Cursors) -> Generator[Line, None, None]:
         yield from self._reader.chain(chain, cursors.get(chain, Cursor()))
 
-    def _deliver(self, lines: Sequence[Line]) -> None:
-        if self._fits([line.data for line in lines]):
-            return
-        if len(lines) > 1:
-            middle = len(lines) // 2
-            self._deliver(lines[:middle])
-            self._deliver(lines[middle:])
-            return
-        (line,) = lines
-        if not any(self._fits([version]) for version in shorter(_fields(line.data))):
-            self._give_up(line, line, 1)
-
-    def _fits(self, batch: Sequence[bytes | Mapping[str, Any]]) -> bool:
-        try:
-            self.route.sink.send(batch)
-        except TooLargeError:
-            return False
-        return True
-
-    def _give_up(self, first: Line, last: Line, count: int) -> None:
+    def _give_up(self, first: str, last: str, count: int) -> None:
         """Tell the journal first: what is missing at the receiver is never missing without a word."""
         if self._append is None:
             raise UnavailableError("the sink refuses a record, and no journal can be told")
-        places = {"from": f"{first.chain}:{first.seq}", "to": f"{last.chain}:{last.seq}"}
-        self._append({"kind": "skipped", "sink": self.route.name, **places, "count": count})
+        fields = {"kind": "skipped", "sink": self.route.name, "from": first, "to": last, "count": count}
+        self._append(fields)
         self.state.skipped += count
 
     def _skip_oldest(self) -> None:
@@ -245,7 +229,7 @@ class Lane:
                     break
                 first, last, size = first or line, line, size - len(line.data) - 1
         if first is not None and last is not None:
-            self._give_up(first, last, last.seq - first.seq + 1)
+            self._give_up(f"{chain}:{first.seq}", f"{chain}:{last.seq}", last.seq - first.seq + 1)
             self.state.cursors[chain] = last.after
 
     def _holds(self) -> bool:
@@ -306,11 +290,3 @@ def save(folder: Path, state: State) -> None:
     finally:
         os.close(descriptor)
     draft.replace(folder / "cursor.json")
-
-
-def _fields(line: bytes) -> dict[str, Any]:
-    try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError):
-        fields = None
-    return fields if isinstance(fields, dict) else {}

@@ -105,13 +105,14 @@ class SinkGate:
 
     def _refused(self) -> SecretStoreError | None:
         try:
-            self._sink.send(self._waiting)
+            # A receiver that refuses a size gets it clipped: a long name is no reason to refuse an operation.
+            if not self._sink.send_fitting(self._waiting):
+                return None
+            problem = "its size is refused"
         except SecretStoreError as error:
             problem = type(error).__name__
         except Exception as exc:  # noqa: BLE001  (a sink may be a stranger's code)
             problem = type(exc).__name__
-        else:
-            return None
         said = f"the audit sink {self._name}, which is the gate, took no record ({problem})"
         return UnavailableError(said, performed=False, hint="see that it answers from here")
 

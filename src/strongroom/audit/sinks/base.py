@@ -76,6 +76,32 @@ class Sink(ABC):
         if entries:
             self.deliver(entries)
 
+    def send_fitting(self, batch: Sequence[bytes | Mapping[str, Any]]) -> list[Entry]:
+        """As `send`, but in parts and clipped where the receiver refuses a size.
+
+        Returns:
+            The records it refused in every form.
+
+        Raises:
+            UnavailableError: the receiver did not take them; they may be sent again.
+        """
+        return self._refused([_entry(item) for item in batch])
+
+    def _refused(self, entries: list[Entry]) -> list[Entry]:
+        if not entries or self._takes(entries):
+            return []
+        if len(entries) > 1:
+            middle = len(entries) // 2
+            return [*self._refused(entries[:middle]), *self._refused(entries[middle:])]
+        return [] if any(self._takes([_entry(form)]) for form in shorter(entries[0].fields)) else entries
+
+    def _takes(self, entries: list[Entry]) -> bool:
+        try:
+            self.deliver(entries)
+        except TooLargeError:
+            return False
+        return True
+
     @abstractmethod
     def deliver(self, entries: Sequence[Entry]) -> None:
         """What `send` does, for at least one record."""

@@ -91,7 +91,7 @@ def merged(*scenes: Scene) -> list[dict[str, Any]]:
 
 def engine(**settings: Any) -> Engine:
     """An engine that remembers nothing yet; by default it does not learn."""
-    return Engine(RULES, State(), DetectSettings.parse({"learn": "0s", **settings}))
+    return Engine(RULES, State(), DetectSettings.parse({"learn": 0, **settings}))
 
 
 def judged(

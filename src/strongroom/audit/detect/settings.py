@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -36,31 +36,30 @@ class DetectSettings:
     history: int = _SPANS["history"]
     lateness: int = _SPANS["lateness"]
     calendar: Calendar | None = None
-    rules: Path | None = field(default=None)
+    rules: Path | None = None
 
     @staticmethod
-    def parse(given: Mapping[str, Any], where: str = "audit.detect", base: Path = Path()) -> DetectSettings:
-        """From the table, as TOML gives it.
+    def parse(given: Mapping[str, Any], where: str = "audit.detect") -> DetectSettings:
+        """From the keys of the table that are there.
 
         Args:
-            given: ``learn``, ``settle``, ``history`` and ``lateness`` as spans (``7d``; ``0s`` is none),
-                ``calendar`` as `Calendar.parse` says, ``rules`` a path.
+            given: ``learn``, ``settle``, ``history`` and ``lateness`` in seconds or as Sigma's spans
+                (``7d``), ``calendar`` as `Calendar.parse` says, ``rules`` a path.
             where: what errors call it.
-            base: the folder that a relative path begins at.
 
         Raises:
             InvalidRequestError: a key or a value is not one of these.
         """
-        unknown = given.keys() - {*_SPANS, "calendar", "rules"}
+        unknown = sorted(given.keys() - {*_SPANS, "calendar", "rules"})
         if unknown:
-            raise InvalidRequestError(
-                f"{where}: no setting {min(unknown)!r}", hint=", ".join((*_SPANS, "calendar", "rules"))
-            )
+            raise InvalidRequestError(f"{where}: there is no setting {unknown[0]!r}")
         spans = {key: _span(given[key], f"{where}.{key}") for key in _SPANS if key in given}
         calendar = Calendar.parse(given["calendar"], f"{where}.calendar") if "calendar" in given else None
-        rules = base / str(given["rules"]) if "rules" in given else None
+        rules = Path(str(given["rules"])) if "rules" in given else None
         return DetectSettings(**spans, calendar=calendar, rules=rules)
 
 
-def _span(text: object, where: str) -> int:
-    return 0 if text in (0, "0", "0s", "0d") else parse_span(text, where)
+def _span(given: object, where: str) -> int:
+    if isinstance(given, (int, float)) and not isinstance(given, bool):
+        return int(given * SECOND)
+    return parse_span(given, where)

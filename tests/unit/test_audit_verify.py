@@ -512,7 +512,7 @@ def _edited(data: bytes, how: str, at: int, put: bytes, number: object) -> bytes
 def _other_value(line: bytes, at: int, number: object) -> bytes:
     try:
         document = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return line
     if isinstance(document, dict) and document:
         document[list(document)[at % len(document)]] = number

@@ -110,7 +110,7 @@ def own_marks(path: Path, judge: Judge) -> Iterator[Mark]:
         last = mark
 
 
-def anchor_marks(anchors: Sequence[Path], journal: Path, judge: Judge) -> list[Mark]:
+def anchor_marks(anchors: Sequence[Path], journal: Path | None, judge: Judge) -> list[Mark]:
     """The checkpoints in files and folders kept elsewhere, smallest first.
 
     A file holds one note, or JSON lines with a ``note`` each. A folder may hold the anchors of several
@@ -130,9 +130,8 @@ def _folder(anchor: Path, origin: str) -> Path:
     return own if own.is_dir() else anchor
 
 
-def _files(anchor: Path, journal: Path) -> Iterator[Path]:
-    home = journal.resolve()
-    if home == anchor.resolve() or home in anchor.resolve().parents:
+def _files(anchor: Path, journal: Path | None) -> Iterator[Path]:
+    if journal and anchor.resolve().is_relative_to(journal.resolve()):
         hint = "an anchor is a copy that the journal's writer cannot change"
         raise InvalidRequestError("an anchor may not come out of the journal itself", hint=hint)
     if not anchor.exists():

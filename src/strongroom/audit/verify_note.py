@@ -89,7 +89,7 @@ def parse_key(text: str) -> VerifierKey:
     if len(parts) != 3 or not parts[0] or re.search(r"\s", parts[0]):
         raise _no_key("it is not of the form name+id+base64")
     name, number, encoded = parts
-    material = _base64(encoded)
+    material = base64_bytes(encoded)
     if material is None or len(material) < 1 + HASH_LENGTH:
         raise _no_key("its last part is no public key")
     key = VerifierKey(name, key_id(name, material), material[0], material[1:])
@@ -133,7 +133,7 @@ def parse_checkpoint(note: str) -> Checkpoint:
 def _body(lines: Sequence[str]) -> tuple[str, int, bytes]:
     if len(lines) < 3 or not all(lines) or not _SIZE.match(lines[1]):
         raise MalformedNoteError("its text is not an origin, a size and a root hash")
-    size, root = int(lines[1]), _base64(lines[2])
+    size, root = int(lines[1]), base64_bytes(lines[2])
     if root is None or len(root) != HASH_LENGTH or size >= MAX_SIZE:
         raise MalformedNoteError("its root is no hash, or its size too large")
     return lines[0], size, root
@@ -141,7 +141,7 @@ def _body(lines: Sequence[str]) -> tuple[str, int, bytes]:
 
 def _signature(line: str) -> tuple[str, bytes, bytes]:
     found = _SIGNATURE.match(line)
-    signature = _base64(found[2]) if found else None
+    signature = base64_bytes(found[2]) if found else None
     if not found or signature is None or len(signature) < 5:
         raise MalformedNoteError("a line behind its text is no signature")
     return found[1], signature[:4], signature[4:]
@@ -155,7 +155,7 @@ def _utf8(text: str) -> bytes:
     raise MalformedNoteError("it is not UTF-8")
 
 
-def _base64(text: str) -> bytes | None:
+def base64_bytes(text: str) -> bytes | None:
     """The bytes, if this is their one standard spelling: decoders pass over stray characters and bits."""
     try:
         found = base64.b64decode(text, validate=True)

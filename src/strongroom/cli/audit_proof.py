@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.errors import InvalidRequestError
+from strongroom.errors import InvalidRequestError, SecretConflictError, SecretStoreError, UnavailableError
 
 from .failure import one_line
 from .options import Options, changing, common, configuration, pass_options
@@ -16,6 +18,8 @@ from .output import print_json, report
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from strongroom.audit.head import Checkpoint
+    from strongroom.audit.verify_proof import ProofReport
     from strongroom.audit.verify_report import Report
     from strongroom.keys import Signer
 
@@ -28,10 +32,7 @@ _KEYS = click.option(
 )
 
 
-@click.command(short_help="check a whole journal, offline, with public keys alone")
-@click.argument("path", required=False, type=click.Path())
-@_KEYS
-@click.option(
+_ANCHORS = click.option(
     "--anchor",
     "anchors",
     multiple=True,
@@ -39,6 +40,12 @@ _KEYS = click.option(
     type=click.Path(),
     help="Checkpoints that were kept elsewhere; repeatable.",
 )
+
+
+@click.command(short_help="check a whole journal, offline, with public keys alone")
+@click.argument("path", required=False, type=click.Path())
+@_KEYS
+@_ANCHORS
 @common
 @click.pass_context
 @pass_options
@@ -138,6 +145,95 @@ def _key_file(path: Path) -> list[str]:
     return found
 
 
+@click.command(short_help="write the proof of one record, for a third party")
+@click.argument("record")
+@click.option("--journal", metavar="PATH", type=click.Path(), help="The journal; else the configured one.")
+@click.option(
+    "--older",
+    metavar="FILE",
+    type=click.Path(),
+    help="A checkpoint that the third party kept, to be extended.",
+)
+@click.option("-o", "--output", metavar="FILE", type=click.Path(), help="Write to a new file, not to stdout.")
+@common
+@pass_options
+def prove(options: Options, record: str, journal: str | None, older: str | None, output: str | None) -> None:
+    """Prove that RECORD (CHAIN:SEQ, as `audit show` tells it) is in the journal, to who has not got it.
+
+    The proof is one JSON file with the record, a checkpoint and the hashes between them; it gives away
+    nothing else of the journal. `strongroom audit check-proof` checks it with the public key alone.
+    """
+    from strongroom.audit.proof import prove as proved
+
+    note = _text(Path(older)) if older else None
+    text = json.dumps(proved(_folder(options, journal), record, older=note), indent=2)
+    if output is None:
+        click.echo(text)
+        return
+    _create(Path(output), text + "\n")
+    report(options, {"record": record, "proof": output}, f"the proof of {record} is in {output}")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, ValueError):
+        pass
+    raise InvalidRequestError(f"{str(path)!r} cannot be read", hint="name the file of a checkpoint's note")
+
+
+def _create(path: Path, text: str) -> None:
+    try:
+        with path.open("x") as file:
+            file.write(text)
+        return
+    except FileExistsError:
+        failure: SecretStoreError = SecretConflictError(f"there is a file {str(path)!r} already")
+    except OSError as exc:
+        failure = UnavailableError(f"{str(path)!r} cannot be written ({exc.strerror})")
+    raise failure
+
+
+@click.command("check-proof", short_help="check such a proof; needs no journal")
+@click.argument("file", type=click.Path())
+@_KEYS
+@_ANCHORS
+@common
+@click.pass_context
+@pass_options
+def check_proof(
+    options: Options, ctx: click.Context, file: str, keys: tuple[str, ...], anchors: tuple[str, ...]
+) -> None:
+    """Check the proof of one record in FILE, offline, with the public key of its journal.
+
+    With --anchor, a checkpoint kept from before, also that the key signed no other history of its size. Exit:
+    0 proved, 7 broken, 10 unverified, since no key was given.
+    """
+    from strongroom.audit.verify_proof import check_proof as checked
+
+    found = checked(file, read_keys(keys), anchors)
+    if options.json:
+        print_json(found.as_json())
+    else:
+        for line in list(_proved(found))[: 1 if options.quiet else None]:
+            click.echo(one_line(line))
+    ctx.exit(found.exit_code)
+
+
+def _proved(found: ProofReport) -> Iterator[str]:
+    yield from (f"BROKEN  {finding}" for finding in found.findings)
+    if found.status == "unverified":
+        yield "UNVERIFIED  no key was given (--key): whoever wrote the file could have signed it too"
+    elif found.status == "ok":
+        yield f"ok  record {found.id} is number {found.index} of {found.size} in the journal {found.origin}"
+    if found.status != "broken":
+        yield f"record    {json.dumps(found.record)}"
+    if found.older is not None:
+        yield f"older     it extends the checkpoint over {found.older} records"
+    if found.anchored:
+        yield "anchored  one of its checkpoints is among those that were kept"
+
+
 @click.command(short_help="sign what the journal holds now")
 @click.argument("path", required=False, type=click.Path())
 @click.option(
@@ -155,8 +251,9 @@ def checkpoint(options: Options, path: str | None, signer: str | None, new_key: 
     """Sign now what the journal in PATH, or the configured one, holds; print the key that verifies it.
 
     Keep that key, and copies of the checkpoints, where the journal's writer cannot reach them: they are what
-    `strongroom audit verify` is given. A key in a file is for machines without a KMS or an HSM: who can read
-    it can sign another history, which only earlier anchors then disprove.
+    `strongroom audit verify` is given. The configured exports are sent it at once. A key in a file is for
+    machines without a KMS or an HSM: who can read it can sign another history, which only earlier anchors
+    then disprove.
     """
     from strongroom.audit.journal import origin_of
 
@@ -169,10 +266,15 @@ def checkpoint(options: Options, path: str | None, signer: str | None, new_key: 
         from strongroom.audit.notekey import create_note_key
 
         create_note_key(new_key, origin)
-    _sign(options, folder, signer or new_key)
+    made, key = _sign(options, folder, signer or new_key)
+    document = {"journal": str(folder), "size": made.size, "key": key, "note": made.note}
+    failed = _exported(options, folder, made)
+    report(options, document, f"{made.size} records are signed; the key that verifies it: {key}")
+    if failed:
+        raise failed
 
 
-def _sign(options: Options, folder: Path, signer: str | None) -> None:
+def _sign(options: Options, folder: Path, signer: str | None) -> tuple[Checkpoint, str]:
     from strongroom.audit.checkpoint import Checkpointer
 
     opened = _signer(options, signer)
@@ -181,9 +283,26 @@ def _sign(options: Options, folder: Path, signer: str | None) -> None:
         made, key = maker.checkpoint(), str(maker.key)
     finally:
         opened.close()
-    size = made.size if made else 0
-    document = {"journal": str(folder), "size": size, "key": key, "note": made.note if made else None}
-    report(options, document, f"{size} records are signed; the key that verifies it: {key}")
+    if made is None:
+        raise InvalidRequestError("the journal holds no record yet", hint="there is nothing to sign")
+    return made, key
+
+
+def _exported(options: Options, folder: Path, made: Checkpoint) -> SecretStoreError | None:
+    """Send the checkpoint to every configured export; why one did not take it, if one did not."""
+    from strongroom.registry import open_export
+
+    entry = configuration(options).audit
+    failed = None
+    if entry is None or entry.checkpoint is None or Path(entry.path).resolve() != folder.resolve():
+        return None
+    for url in entry.checkpoint.export:
+        try:
+            with closing(open_export(url)) as export:
+                export.put(made, folder)
+        except SecretStoreError as error:
+            failed = error
+    return failed
 
 
 def _signer(options: Options, named: str | None) -> Signer:

@@ -208,6 +208,8 @@ class Journal:
         while not batch.done:
             if self._leading:
                 self._wait(batch)
+            elif self._chain is None:  # closed while we waited our turn: that wrote what there was
+                return
             else:
                 self._lead()
         if batch.problem is not None:

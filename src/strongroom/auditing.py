@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast, final
 from .audit.event import AuditEvent, Auditor
 from .audit.hook import Policy
 from .audit.service import Service, release, share
+from .backend import Settings
 
 if TYPE_CHECKING:
     from .audit.hook import JournalHook
@@ -139,6 +140,7 @@ def _checkpointing(
     if entry.checkpoint is None:
         return []
     from .audit.checkpoint import Checkpointer
+    from .registry import open_export
 
     signer = signer_of(entry.checkpoint, keys)
     made = Checkpointer(
@@ -147,7 +149,7 @@ def _checkpointing(
         origin=entry.origin or None,
         every=entry.checkpoint.every,
         records=entry.checkpoint.records,
-        exports=(),
+        exports=[open_export(url, Settings(clock=clock)) for url in entry.checkpoint.export],
         clock=clock,
     )
     committed(made.notify)

@@ -63,7 +63,7 @@ class Policy:
 
     Args:
         otherwise: ``refuse`` or ``allow``.
-        operations: the same for some operations, by name or as ``pending.*``.
+        operations: the same for some operations: by name, as ``pending.*``, or ``*`` for all others.
     """
 
     def __init__(self, otherwise: str = "refuse", operations: Mapping[str, str] | None = None):
@@ -71,8 +71,9 @@ class Policy:
 
     def allows(self, operation: str) -> bool:
         """Whether it may go on unrecorded."""
-        group = f"{operation.partition('.')[0]}.*"
-        return self._operations.get(operation, self._operations.get(group, self._otherwise)) == ALLOW
+        keys = (operation, f"{operation.partition('.')[0]}.*", "*")
+        found = (self._operations[key] for key in keys if key in self._operations)
+        return next(found, self._otherwise) == ALLOW
 
 
 @dataclass(frozen=True)

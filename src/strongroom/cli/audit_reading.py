@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +12,7 @@ import click
 
 from strongroom.audit.formats import FORMATS, render, render_line
 from strongroom.audit.visible import visible
-from strongroom.errors import IntegrityError, SecretStoreError
+from strongroom.errors import IntegrityError
 
 from .journals import Actors, journal_argument, journal_folder, moment
 from .options import Decorated, Options, common, pass_options
@@ -21,6 +21,7 @@ from .output import print_table
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from strongroom.audit.reading import Cursors, Reader
     from strongroom.audit.selecting import Selection
 
 Record = dict[str, Any]
@@ -134,16 +135,16 @@ class _Found:
         self._wrong = 0
 
     def __iter__(self) -> Iterator[Record]:
-        from strongroom.audit.reading import Reader
+        from strongroom.audit.reading import Cursors, Reader
 
-        for _, _, record in Reader(self._folder).records():
-            if not _is_record(record):
-                self._wrong += 1
-                continue
+        reader, cursors, told = Reader(self._folder), Cursors(), Counter[str]()
+        for chain, _, record in reader.records(cursors):
+            told[chain] += 1
             if "host" in record:
                 self._hosts[record["chain"]] = record["host"]
             if self._selection.takes(record):
                 yield record
+        self._wrong = sum(_passed_over(reader, chain, cursors, told[chain]) for chain in reader.chains())
 
     def host(self, record: Record) -> str:
         """Where the writer of the record's chain runs, as far as it was read."""
@@ -156,13 +157,19 @@ class _Found:
             raise IntegrityError(f"{self._wrong} lines of the journal are not records", hint=hint)
 
 
-def _is_record(found: Record) -> bool:
-    from strongroom.audit.record import encode, parse
+def _passed_over(reader: Reader, chain: str, cursors: Cursors, told: int) -> int:
+    """How many lines of a chain the reader passed over; what was appended meanwhile is none of them."""
+    from strongroom.audit.reading import Cursor
+    from strongroom.audit.record import parse
 
-    try:
-        return parse(encode(found)) == found
-    except (SecretStoreError, ValueError):
-        return False
+    cursor = cursors.get(chain, Cursor())
+    wrong = cursor.seq - told
+    for line in reader.chain(chain, cursor):
+        try:
+            parse(line.data)
+        except IntegrityError:
+            wrong += 1
+    return wrong
 
 
 def _selection(

@@ -56,6 +56,14 @@ class Export(ABC):
             SecretStoreError: as it says.
         """
 
+    def above(self, origin: str, size: int) -> Checkpoint | None:
+        """Some checkpoint of this origin that the anchor has and that covers more than `size` records.
+
+        None if there is none, or the anchor does not say.
+
+        Raises: as `put`.
+        """
+
     def after_fork(self) -> None:
         """In a forked child: drop what the parent uses, without closing it."""
 
@@ -86,12 +94,17 @@ class ObjectStore(Protocol):
 
 def object_name(checkpoint: Checkpoint) -> str:
     """What a checkpoint is called in an anchor: by its origin, and so that names sort as sizes do."""
-    return f"{folder_name(checkpoint.origin)}/{checkpoint.size:020d}{SUFFIX}"
+    return f"{folder_name(checkpoint.origin)}/{_file_name(checkpoint.size)}"
+
+
+def _file_name(size: int) -> str:
+    return f"{size:020d}{SUFFIX}"
 
 
 def folder_name(origin: str) -> str:
-    """One path segment that stands for an origin."""
-    return quote(origin, safe="").replace(".", "%2E") if set(origin) == {"."} else quote(origin, safe="")
+    """One path segment for each origin: letters, digits, dot and dash as they are, other bytes as ``_2F``."""
+    quoted = quote(origin, safe="").replace("_", "%5F").replace("~", "%7E")
+    return (quoted if origin.strip(".") else quoted.replace(".", "%2E")).replace("%", "_")
 
 
 @final
@@ -107,12 +120,16 @@ class FileExport(Export):
         with turn(self.path.with_name(f".{self.path.name}.lock")) as mine:
             if not mine:
                 raise UnavailableError("another process writes to the anchor")
-            last = file.last()
-            there = Checkpoint.of(last) if last else None
+            there = self.above("", -1)
             if there is not None:
                 _compare(there, checkpoint)
             if there is None or there.note != checkpoint.note:
                 file.append(checkpoint.line(), file.end())
+
+    def above(self, origin: str, size: int) -> Checkpoint | None:
+        last = LineFile(self.path).last()
+        there = Checkpoint.of(last) if last else None
+        return there if there and there.size > size and origin in ("", there.origin) else None
 
 
 @final
@@ -136,6 +153,19 @@ class FolderExport(Export):
             return
         raise failure
 
+    def above(self, origin: str, size: int) -> Checkpoint | None:
+        try:
+            names = os.listdir(self.path / folder_name(origin))
+            newest = max((name for name in names if name.endswith(SUFFIX)), default="")
+            if newest <= _file_name(size):
+                return None
+            return _parsed((self.path / folder_name(origin) / newest).read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            failure = _failure(self.path, exc)
+        raise failure
+
 
 @final
 class ObjectExport(Export):
@@ -149,10 +179,12 @@ class ObjectExport(Export):
         key = object_name(checkpoint)
         if not self._created(key, checkpoint):
             _compare(_parsed(self._store.read(key)), checkpoint)
-        with suppress(PermissionDeniedError):  # a writer that may not list can still write
-            later = self._store.following(key)
-            if later is not None:
-                _compare(_parsed(self._store.read(later)), checkpoint)
+
+    def above(self, origin: str, size: int) -> Checkpoint | None:
+        with suppress(PermissionDeniedError):  # who may not list can still write
+            key = self._store.following(f"{folder_name(origin)}/{_file_name(size)}")
+            return _parsed(self._store.read(key)) if key else None
+        return None
 
     def _created(self, key: str, checkpoint: Checkpoint) -> bool:
         try:
@@ -204,14 +236,12 @@ def accept(status: int, who: str) -> None:
     """Nothing, for an HTTP status of success.
 
     Raises:
-        PermissionDeniedError, UnavailableError, IntegrityError: what the status says.
+        PermissionDeniedError, UnavailableError: what the status says.
     """
     if 200 <= status < 300:
         return
     if status in (401, 403):
         raise PermissionDeniedError(f"{who} refused us (HTTP {status})", hint="check its credentials")
-    if status == 409:
-        raise IntegrityError(f"{who} has another checkpoint of this size", hint="compare it with ours")
     raise UnavailableError(f"{who} did not take the checkpoint (HTTP {status})")
 
 
@@ -252,15 +282,8 @@ def _parsed(data: bytes) -> Checkpoint:
 
 
 def _compare(there: Checkpoint, ours: Checkpoint) -> None:
-    """Two trees of one origin and size are one tree, and what an anchor has we have, too."""
-    if there.origin != ours.origin or there.size < ours.size:
-        return
-    if there.size > ours.size:
-        raise IntegrityError(
-            f"the anchor covers {there.size} records, the journal's last checkpoint {ours.size}",
-            hint="the journal was cut back or restored; strongroom audit verify says more",
-        )
-    if there.root != ours.root:
+    """Two trees of one origin and size are one tree."""
+    if (there.origin, there.size) == (ours.origin, ours.size) and there.root != ours.root:
         raise IntegrityError(
             f"the anchor has another tree of {ours.size} records: one of the two is a forgery",
             hint="keep both notes: together they prove it",

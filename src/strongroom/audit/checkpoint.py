@@ -199,6 +199,7 @@ class Checkpointer:
         """One checkpoint, in our turn. After any failure what is on disk is read anew."""
         growth, self._growth = self._growth or restore(self.path) or Growth(self.path), None
         growth = self._followed(growth)
+        self._heed()
         grown = self._ordered(growth)
         last = grown.newest
         if grown.tree.size and (last is None or grown.tree.size > last.size):
@@ -209,6 +210,15 @@ class Checkpointer:
             for exporter in self._exporters:
                 exporter.notify()
         return last
+
+    def _heed(self) -> None:
+        """A journal that was set back would sign other trees than those that anchors have."""
+        for exporter in self._exporters:
+            exporter.resume()
+        for exporter in self._exporters:
+            conflict = exporter.conflict()
+            if conflict is not None:
+                raise conflict
 
     def _followed(self, growth: Growth) -> Growth:
         """Read what others ordered since we last looked; if we remember wrongly, from the start."""

@@ -14,9 +14,10 @@ from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, final
 
-from strongroom.errors import SecretStoreError, UnavailableError
+from strongroom.errors import IntegrityError, SecretStoreError, UnavailableError
 
-from .head import newest
+from .head import checkpoints, newest
+from .journal import origin_of
 from .turn import turn
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Exporter:
         self._place = path / FOLDER / sha256(export.name.encode()).hexdigest()[:16]
         self._error: SecretStoreError | None = None
         self._failures = 0
+        self._asked = threading.Event()
         self._own = threading.Lock()
         self._stirred, self._closing = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -61,12 +63,26 @@ class Exporter:
         if self._thread is None:
             self.notify()
 
+    def conflict(self) -> IntegrityError | None:
+        """Why nothing may be signed: the anchor has what the journal has not, so the journal was set back.
+
+        An anchor that does not answer within two seconds is asked later.
+        """
+        self._clock.wait(self._asked, _PATIENCE)
+        return self._error if isinstance(self._error, IntegrityError) else None
+
     def step(self) -> float | None:
         """Carry the newest checkpoint if the anchor has not got it.
 
         Returns:
             Seconds until the next attempt; None if there is nothing to do before the next checkpoint.
         """
+        try:
+            return self._attempt()
+        finally:
+            self._asked.set()
+
+    def _attempt(self) -> float | None:
         error: SecretStoreError
         try:
             return self._carry()
@@ -97,17 +113,28 @@ class Exporter:
 
     def _carry(self) -> float | None:
         last = newest(self._path)
-        if last is None:
-            return None
         self._place.parent.mkdir(mode=0o700, exist_ok=True)
         with turn(self._place.with_suffix(".lock")) as mine:
             if not mine:
                 return _LONGEST_PAUSE  # another process is at it; should it end, this one goes on
-            if last.size > self._done():
+            done = self._done()
+            self._agree(done)
+            if last is not None and last.size > done:
                 self._export.put(last, self._path)
                 self._note(last)
         self._error, self._failures = None, 0
         return None
+
+    def _agree(self, done: int) -> None:
+        """What the anchor has beyond what we know to have given it must be of ours all the same."""
+        there = self._export.above(origin_of(self._path), done)
+        if there is None:
+            return
+        if not any((ours.size, ours.root) == (there.size, there.root) for _, ours in checkpoints(self._path)):
+            raise IntegrityError(
+                f"{self._export.name} has a checkpoint of {there.size} records that is not the journal's",
+                hint="the journal was cut back, restored or forged; strongroom audit verify says more",
+            )
 
     def _done(self) -> int:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

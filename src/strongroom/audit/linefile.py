@@ -14,6 +14,7 @@ from .segments import Files
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+_BLOCK: Final = 2**20
 _TAIL: Final = 2**16
 
 
@@ -34,20 +35,26 @@ class LineFile:
         Raises:
             IntegrityError: the file is shorter than that, or a line of it is no JSON object.
         """
+        while whole := self._block(offset):
+            for line in whole.split(b"\n")[:-1]:
+                offset += len(line) + 1
+                yield offset, self._fields(line)
+
+    def _block(self, offset: int) -> bytes:
+        """Whole lines from there on; the file is open for no longer than that takes."""
         try:
-            file = self.path.open("rb")
+            with self.path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(offset)
+                data = file.read(_BLOCK)
         except FileNotFoundError:
-            if offset:
-                raise self._cut() from None
-            return
-        with file:
-            if file.seek(0, os.SEEK_END) < offset:
-                raise self._cut()
-            file.seek(offset)
-            for line in file:
-                if line.endswith(b"\n"):
-                    offset += len(line)
-                    yield offset, self._fields(line)
+            size, data = 0, b""
+        if size < offset:
+            raise self._cut()
+        whole = data[: data.rfind(b"\n") + 1]
+        if not whole and len(data) == _BLOCK:
+            raise self._damaged()
+        return whole
 
     def last(self) -> dict[str, Any] | None:
         """The last whole line, None if there is none."""
@@ -122,8 +129,11 @@ class LineFile:
         except (ValueError, RecursionError):
             fields = None
         if not isinstance(fields, dict):
-            raise IntegrityError(f"a line of {self.path} is damaged", hint="see strongroom audit verify")
+            raise self._damaged()
         return fields
+
+    def _damaged(self) -> IntegrityError:
+        return IntegrityError(f"a line of {self.path} is damaged", hint="see strongroom audit verify")
 
     def _cut(self) -> IntegrityError:
         hint = "restore it; strongroom audit verify says what is missing"

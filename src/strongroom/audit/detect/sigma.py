@@ -21,7 +21,7 @@ from .matching import compile_part
 from .spans import parse_span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 LEVELS: Final = ("informational", "low", "medium", "high", "critical")
 _KINDS: Final = ("event_count", "value_count", "temporal", "temporal_ordered")
@@ -94,11 +94,12 @@ def load_rules(folder: Path | None = None) -> tuple[Rule, ...]:
     given = {rule["name"]: rule for name, text in sorted(shipped) for rule in _documents(name, text)}
     for path in _own(folder):
         given |= {rule["name"]: rule for rule in _documents(path.name, _read(path))}
-    ingredients = {name for rule in given.values() for name in _referenced(rule)}
-    unknown = sorted(ingredients - given.keys())
+    used = [(name, correlation) for rule in given.values() for name, correlation in _used(rule)]
+    unknown = sorted({name for name, _ in used} - given.keys())
     if unknown:
         raise InvalidRequestError(f"no rule is named {unknown[0]!r}, which a correlation needs")
-    return tuple(_rule(given[name], ingredients) for name in sorted(given))
+    silent = {name for name, correlation in used if correlation.get("generate") is not True}
+    return tuple(_rule(given[name], name not in silent) for name in sorted(given))
 
 
 def _own(folder: Path | None) -> list[Path]:
@@ -143,14 +144,14 @@ def _yaml(file: str, text: str) -> list[Any]:
     raise InvalidRequestError(f"{file}: not YAML")
 
 
-def _referenced(document: Mapping[str, Any]) -> Iterable[str]:
-    """Rules that a correlation uses up; with ``generate: true`` they alert by themselves as well."""
+def _used(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The rules that a correlation uses up, unless it says `generate: true`."""
     correlation = document.get("correlation")
     names = correlation.get("rules") if isinstance(correlation, dict) else None
-    return [str(name) for name in names] if isinstance(names, list) else []
+    return [(str(name), correlation) for name in names] if correlation and isinstance(names, list) else []
 
 
-def _rule(document: Mapping[str, Any], ingredients: set[str]) -> Rule:
+def _rule(document: Mapping[str, Any], alerts: bool) -> Rule:
     where = document["_where"]
     level = document.get("level", "informational")
     if level not in LEVELS:
@@ -162,7 +163,7 @@ def _rule(document: Mapping[str, Any], ingredients: set[str]) -> Rule:
         id=str(document.get("id", "")),
         title=document["title"],
         level=level,
-        alerts=document["name"] not in ingredients or document.get("generate") is True,
+        alerts=alerts,
         matches=None if correlation else _matches(document, where),
         correlation=correlation,
         key=correlation.group_by if correlation else tuple(map(str, own.get("key", ()))),
@@ -196,7 +197,7 @@ def _correlation(given: object, where: str) -> Correlation:
         raise InvalidRequestError(
             f"{where}: a correlation of a type this engine does not know", hint=", ".join(_KINDS)
         )
-    if given.keys() - {"type", "rules", "group-by", "timespan", "condition"}:
+    if given.keys() - {"type", "rules", "group-by", "timespan", "condition", "generate"}:
         raise InvalidRequestError(f"{where}: the correlation has a key this engine does not know")
     rules, group_by = given.get("rules"), given.get("group-by", [])
     if not isinstance(rules, list) or not rules or not isinstance(group_by, list):

@@ -524,12 +524,13 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeJournal, Pat
     return small(tmp_path_factory.mktemp("fuzzed"))
 
 
+@pytest.mark.timeout(900)
 @given(
     changes=st.lists(st.tuples(st.integers(0, 50), edits(), NUMBERS), min_size=1, max_size=3),
     keyed=st.booleans(),
 )
 @settings(
-    max_examples=scaled(20_000, "fuzzed journals", 200),
+    max_examples=scaled(5_000, "fuzzed journals", 50),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

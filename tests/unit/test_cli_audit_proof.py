@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from strongroom.audit.journal import Journal
+from strongroom.audit.journal import Journal, origin_of
 from strongroom.audit.note import NoteSigner
 from strongroom.audit.notekey import FileSigner
 from strongroom.cli.main import cli
@@ -85,11 +85,12 @@ class TestVerify:
 
     def test_a_name_that_would_drive_a_terminal(self, made: MadeJournal) -> None:
         """What stands in a journal's files is printed without control characters."""
-        Path("journal/journal.json").write_text(json.dumps({"v": 1, "origin": "\x1b[2J\x1b[31mok"}))
-        done = run("verify", "journal", "--key", "keys", "--anchor", "anchor")
-        assert done.code == 7
-        assert "\x1b" not in done.out
-        assert "\x1b" not in run("verify", "journal", "--json").out
+        for origin in ("\x1b[2J\x1b[31mok", "\x9b31mok\u202e", "\ud800", "x" * 9999):
+            Path("journal/journal.json").write_text(json.dumps({"v": 1, "origin": origin}))
+            for more in ([], ["--json"]):
+                done = run("verify", "journal", "--key", "keys", "--anchor", "anchor", *more)
+                assert done.code == 7
+                assert not {"\x1b", "\x9b", "\u202e"} & set(done.out)
 
     def test_json(self, made: MadeJournal) -> None:
         """One document, for a pipeline; the same exit code."""
@@ -152,7 +153,7 @@ class TestProof:
     def test_every_record_of_every_chain(self, proved: dict[str, Any]) -> None:
         """Also on stdout, and without an older checkpoint."""
         for seq in range(8):
-            record = f"{proved['id'].partition(':')[0]}:{seq}"
+            record = f"{proved['id'][: 32 - 4 * seq]}:{seq}"
             Path("other").write_text(run("prove", record, "--journal", "real").out)
             done = run("check-proof", "other", "--key", "keys", "--json")
             assert (done.code, done.json["index"], done.json["older"]) == (0, seq, None)
@@ -215,6 +216,8 @@ class TestProof:
         chain = proved["id"].partition(":")[0]
         assert run("prove", "5", "--journal", "real").code == 2
         assert run("prove", f"{chain}:99", "--journal", "real").code == 3
+        assert run("prove", f"{chain[:6]}:99", "--journal", "real").code == 3
+        assert run("prove", ":5", "--journal", "real").code == 2
         assert run("prove", proved["id"], "--journal", "real", "-o", "proof").code == 5
         assert run("prove", proved["id"], "--journal", "real", "--older", "nothing").code == 2
 
@@ -245,6 +248,14 @@ class TestCheckpoint:
         toml = f'[audit]\njournal = {{ path = "{where}" }}\ncheckpoint = {{ signer = "{key}" }}\n'
         Path("strongroom.toml").write_text(toml)
         assert made["key"] in run("checkpoint").out
+
+    def test_a_key_for_a_journal_that_is_not_there_yet(self, tmp_path: Path) -> None:
+        """The configuration names both; the key is made first, and nothing is signed yet."""
+        toml = f'[audit]\njournal = {{ path = "{tmp_path}/new" }}\n'
+        Path("strongroom.toml").write_text(toml)
+        done = run("checkpoint", "--new-key", "log.key", "--json")
+        assert (done.code, done.json["size"]) == (0, 0)
+        assert FileSigner.open("log.key").name == origin_of(tmp_path / "new")
 
     def test_a_key_that_is_there_is_not_replaced(self, journal: Path) -> None:
         """It may have signed; exit 5."""

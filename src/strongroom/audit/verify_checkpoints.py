@@ -125,9 +125,10 @@ def anchor_marks(anchors: Sequence[Path], journal: Path | None, judge: Judge) ->
 
 
 def _folder(anchor: Path, origin: str) -> Path:
-    name = quote(origin, safe="")
-    own = anchor / (name.replace(".", "%2E") if set(name) == {"."} else name)
-    return own if own.is_dir() else anchor
+    name = quote(origin, safe="", errors="replace")
+    name = name.replace(".", "%2E") if set(name) == {"."} else name
+    # Looked up, not opened: a damaged origin may be longer than any file's name.
+    return anchor / name if name in names(anchor) else anchor
 
 
 def _files(anchor: Path, journal: Path | None) -> Iterator[Path]:

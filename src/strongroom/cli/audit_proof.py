@@ -13,10 +13,10 @@ from strongroom.errors import InvalidRequestError, SecretConflictError, SecretSt
 
 from .failure import one_line
 from .options import Options, changing, common, configuration, pass_options
-from .output import print_json, report
+from .output import on_terminal, report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from strongroom.audit.head import Checkpoint
     from strongroom.audit.verify_proof import ProofReport
@@ -63,11 +63,16 @@ def verify(
 
     found = verified(_folder(options, path), read_keys(keys), anchors)
     if options.json:
-        print_json(found.as_json())
+        _print_ascii(found.as_json())
     else:
         for line in list(_verdict(found))[: 1 if options.quiet else None]:
             click.echo(one_line(line))
     ctx.exit(found.exit_code)
+
+
+def _print_ascii(document: Mapping[str, object]) -> None:
+    """In ASCII: what stands in the files of a stranger could drive a terminal, or not be text at all."""
+    click.echo(json.dumps(document, indent=2 if on_terminal() else None))
 
 
 def _verdict(found: Report) -> Iterator[str]:
@@ -158,20 +163,27 @@ def _key_file(path: Path) -> list[str]:
 @common
 @pass_options
 def prove(options: Options, record: str, journal: str | None, older: str | None, output: str | None) -> None:
-    """Prove that RECORD (CHAIN:SEQ, as `audit show` tells it) is in the journal, to who has not got it.
+    """Prove that a record is in the journal to somebody who has not got the journal.
 
-    The proof is one JSON file with the record, a checkpoint and the hashes between them; it gives away
+    RECORD is CHAIN:SEQ, as `audit show` tells it; a beginning of the chain's name is enough. The proof is one JSON file with the record, a checkpoint and the hashes between them; it gives away
     nothing else of the journal. `strongroom audit check-proof` checks it with the public key alone.
     """
     from strongroom.audit.proof import prove as proved
 
-    note = _text(Path(older)) if older else None
-    text = json.dumps(proved(_folder(options, journal), record, older=note), indent=2)
+    folder, note = _folder(options, journal), _text(Path(older)) if older else None
+    text = json.dumps(proved(folder, _whole_id(folder, record), older=note), indent=2)
     if output is None:
         click.echo(text)
         return
     _create(Path(output), text + "\n")
     report(options, {"record": record, "proof": output}, f"the proof of {record} is in {output}")
+
+
+def _whole_id(folder: Path, record: str) -> str:
+    """The record's id with the whole name of its chain, if there is one that begins so."""
+    beginning, _, seq = record.partition(":")
+    found = [path.name for path in (folder / "chains").glob("*") if path.name.startswith(beginning)]
+    return f"{found[0]}:{seq}" if len(found) == 1 and beginning else record
 
 
 def _text(path: Path) -> str:
@@ -213,7 +225,7 @@ def check_proof(
 
     found = checked(file, read_keys(keys), anchors)
     if options.json:
-        print_json(found.as_json())
+        _print_ascii(found.as_json())
     else:
         for line in list(_proved(found))[: 1 if options.quiet else None]:
             click.echo(one_line(line))
@@ -258,6 +270,8 @@ def checkpoint(options: Options, path: str | None, signer: str | None, new_key: 
     from strongroom.audit.journal import origin_of
 
     folder = _folder(options, path)
+    if new_key and not options.dry_run:
+        _begin(options, folder)
     origin = origin_of(folder)
     if options.dry_run:
         report(options, {"journal": str(folder), "origin": origin, "dry_run": True}, f"would sign {origin}")
@@ -267,14 +281,24 @@ def checkpoint(options: Options, path: str | None, signer: str | None, new_key: 
 
         create_note_key(new_key, origin)
     made, key = _sign(options, folder, signer or new_key)
-    document = {"journal": str(folder), "size": made.size, "key": key, "note": made.note}
-    failed = _exported(options, folder, made)
-    report(options, document, f"{made.size} records are signed; the key that verifies it: {key}")
+    size, note = (made.size, made.note) if made else (0, None)
+    failed = _exported(options, folder, made) if made else None
+    document = {"journal": str(folder), "size": size, "key": key, "note": note}
+    report(options, document, f"{size} records are signed; the key that verifies it: {key}")
     if failed:
         raise failed
 
 
-def _sign(options: Options, folder: Path, signer: str | None) -> tuple[Checkpoint, str]:
+def _begin(options: Options, folder: Path) -> None:
+    """Make the journal if there is none: a key is made before the first program runs that it audits."""
+    from strongroom.audit.journal import Journal
+
+    entry = configuration(options).audit
+    if entry and entry.path and Path(entry.path).resolve() == folder.resolve():
+        Journal.open(folder, origin=entry.origin or None).close()
+
+
+def _sign(options: Options, folder: Path, signer: str | None) -> tuple[Checkpoint | None, str]:
     from strongroom.audit.checkpoint import Checkpointer
 
     opened = _signer(options, signer)
@@ -283,8 +307,6 @@ def _sign(options: Options, folder: Path, signer: str | None) -> tuple[Checkpoin
         made, key = maker.checkpoint(), str(maker.key)
     finally:
         opened.close()
-    if made is None:
-        raise InvalidRequestError("the journal holds no record yet", hint="there is nothing to sign")
     return made, key
 
 

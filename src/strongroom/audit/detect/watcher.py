@@ -23,6 +23,8 @@ from .state import State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from strongroom.audit.hook import Trail
+
 _BATCH: Final = 2000
 """Records judged between two commits of what is remembered."""
 
@@ -54,12 +56,12 @@ class Watcher:
         *,
         settings: DetectSettings | None = None,
         clock: Clock | None = None,
-        journal: Callable[[], Journal] | None = None,
+        journal: Callable[[], Trail] | None = None,
     ):
         self.path = Path(path)
         self._settings, self._clock = settings or DetectSettings(), clock or Clock()
         self._make = journal or (lambda: Journal.open(self.path))
-        self._journal: Journal | None = None
+        self._journal: Trail | None = None
         rules = load_rules(self._settings.rules)
         self.rules = {rule.name: rule for rule in rules if rule.alerts}
         self._lock = _locked(self.path)

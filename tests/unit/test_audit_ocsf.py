@@ -205,6 +205,14 @@ def test_an_outcome_is_a_status_and_a_severity(outcome: str, status_id: int, sev
     assert told.get("status_code", "ok") == outcome
 
 
+@pytest.mark.parametrize(("operation", "kind"), [("get", "secret"), ("key.unwrap", "key"), ("sign", "key")])
+def test_what_was_used_is_a_secret_or_a_key(operation: str, kind: str) -> None:
+    """Audited keys and signers have records of their own."""
+    [resource] = event(record(op=operation))["resources"]
+    assert resource["type"] == kind
+    assert event(record(op="key.rotate"))["entity"]["type"] == "key"
+
+
 def test_a_sealed_actor_is_a_uid_and_an_opened_one_a_name() -> None:
     """Whoever may not know the person still can tell two apart."""
     sealed, opened = event(record()), event(record(), actor=ALICE)

@@ -81,7 +81,7 @@ def activity_of(record: Mapping[str, Any]) -> Activity:
     """What a record tells of."""
     kind: str = record["kind"]
     if kind == "event":
-        operation: str = record["op"]
+        operation: str = record.get("op", "")
         other = _GROUPS.get(operation.partition(".")[0], Activity(API_ACTIVITY, OTHER, operation, "info"))
         return _OPERATIONS.get(operation, other)
     if kind == "reads":

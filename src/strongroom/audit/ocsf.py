@@ -13,6 +13,8 @@ from .activities import API_ACTIVITY, BASE_EVENT, DETECTION_FINDING, ENTITY_MANA
 from .rendering import PRODUCT, milliseconds, product_version, words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .rendering import Facts
 
 VERSION: Final = "1.9.0"
@@ -32,7 +34,6 @@ _TOLD: Final = {
 }
 """The keys of a record that have a place of their own in a class; what has none goes to `unmapped`."""
 
-_SECRET: Final = "secret"  # noqa: S105  (what a resource is)
 _SERVICE: Final = PRODUCT.lower()
 _RULE: Final = "detection rule"
 
@@ -144,8 +145,7 @@ def _entity_management(facts: Facts) -> dict[str, Any]:
             **({"data": data} if data else {}),
         }
         return {"actor": _actor(facts), "entity": entity, "comment": record.get("reason")}
-    of_key = str(record.get("op")).startswith("key.")
-    entity = {"type": "key" if of_key else _SECRET, "type_id": OTHER, **_named(facts)}
+    entity = {"type": _type(record), "type_id": OTHER, **_named(facts)}
     if "name" not in entity and "uid" not in entity:
         entity["name"] = facts.activity.name
     return {**_common(facts), "entity": entity, "src_endpoint": _source(facts)}
@@ -235,6 +235,11 @@ def _source(facts: Facts) -> dict[str, Any]:
     return {"hostname": facts.host} if facts.host else {"svc_name": _SERVICE}
 
 
+def _type(record: Mapping[str, Any]) -> str:
+    operation: str = record.get("op", "")
+    return "key" if operation == "sign" or operation.startswith("key.") else "secret"
+
+
 def _named(facts: Facts) -> dict[str, Any]:
     keys = (("name", "name"), ("location", "uid"), ("version", "version"))
     return {place: facts.record[key] for key, place in keys if key in facts.record}
@@ -242,7 +247,7 @@ def _named(facts: Facts) -> dict[str, Any]:
 
 def _resources(facts: Facts) -> list[dict[str, Any]]:
     store = facts.record.get("store")
-    more = {"type": _SECRET, **({"namespace": store} if store else {})}
+    more = {"type": _type(facts.record), **({"namespace": store} if store else {})}
     reads = [
         {"name": read["name"], "version": read["version"], "data": {"count": read["count"]}}
         for read in facts.reads

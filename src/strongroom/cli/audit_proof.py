@@ -165,8 +165,9 @@ def _key_file(path: Path) -> list[str]:
 def prove(options: Options, record: str, journal: str | None, older: str | None, output: str | None) -> None:
     """Prove that a record is in the journal to somebody who has not got the journal.
 
-    RECORD is CHAIN:SEQ, as `audit show` tells it; a beginning of the chain's name is enough. The proof is one JSON file with the record, a checkpoint and the hashes between them; it gives away
-    nothing else of the journal. `strongroom audit check-proof` checks it with the public key alone.
+    RECORD is CHAIN:SEQ, as `audit show` tells it; a beginning of the chain's name is enough. The proof is one
+    JSON file with the record, a checkpoint and the hashes between them; it gives away nothing else of the
+    journal. `strongroom audit check-proof` checks it with the public key alone.
     """
     from strongroom.audit.proof import prove as proved
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .audit.shipping import Shipper
     from .audit.sinks.base import Sink
     from .clock import Clock
+    from .errors import SecretStoreError
     from .keys import KeyWrapper, Signer
     from .toml.audit_entries import AuditEntry, CheckpointEntry, SinkEntry
 
@@ -59,6 +60,11 @@ class Lease:
         self._place: str | None = str(Path(entry.path).absolute()) if entry.path else f"sink {entry.gate}"
         self._service = share(self._place, lambda: _service(entry, keys, clock))
         self._hooks: list[JournalHook] = []
+
+    @property
+    def failed(self) -> SecretStoreError | None:
+        """Why the trail took nothing the last time, if it did not."""
+        return self._service.trail.failed
 
     def hook(
         self, principal: Callable[[], str | None] = lambda: None, *, strict: bool = False, alias: str = ""

@@ -179,8 +179,9 @@ class JournalHook(AuditHook):
             counts.reads.serve(allowed=False)
 
     def _serve(self) -> None:
+        refused = self._trail.failed or self._recording.refusal()
         for counts in self._counts:
-            counts.reads.serve(allowed=not self._owed and (self._trail.failed is None or self._open))
+            counts.reads.serve(allowed=not self._owed and (refused is None or self._open))
 
     @property
     def _open(self) -> bool:

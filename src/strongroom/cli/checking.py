@@ -10,6 +10,9 @@ import click
 
 from strongroom.errors import InvalidRequestError, SecretStoreError
 
+from .auditcheck import NONE, AuditFinding
+from .auditcheck import examine as examine_audit
+from .auditcheck import unexamined as unexamined_audit
 from .failure import ACTION_NEEDED, one_line
 from .keyrings import KeyringFinding, examine_keyring, print_keyrings, unexamined
 from .keys import KeyFinding, examine, print_findings
@@ -19,6 +22,7 @@ from .sidebyside import Job, side_by_side
 from .storecheck import Finding, StoreCheck, no_answer
 
 if TYPE_CHECKING:
+    from strongroom.toml.audit_entries import AuditEntry
     from strongroom.toml.entries import KeyEntry, KeyringEntry
     from strongroom.toml.file import Config
 
@@ -59,8 +63,9 @@ def check(options: Options, ctx: click.Context, max_age: int | None, seconds: in
     Names are listed where that is allowed, the dates of all secrets are asked for, and one value is read to
     prove that it decrypts, or a name that nobody has; no value is shown. Of a store with allow_plaintext or
     old_keys every value is read, to say which ones still need that. Without --store each key wraps and
-    unwraps random bytes, or tells its public half, each keyring is opened, and the coordinator gives a lease.
-    All are asked at once, and what hangs is left behind. Exit code 10 says that something needs action.
+    unwraps random bytes, or tells its public half, each keyring is opened, the coordinator gives a lease, and
+    the audit takes a record. All are asked at once, and what hangs is left behind. Exit code 10 says that
+    something needs action.
     """
     config = configuration(options)
     found = _Findings(config, options.store, max_age, float(seconds))
@@ -87,18 +92,19 @@ class _Findings:
             jobs += [_key_job(config, entry, seconds) for entry in config.keys.values()]
             jobs += [_keyring_job(config, entry, seconds) for entry in config.keyrings.values()]
             jobs += [_coordinator_job(config, seconds)] if config.coordinator else []
+            jobs += [_audit_job(config, config.audit, seconds)] if config.audit else []
         found = side_by_side(jobs, seconds)
         self.stores = [one for one in found if isinstance(one, Finding)]
         self.keys = [one for one in found if isinstance(one, KeyFinding)]
         self.keyrings = [one for one in found if isinstance(one, KeyringFinding)]
         self.coordinator = next((one for one in found if isinstance(one, CoordinatorFinding)), None)
+        self.audit = next((one for one in found if isinstance(one, AuditFinding)), None)
 
-    def all(self) -> Iterator[Finding | KeyFinding | KeyringFinding | CoordinatorFinding]:
+    def all(self) -> Iterator[Finding | KeyFinding | KeyringFinding | CoordinatorFinding | AuditFinding]:
         yield from self.stores
         yield from self.keys
         yield from self.keyrings
-        if self.coordinator:
-            yield self.coordinator
+        yield from filter(None, (self.coordinator, self.audit))
 
     def document(self) -> dict[str, Any]:
         return {
@@ -106,7 +112,7 @@ class _Findings:
             "profile": self._config.profile or None,
             "stores": [{**asdict(one), "needs_action": one.needs_action} for one in self.stores],
             "keys": list(map(asdict, self.keys)),
-            "audit": None,
+            "audit": self.audit.document() if self.audit else None,
             "keyrings": list(map(asdict, self.keyrings)),
             "coordinator": asdict(self.coordinator) if self.coordinator else None,
         }
@@ -122,7 +128,10 @@ class _Findings:
             print_keyrings(self.keyrings)
         if self.coordinator:
             click.echo(one_line(f"coordinator {self.coordinator.url}: {self.coordinator.problem or 'ok'}"))
-        click.echo("audit: no journal is configured; only the program's own hooks run")
+        if self.audit:
+            self.audit.print()
+        elif not self._config.audit:
+            click.echo(NONE)
 
 
 def _key_job(config: Config, entry: KeyEntry, seconds: float) -> Job[KeyFinding]:
@@ -143,6 +152,10 @@ def _coordinator_job(config: Config, seconds: float) -> Job[CoordinatorFinding]:
     return Job(
         lambda: _coordinator(config), lambda: CoordinatorFinding(config.coordinator, no_answer(seconds))
     )
+
+
+def _audit_job(config: Config, entry: AuditEntry, seconds: float) -> Job[AuditFinding]:
+    return Job(lambda: examine_audit(config, entry), lambda: unexamined_audit(entry, no_answer(seconds)))
 
 
 def _coordinator(config: Config) -> CoordinatorFinding:

@@ -154,9 +154,10 @@ class Exporter:
 
     def _run(self, stirred: threading.Event, closing: threading.Event) -> None:
         while not (closing.is_set() and self._failures):
+            last = closing.is_set()
             stirred.clear()
             pause = self.step()
-            if closing.is_set():
+            if last:
                 return
             # What fails is not tried sooner because there is a newer one.
             self._clock.wait(closing if self._failures else stirred, pause)

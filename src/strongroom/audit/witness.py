@@ -85,6 +85,7 @@ class WitnessExport(Export):
         return cls(place, NoteKey.parse(options["key"]), ca=ca, timeout=timeout, private=private)
 
     def put(self, checkpoint: Checkpoint, journal: Path) -> None:
+        (journal / FOLDER).mkdir(mode=0o700, exist_ok=True)
         before = restore(journal, self._state) or Growth(journal)
         size = self._shown(checkpoint, before)
         if size is None:

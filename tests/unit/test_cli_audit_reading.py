@@ -16,6 +16,7 @@ from strongroom.audit.record import encode, stamp
 from strongroom.audit.subjects import Subjects
 from strongroom.cli.journals import moment
 from strongroom.errors import InvalidRequestError
+from tests.canary import CANARY, assert_no_canary
 from tests.scale import scaled
 from tests.unit.audit_records import CHAIN, HEAD, names, record
 from tests.unit.cef_reader import read_cef
@@ -71,9 +72,9 @@ def test_show_is_a_table_of_what_happened(folder: Path) -> None:
     result = Cli()("audit", "show", str(folder))
     assert result.code == 0
     head, *rows = result.out.splitlines()
-    assert head.split() == "time operation store name version outcome actor record".split()  # noqa: SIM905
+    assert head.split() == "time operation name outcome actor store version record".split()  # noqa: SIM905
     assert len(rows) == 6
-    assert rows[0].split()[2:8] == ["get", "prod", "db/password", "v-1", "ok", "alice@example.net"]
+    assert rows[0].split()[2:8] == ["get", "db/password", "ok", "alice@example.net", "prod", "v-1"]
     assert "db/password x40, api/key x2" in rows[3]
     assert "3 operations went unrecorded" in rows[4]
     assert rows[5].split()[2:6] == ["purge", "old", "intent", "bob@example.net"]
@@ -156,6 +157,22 @@ def test_export_to_a_file_is_private_and_replaces_nothing(folder: Path, tmp_path
     assert Cli()(*call, "--replace").code == 0
 
 
+def test_no_export_holds_a_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a store that is audited: its records tell of the secret, never what it is."""
+    monkeypatch.chdir(tmp_path)
+    run, alias = Cli(), "local"
+    assert run("init", "--yes").code == 0
+    with (tmp_path / "strongroom.toml").open("a") as file:
+        file.write(f'\n[audit]\njournal = {{ path = "{tmp_path}/audit" }}\n')
+    assert run("put", "db/password", stdin=CANARY, store=alias).code == 0
+    assert run("get", "db/password", store=alias).code == 0
+    for form in ("json", "ocsf", "ecs", "cef"):
+        out = run("audit", "export", "--format", form, "--open-actors").out
+        assert "db/password" in out
+        assert_no_canary(out)
+    assert_no_canary(run("audit", "show", "--full", "--all").out)
+
+
 def test_a_shredded_actor_is_a_uid(folder: Path) -> None:
     """What nobody can know any more is shown as the subject that it was."""
     subjects = Subjects(folder)
@@ -184,10 +201,13 @@ def test_wrapped_keys_without_their_wrapper_are_said_once(folder: Path) -> None:
     with sqlite3.connect(folder / "subjects.db") as connection:
         connection.execute('UPDATE subject SET wrapped = \'["aws-kms", "00"]\'')
     connection.close()
-    result = Cli()("audit", "show", str(folder))
-    assert result.code == 0
-    assert result.err.count("actors stay sealed") == 1
-    assert "db/password" in result.out
+    [uid] = {one["actor"]["uid"] for one in shown(folder, "--op", "put")}
+    for options in ((), ("--actor", uid)):
+        result = Cli()("audit", "show", str(folder), *options)
+        assert result.code == 0
+        assert result.err.count("actors stay sealed") == 1
+        assert "api/key" in result.out
+        assert ("db/password" in result.out) == (not options)
 
 
 def test_the_configured_journal_is_the_default(

@@ -6,6 +6,7 @@ import json
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import closing
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,7 +17,7 @@ from strongroom.errors import IntegrityError
 
 from .journals import Actors, journal_argument, journal_folder, moment
 from .options import Decorated, Options, common, pass_options
-from .output import print_table
+from .output import on_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
-_COLUMNS: Final = ("time", "operation", "store", "name", "version", "outcome", "actor", "record")
-_SHORT: Final = 48
+_COLUMNS: Final = ("time", "operation", "name", "outcome", "actor", "store", "version", "record")
+_SHORT: Final = 40
+_SHORTER: Final = {"version": 12, "actor": 28}
 _BOOKS: Final = ("chain", "adopt", "segment")
 
 
@@ -77,7 +79,7 @@ def show(
         if options.json:
             _print_ascii([render(record, actor=actors.of(record)) for record in chosen])
         else:
-            print_table(_COLUMNS, [_row(record, actors, full) for record in chosen])
+            _print_rows([_row(record, actors, full) for record in chosen], full)
         _tell(options, actors)
     found.check()
 
@@ -212,14 +214,16 @@ def _row(record: Record, actors: Actors, full: bool) -> list[str]:
     cells = (
         f"{record['time'][:19].replace('T', ' ')}Z",
         record.get("op") or ("get" if facts.reads else record["kind"]),
-        record.get("store", ""),
         record.get("name") or _names(facts.reads) or ("" if "op" in record else facts.message),
-        record.get("version", ""),
-        record.get("outcome") or record.get("phase") or "",
+        record.get("outcome") or record.get("phase") or record.get("severity", ""),
         _who(record, actors, full),
+        record.get("store", ""),
+        record.get("version", ""),
         f"{chain}:{record['seq']}",
     )
-    return [_short(visible(cell), full) for cell in cells]
+    limits = [_SHORTER.get(column, _SHORT) for column in _COLUMNS]
+    shown = (visible(cell) for cell in cells)
+    return [cell if full else _short(cell, limit) for cell, limit in zip(shown, limits, strict=True)]
 
 
 def _names(reads: list[dict[str, Any]]) -> str:
@@ -233,8 +237,18 @@ def _who(record: Record, actors: Actors, full: bool) -> str:
     return f"{actor.principal} for {actor.on_behalf_of}" if actor.on_behalf_of else actor.principal
 
 
-def _short(text: str, full: bool) -> str:
-    return text if full or len(text) <= _SHORT else f"{text[: _SHORT - 1]}…"
+def _short(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _print_rows(rows: list[list[str]], full: bool) -> None:
+    """Aligned, what matters most first; on a terminal a line is cut at its edge, and not folded."""
+    width = get_terminal_size().columns if on_terminal() and not full else None
+    table = [list(_COLUMNS), *rows]
+    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    for row in table:
+        line = "  ".join(cell.ljust(room) for cell, room in zip(row, widths, strict=True))
+        click.echo(line[:width].rstrip())
 
 
 def _print_ascii(records: list[Any]) -> None:

@@ -96,11 +96,18 @@ class Actors:
 
     def uids(self, subjects: tuple[str, ...]) -> list[str]:
         """The subjects' uids, given those or their principals; what nobody is known by stays as it is."""
-        return [self._opened().find(subject) or subject for subject in subjects]
+        return [self._uid(subject) for subject in subjects]
 
     def close(self) -> None:
         """Let go of the keys."""
         self._held.close()
+
+    def _uid(self, subject: str) -> str:
+        try:
+            return self._opened().find(subject) or subject
+        except SecretStoreError as problem:
+            self.problem = problem
+            return subject
 
     def _opened(self) -> Subjects:
         if self._subjects is None:

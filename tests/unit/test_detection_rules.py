@@ -59,6 +59,18 @@ def test_both_read_the_same_from_our_rules() -> None:
             assert [one.reference for one in other.rules] == list(rule.correlation.rules)
 
 
+def test_the_rule_in_the_documentation_runs_here_and_is_sigma(tmp_path: Path) -> None:
+    """It makes some secrets overdue after thirty days."""
+    page = Path(__file__).parents[2] / "docs" / "audit-detections.md"
+    text = page.read_text().split("```yaml\n")[1].split("```")[0]
+    assert len(SigmaCollection.from_yaml(text).rules) == 1
+    [rule] = [rule for rule in load_rules(own(tmp_path, text)) if rule.name == "rotation-overdue"]
+    aged = {"kind": "age", "rotated": True, "age_days": 40}
+    assert rule.matches
+    assert rule.matches({**aged, "name": "exchange/hot"})
+    assert not rule.matches({**aged, "name": "db/ledger"})
+
+
 def own(folder: Path, text: str) -> Path:
     """A folder with one rule file."""
     (folder / "own.yml").write_text(text)

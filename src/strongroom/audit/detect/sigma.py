@@ -137,8 +137,9 @@ def _yaml(file: str, text: str) -> list[Any]:
         raise BackendNotInstalledError(
             "rules are YAML files, and PyYAML is not installed", hint="pip install 'strongroom[audit]'"
         ) from None
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml was at hand
     try:
-        return list(yaml.safe_load_all(text))
+        return list(yaml.load_all(text, Loader=loader))
     except (yaml.YAMLError, RecursionError, ValueError):  # a mark would quote the line
         pass
     raise InvalidRequestError(f"{file}: not YAML")

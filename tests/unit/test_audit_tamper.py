@@ -61,7 +61,7 @@ class Journal:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeJournal, Path]:
     """Ten thousand records in two chains, six segments, twenty checkpoints, and a tail that has none."""
-    return _make(LogKey(), scaled(10_000, "tampered journal"), tmp_path_factory.mktemp("journal"))
+    return _make(LogKey(), scaled(10_000, "tampered journal", 25), tmp_path_factory.mktemp("journal"))
 
 
 def _make(key: LogKey, count: int, folder: Path) -> tuple[MadeJournal, Path]:
@@ -509,7 +509,7 @@ def test_any_bit_of_any_line_is_missed_by_nobody(tmp_path: Path) -> None:
     data = file.read_bytes()
     start = data.index(b"\n") + 1
     length = data.index(b"\n", start) + 1 - start
-    bits = random.Random(1).sample(range(length * 8), min(length * 8, scaled(2_000, "flipped bits")))
+    bits = random.Random(1).sample(range(length * 8), min(length * 8, scaled(2_000, "flipped bits", 20)))
     for bit in bits:
         flipped = bytearray(data)
         flipped[start + bit // 8] ^= 1 << bit % 8

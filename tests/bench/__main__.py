@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.bench import cache, cold_reads, envelope, envelope_files, envelope_kms, processes
+from tests.bench import audit_reads, cache, cold_reads, envelope, envelope_files, envelope_kms, processes
 from tests.bench.harness import Row, human
 
 OUTPUT = Path(__file__).parents[2] / "build" / "bench.json"
@@ -20,6 +20,7 @@ SUITES = {
     "kms": envelope_kms,
     "cache": cache,
     "cold reads": cold_reads,
+    "audited reads": audit_reads,
 }
 
 

@@ -230,6 +230,7 @@ class TestNotes:
             *(KEY.text[:-4], KEY.text.replace("+", "+0", 1)),
             "n+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
         ],
+        ids=lambda text: f"{len(text)} characters",  # the key is another in each run
     )
     def test_what_is_no_key(self, text: str) -> None:
         """One error that says so."""

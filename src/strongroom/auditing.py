@@ -14,7 +14,7 @@ from .audit.service import Service, release, share
 from .backend import Settings
 
 if TYPE_CHECKING:
-    from .audit.hook import JournalHook
+    from .audit.hook import JournalHook, Trail
     from .audit.service import Helper
     from .audit.shipping import Shipper
     from .audit.sinks.base import Sink
@@ -65,6 +65,10 @@ class Lease:
     def failed(self) -> SecretStoreError | None:
         """Why the trail took nothing the last time, if it did not."""
         return self._service.trail.failed
+
+    def trail(self) -> Trail:
+        """Where records go that tell of no operation, such as detections: to the same sinks as all others."""
+        return self._service.begun()
 
     def hook(
         self, principal: Callable[[], str | None] = lambda: None, *, strict: bool = False, alias: str = ""

@@ -88,6 +88,17 @@ def test_the_configuration_says_how_it_judges(journal: Path, tmp_path: Path) -> 
     assert "hot-key" in Cli()("audit", "watch", "--once").out
 
 
+def test_the_configured_sinks_take_a_detection_at_once(journal: Path, tmp_path: Path) -> None:
+    """Also where no application runs that would ship it."""
+    (tmp_path / "strongroom.toml").write_text(
+        f'[audit]\njournal = {{ path = "{journal}" }}\nsinks = [{{ url = "file://{tmp_path}/siem.jsonl" }}]\n'
+    )
+    asks(journal)
+    assert Cli()("audit", "watch", "--once").code == 10
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "siem.jsonl").read_text().splitlines()]
+    assert kinds.count("detection") == 1
+
+
 def test_a_folder_of_rules_may_be_given(journal: Path, tmp_path: Path) -> None:
     """To try them on a copy of a journal."""
     (tmp_path / "own.yml").write_text(RULE)

@@ -218,8 +218,9 @@ def test_a_crash_or_a_full_disk_loses_and_repeats_nothing(
     place(folder, scene)
     clock.advance(60)
     dying = Dying(Journal.open(folder, clock=clock), after, end)
-    with pytest.raises(type(end)), watching(folder, clock, journal=lambda: dying) as watcher:
+    with pytest.raises(type(end)), watching(folder, clock, trail=lambda: dying) as watcher:
         watcher.poll(drain=True)
+    dying.close()
     look(folder, clock)
     look(folder, clock)
     assert [record["rule"] for record in recorded(folder)] == ["first-seen-principal"]

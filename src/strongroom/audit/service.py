@@ -91,6 +91,11 @@ class Service:
         self._hooks.append(made)
         return made
 
+    def begun(self) -> Trail:
+        """The trail, with everything started that works for it: for records that tell of no operation."""
+        self._awake()
+        return self.trail
+
     def leave(self, hook: JournalHook) -> None:
         """Its store or key is closed."""
         if hook in self._hooks:

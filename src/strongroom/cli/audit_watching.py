@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
@@ -18,10 +18,11 @@ from .options import Options, common, configuration, pass_options
 from .output import report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from strongroom.audit.detect.settings import DetectSettings
     from strongroom.audit.detect.watcher import Watcher
+    from strongroom.audit.hook import Trail
 
 ACTION_NEEDED: Final = 10
 _INTERVAL: Final = 1.0
@@ -68,7 +69,7 @@ def watch(
         raise InvalidRequestError("--for, --reason, --actor and --name belong to --suppress")
     if not once:
         return _follow(options, folder, settings, learn)
-    with _watcher(folder, settings, learn) as watcher:
+    with _watcher(options, folder, settings, learn) as watcher:
         return ACTION_NEEDED if _poll(options, watcher, drain=True) else 0
 
 
@@ -89,13 +90,27 @@ def _settings(options: Options, rules: str | None) -> DetectSettings:
     return DetectSettings.parse(given | ({"rules": rules} if rules else {}))
 
 
-def _watcher(folder: Path, settings: DetectSettings, learn: bool) -> Watcher:
+@contextmanager
+def _watcher(options: Options, folder: Path, settings: DetectSettings, learn: bool) -> Iterator[Watcher]:
     from strongroom.audit.detect.watcher import Watcher
 
-    watcher = Watcher(folder, settings=settings)
-    if learn:
-        watcher.learn()
-    return watcher
+    with ExitStack() as held:
+        watcher = Watcher(folder, settings=settings, trail=lambda: _trail(options, folder, held))
+        held.push(watcher)
+        if learn:
+            watcher.learn()
+        yield watcher
+
+
+def _trail(options: Options, folder: Path, held: ExitStack) -> Trail:
+    """The configured trail, with its sinks; of another journal the folder is all that is known."""
+    from strongroom.audit.journal import Journal
+    from strongroom.config import audit
+
+    config = configuration(options)
+    if config.audit is None or not config.audit.path or folder.resolve() != Path(config.audit.path).resolve():
+        return held.enter_context(closing(Journal.open(folder)))
+    return held.enter_context(closing(audit(config, config.audit))).trail()
 
 
 def _follow(options: Options, folder: Path, settings: DetectSettings, learn: bool) -> NoReturn:
@@ -103,7 +118,7 @@ def _follow(options: Options, folder: Path, settings: DetectSettings, learn: boo
     clock = Clock()
     while True:
         try:
-            with _watcher(folder, settings, learn) as watcher:
+            with _watcher(options, folder, settings, learn) as watcher:
                 learn = False
                 while True:
                     _poll(options, watcher)
@@ -133,13 +148,12 @@ def _suppress(options: Options, folder: Path, settings: DetectSettings, wanted: 
     from strongroom.audit.detect.sigma import load_rules
     from strongroom.audit.detect.spans import parse_span
     from strongroom.audit.detect.suppressing import suppression
-    from strongroom.audit.journal import Journal
 
     known = [one.name for one in load_rules(settings.rules) if one.alerts]
     clock, span, facts = Clock(), parse_span(wanted.span, "--for"), _facts(options, folder, wanted)
     fields = suppression(wanted.rule, known, now=clock.now(), span=span, reason=wanted.reason, facts=facts)
-    with closing(Journal.open(folder)) as journal:
-        record = journal.append({**fields, "actor": _who(options, folder, clock)})
+    with ExitStack() as held:
+        record = _trail(options, folder, held).append({**fields, "actor": _who(options, folder, clock)})
     document = {"record": record, "rule": wanted.rule, "until": fields["until"]}
     report(options, document, f"{wanted.rule} is suppressed until {fields['until'][:19]}Z: record {record}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, final
@@ -43,7 +44,8 @@ class Watcher:
         path: the journal's folder.
         settings: how to judge.
         clock: the time of day, and the wait between two looks.
-        journal: makes the journal that detections are written to, when there is the first.
+        trail: what detections are written to, asked for when there is the first, and not closed here; without
+            it a journal of our own.
 
     Raises:
         InvalidRequestError: no journal is there, or a rule cannot be run.
@@ -56,12 +58,13 @@ class Watcher:
         *,
         settings: DetectSettings | None = None,
         clock: Clock | None = None,
-        journal: Callable[[], Trail] | None = None,
+        trail: Callable[[], Trail] | None = None,
     ):
         self.path = Path(path)
         self._settings, self._clock = settings or DetectSettings(), clock or Clock()
-        self._make = journal or (lambda: Journal.open(self.path))
-        self._journal: Trail | None = None
+        self._find = trail or self._own
+        self._trail: Trail | None = None
+        self._held = ExitStack()
         rules = load_rules(self._settings.rules)
         self.rules = {rule.name: rule for rule in rules if rule.alerts}
         self._lock = _locked(self.path)
@@ -108,12 +111,10 @@ class Watcher:
         Raises:
             UnavailableError: the disk still refuses a detection, which the next watcher writes.
         """
-        try:
-            self._state.close()
-            if self._journal:
-                self._journal.close()
-        finally:
-            os.close(self._lock)
+        with ExitStack() as ends:
+            ends.callback(os.close, self._lock)
+            ends.callback(self._held.close)
+            ends.callback(self._state.close)
 
     def __enter__(self) -> Self:
         return self
@@ -176,15 +177,20 @@ class Watcher:
         waiting = list(self._state.items("outbox"))
         if not waiting:
             return
-        self._journal = self._journal or self._make()
+        self._trail = trail = self._trail or self._find()
         for identity, fields in waiting:
             if identity not in self._told:
                 self._told.add(identity)
-                self._journal.append(fields, durable=False)
-        self._journal.flush()
+                trail.append(fields, durable=False)
+        trail.flush()
         for identity, _ in waiting:
             self._state.drop("outbox", identity)
         self._state.commit()
+
+    def _own(self) -> Trail:
+        journal = Journal.open(self.path)
+        self._held.callback(journal.close)
+        return journal
 
     def _told_before(self) -> set[str]:
         """What the journal holds and our memory may not know: after a crash, or without a memory."""

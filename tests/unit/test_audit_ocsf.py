@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
 from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from py_ocsf_models.events.base_event import BaseEvent
@@ -23,7 +24,8 @@ from strongroom.audit.actor import Actor
 from strongroom.audit.formats import render
 from strongroom.audit.record import encode, leaf_hash
 from strongroom.audit.sinks.base import shorter
-from tests.unit.audit_records import ACTOR, CHAIN, every_kind, record
+from tests.scale import scaled
+from tests.unit.audit_records import ACTOR, CHAIN, every_kind, names, record
 
 ALICE = Actor("alice@example.net", "kubernetes", name="Alice", address="192.0.2.7", on_behalf_of="bob")
 ADDED = Path(__file__).parents[1] / "vectors" / "ocsf" / "record_integrity-1.9.0.json"
@@ -80,6 +82,16 @@ def test_every_record_is_a_valid_event(actor: Actor | None) -> None:
         for fault in faults(event(found, actor=actor, host="build-7"))
     ]
     assert not wrong
+
+
+@settings(max_examples=scaled(500, "names in valid OCSF", 25), deadline=None)
+@given(name=names, other=names)
+def test_no_name_makes_an_event_invalid(name: str, other: str) -> None:
+    """Wherever a text stands: in a name, an address, an operation, a rule, a version, a trace."""
+    actor = Actor(other, "explicit", name=name, address=name)
+    texts = {"name": name, "op": other, "location": name, "version": name, "trace": other, "request_id": name}
+    for found in (record(**texts, outcome=other), record("detection", rule=name, title=other, severity=name)):
+        assert not faults(event(found, actor=actor, host=other))
 
 
 def test_the_schema_can_say_no() -> None:

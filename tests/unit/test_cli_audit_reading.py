@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+import strongroom
 from strongroom.audit.actor import Actor
 from strongroom.audit.journal import Journal
 from strongroom.audit.record import encode, stamp
@@ -171,6 +172,26 @@ def test_no_export_holds_a_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert "db/password" in out
         assert_no_canary(out)
     assert_no_canary(run("audit", "show", "--full", "--all").out)
+
+
+def test_the_subjects_key_of_the_configuration_opens_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has it is told who acted; reading writes nothing into the journal."""
+    monkeypatch.chdir(tmp_path)
+    run, key = Cli(), f"local-key://{tmp_path}/subjects.keyset"
+    assert run("key", "create", key).code == 0
+    journal = f'[audit]\njournal = {{ path = "{tmp_path}/audit" }}\nsubject_key = "subjects"\n'
+    configured = f'[store]\nmain = {{ url = "{run.url}" }}\n[key]\nsubjects = {{ url = "{key}" }}\n{journal}'
+    (tmp_path / "strongroom.toml").write_text(configured)
+    with strongroom.open("main") as store, strongroom.actor("alice@example.net"):
+        store.put("db/password", CANARY)
+    files = [path.read_bytes() for path in tmp_path.glob("audit/chains/*/*.jsonl")]
+    assert "alice@example.net" in run("audit", "show").out
+    assert "alice@example.net" in run("audit", "show", "--actor", "alice@example.net").out
+    assert [path.read_bytes() for path in tmp_path.glob("audit/chains/*/*.jsonl")] == files
+    (tmp_path / "strongroom.toml").unlink()
+    assert "alice" not in run("audit", "show", str(tmp_path / "audit")).out
 
 
 def test_a_shredded_actor_is_a_uid(folder: Path) -> None:

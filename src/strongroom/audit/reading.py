@@ -76,18 +76,16 @@ class Reader:
     def chain(self, chain: str, cursor: Cursor = Cursor()) -> Iterator[Line]:  # noqa: B008  (immutable)
         """The lines of one chain after the cursor; a segment that is gone is passed over."""
         folder = self.path / "chains" / chain
-        while True:
-            try:
-                later = [number for number in segment_numbers(folder) if number > cursor.segment]
-            except FileNotFoundError:
+        while numbers := _segments(folder, cursor.segment):
+            # Listed before they are read: a segment that another follows gets no more lines.
+            for number in numbers:
+                if number > cursor.segment:
+                    cursor = Cursor(number, 0, cursor.seq)
+                for line in self._segment(folder, chain, cursor):
+                    cursor = line.after
+                    yield line
+            if not _segments(folder, cursor.segment + 1):
                 return
-            # Listed first: a segment that another follows gets no more lines.
-            for line in self._segment(folder, chain, cursor):
-                cursor = line.after
-                yield line
-            if not later:
-                return
-            cursor = Cursor(later[0], 0, cursor.seq)
 
     def records(self, cursors: Cursors | None = None) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """The records after the cursors as (chain, seq, record), all chains together by time.
@@ -116,6 +114,13 @@ class Reader:
         for data in _whole_lines(folder / segment_name(number), offset, self.durable):
             offset, seq = offset + len(data), seq + 1
             yield Line(chain, seq - 1, data[:-1], Cursor(number, offset, seq))
+
+
+def _segments(folder: Path, first: int) -> list[int]:
+    try:
+        return [number for number in segment_numbers(folder) if number >= first]
+    except FileNotFoundError:
+        return []
 
 
 def _cursor(cursors: Mapping[str, Iterable[int]] | None, chain: str) -> Cursor:

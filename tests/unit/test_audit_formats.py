@@ -142,6 +142,9 @@ def test_a_cef_line_tells_who_did_what_to_which_secret() -> None:
     )
     assert (told["suid"], told["suser"], told["src"]) == (ACTOR["uid"], "alice", "192.0.2.7")
     assert told["rt"] == "1795435200123"
+    six = cef(record(), actor=ALICE)
+    assert (six["c6a2"], six["c6a2Label"]) == ("2001:db8::7", "Source IPv6 Address")
+    assert cef(record("gap"))["reason"] == "disk full"
     assert told["StrongroomAuditPerformed"] == "false"
 
 

@@ -30,7 +30,7 @@ _CUSTOM: Final = (
 )
 _TOLD: Final = words(
     "v chain seq time kind op name version store cid location outcome phase host pid since until actor rule "
-    "title count"
+    "title count reason"
 )
 _SAID_IN_MSG: Final = frozenset(("detection", "suppression", "gap", "recovery", "skipped"))
 _PREFIX: Final = f"{PRODUCT}Audit"
@@ -64,11 +64,21 @@ def _standard(facts: Facts) -> Iterator[tuple[str, Any]]:
     yield "suid", record.get("actor", {}).get("uid")
     if facts.actor:
         yield "suser", facts.actor.principal
-        yield ("src" if facts.ip and ":" not in facts.ip else "shost"), facts.actor.address
+        yield from _address(facts.actor.address, facts.ip)
     yield "start", milliseconds(record["since"]) if "since" in record else None
     yield "end", milliseconds(record["until"]) if "until" in record else None
     yield "cnt", sum(read["count"] for read in facts.reads) or record.get("count")
+    yield "reason", record.get("reason")
     yield "msg", facts.message if record["kind"] in _SAID_IN_MSG else ""
+
+
+def _address(address: str, ip: str) -> Iterator[tuple[str, str]]:
+    """`src` takes version 4 of the protocol alone; what is no address is a host."""
+    if ":" in ip:
+        yield "c6a2", ip
+        yield "c6a2Label", "Source IPv6 Address"
+    else:
+        yield ("src" if ip else "shost"), address
 
 
 def _custom(facts: Facts) -> Iterator[tuple[str, Any]]:

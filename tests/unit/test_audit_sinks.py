@@ -136,7 +136,7 @@ def test_a_syslog_message_is_never_longer_than_its_bound(form: str, authority: A
 def test_no_name_forges_a_message(form: str, names: list[str]) -> None:
     """As many messages as records, each on one line of its own, whatever the names hold, in every format."""
     sink = SyslogSink("127.0.0.1", form=form)
-    frames = b"".join(sink._frame(entry) for entry in _entries(names))
+    frames = b"".join(sink._frame(entry, sink.written(entry)) for entry in _entries(names))
     messages = counted(frames)
     assert len(messages) == len(names)
     for message in messages:

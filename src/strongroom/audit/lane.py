@@ -159,7 +159,7 @@ class Lane:
                 self._skip_oldest()
         if self._clock.monotonic() < self._not_before:
             return EVERY
-        lines, after = self._next()
+        lines, after, more = self._next()
         if after == self.state.cursors:
             self.state.error = None
             return EVERY
@@ -167,7 +167,7 @@ class Lane:
         for entry in refused:
             self._give_up(entry.id, entry.id, 1)
         self._accepted(after, len(lines) - len(refused))
-        return 0.0 if self.state.behind else EVERY
+        return 0.0 if more else EVERY
 
     def _pause(self) -> float:
         self._failures += 1
@@ -183,8 +183,12 @@ class Lane:
         state.behind = behind(self._reader, after)
         save(self._folder, state)
 
-    def _next(self) -> tuple[list[Line], Cursors]:
-        """The next lines within the batch's bounds, each time of another chain first: none starves."""
+    def _next(self) -> tuple[list[Line], Cursors, bool]:
+        """The next lines within the batch's bounds, each time of another chain first: none starves.
+
+        Whether there are more tells a full batch from one to which others are being added right now: sent at
+        once, those would go one by one.
+        """
         lines: list[Line] = []
         after, room = dict(self.state.cursors), self.route.batch_bytes
         chains = self._reader.chains()
@@ -195,10 +199,10 @@ class Lane:
                 for line in found:
                     room -= len(line.data)
                     if len(lines) >= self.route.batch or (lines and room < 0):
-                        return lines, after
+                        return lines, after, True
                     lines.append(line)
                     after[chain] = line.after
-        return lines, after
+        return lines, after, False
 
     def _lines(self, chain: str, cursors: Cursors) -> Generator[Line, None, None]:
         yield from self._reader.chain(chain, cursors.get(chain, Cursor()))

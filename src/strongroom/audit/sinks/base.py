@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from strongroom.errors import InvalidRequestError
+from strongroom.errors import InvalidRequestError, UnavailableError
 from strongroom.value import SecretValue
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ CLIPS: Final = (512, 128, 48)
 
 _FEW: Final = 8
 _KEPT: Final = ("chain", "seq", "time", "kind", "phase", "op", "outcome", "performed")
+_UNUSUAL: Final = re.compile(rb"[^ -~]")
 _NOT_ON_ONE_LINE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -29,16 +33,24 @@ class TooLargeError(InvalidRequestError):
     """The receiver refuses the size of what it was sent; less at once, or shorter texts, may pass."""
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True)
+class Entry:
     """One record on its way.
 
     Attributes:
         line: its bytes in the journal, which its leaf hash is over; of a clipped record its JSON.
-        fields: the same, decoded.
     """
 
     line: bytes
-    fields: Mapping[str, Any]
+
+    @cached_property
+    def fields(self) -> Mapping[str, Any]:
+        """The record decoded, when it is first asked for; nothing of what is no record."""
+        try:
+            fields = json.loads(self.line)
+        except (ValueError, RecursionError):
+            fields = None
+        return fields if isinstance(fields, dict) else {}
 
     @property
     def id(self) -> str:
@@ -80,20 +92,27 @@ class Sink(ABC):
         """As `send`, but in parts and clipped where the receiver refuses a size.
 
         Returns:
-            The records it refused in every form.
+            The records it refused in every form, while it took others.
 
         Raises:
-            UnavailableError: the receiver did not take them; they may be sent again.
+            UnavailableError: the receiver did not take them, or nothing of any size; they may be sent again.
         """
-        return self._refused([_entry(item) for item in batch])
-
-    def _refused(self, entries: list[Entry]) -> list[Entry]:
-        if not entries or self._takes(entries):
-            return []
-        if len(entries) > 1:
-            middle = len(entries) // 2
-            return [*self._refused(entries[:middle]), *self._refused(entries[middle:])]
-        return [] if any(self._takes([_entry(form)]) for form in shorter(entries[0].fields)) else entries
+        pieces, taken = [[_entry(item) for item in batch]], False
+        refused: list[Entry] = []
+        while pieces and (taken or len(refused) < 2):  # two at their shortest: it is not the records
+            piece = pieces.pop()
+            middle = len(piece) // 2
+            if not piece or self._takes(piece):
+                taken = True
+            elif middle:
+                pieces += [piece[middle:], piece[:middle]]
+            elif any(self._takes([_entry(form)]) for form in shorter(piece[0].fields)):
+                taken = True
+            else:
+                refused += piece
+        if refused and not taken:
+            raise UnavailableError("the receiver refuses every size", performed=None)
+        return refused
 
     def _takes(self, entries: list[Entry]) -> bool:
         try:
@@ -112,6 +131,16 @@ class Sink(ABC):
     def after_fork(self) -> None:
         """Forget what the parent holds, without ending it for the parent."""
 
+    def all_written(self, entries: Sequence[Entry]) -> Iterator[bytes]:
+        """Each record as one line. Between two it lets other threads run.
+
+        A batch is some milliseconds of work; a thread that comes back from the disk, where the journal's
+        callers wait, would have to wait for the interpreter's switch interval (5 ms) instead.
+        """
+        for entry in entries:
+            yield self.written(entry)
+            time.sleep(0)
+
     def written(self, entry: Entry) -> bytes:
         """The record as one line in the sink's format, clipped until it fits.
 
@@ -126,7 +155,9 @@ class Sink(ABC):
 
     def _render(self, entry: Entry) -> bytes:
         if self.form == "json":
-            return one_line(entry.line.decode("utf-8", "replace")).encode("utf-8", "replace")
+            if not _UNUSUAL.search(entry.line):
+                return entry.line
+            return one_line(entry.line.decode("utf-8", "replace")).encode()
         from strongroom.audit.formats import render
 
         rendered = render(dict(entry.fields), self.form)
@@ -184,13 +215,7 @@ def _ever_shorter(entry: Entry) -> Iterator[Entry]:
 
 
 def _entry(item: bytes | Mapping[str, Any]) -> Entry:
-    if isinstance(item, Mapping):
-        return Entry(_compact(item).encode(), item)
-    try:
-        fields = json.loads(item)
-    except (ValueError, RecursionError):
-        fields = None
-    return Entry(item, fields if isinstance(fields, dict) else {})
+    return Entry(_compact(item).encode() if isinstance(item, Mapping) else bytes(item))
 
 
 def _compact(value: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ class FileSink(Sink):
         self._path = path
 
     def deliver(self, entries: Sequence[Entry]) -> None:
-        data = b"".join(self.written(entry) + b"\n" for entry in entries)
+        data = b"".join(text + b"\n" for text in self.all_written(entries))
         problem: SecretStoreError | None = None
         try:
             _append(self._path, data)

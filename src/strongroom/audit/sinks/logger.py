@@ -32,11 +32,9 @@ class LoggingSink(Sink):
         self._logger = logging.getLogger(logger)
 
     def deliver(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
+        for entry, text in zip(entries, self.all_written(entries), strict=True):
             level = logging.WARNING if is_alarm(entry) else logging.INFO
-            self._logger.log(
-                level, "%s", self.written(entry).decode(), extra={"strongroom": dict(entry.fields)}
-            )
+            self._logger.log(level, "%s", text.decode(), extra={"strongroom": dict(entry.fields)})
 
 
 def is_alarm(entry: Entry) -> bool:

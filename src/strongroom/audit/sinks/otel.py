@@ -58,25 +58,26 @@ class OpenTelemetrySink(Sink):
     def deliver(self, entries: Sequence[Entry]) -> None:
         provider = self._provider or _global_provider()
         logger = provider.get_logger(SCOPE)
-        for entry in entries:
-            logger.emit(**self._record(entry))
+        for entry, text in zip(entries, self.all_written(entries), strict=True):
+            logger.emit(**_record(entry, text))
         # The processor's queue is bounded and lives in memory: only what it has let go counts as handed over.
         if not provider.force_flush(round(self._timeout * 1000)):
             raise UnavailableError("the OpenTelemetry exporter did not take the records", performed=None)
 
-    def _record(self, entry: Entry) -> dict[str, Any]:
-        from opentelemetry._logs import SeverityNumber
 
-        severity = SeverityNumber.WARN if is_alarm(entry) else SeverityNumber.INFO
-        return {
-            "timestamp": _nanoseconds(str(entry.fields.get("time"))),
-            "severity_number": severity,
-            "severity_text": severity.name,
-            "body": self.written(entry).decode(),
-            "attributes": _attributes(entry),
-            "event_name": "strongroom.audit",
-            "context": _context(entry.fields.get("trace")),
-        }
+def _record(entry: Entry, text: bytes) -> dict[str, Any]:
+    from opentelemetry._logs import SeverityNumber
+
+    severity = SeverityNumber.WARN if is_alarm(entry) else SeverityNumber.INFO
+    return {
+        "timestamp": _nanoseconds(str(entry.fields.get("time"))),
+        "severity_number": severity,
+        "severity_text": severity.name,
+        "body": text.decode(),
+        "attributes": _attributes(entry),
+        "event_name": "strongroom.audit",
+        "context": _context(entry.fields.get("trace")),
+    }
 
 
 def _check_installed() -> None:

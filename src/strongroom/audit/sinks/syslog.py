@@ -71,15 +71,16 @@ class SyslogSink(Sink):
         self._middle = f" {self._middle.split()[0]} strongroom {os.getpid()} "
 
     def deliver(self, entries: Sequence[Entry]) -> None:
-        data = b"".join(self._frame(entry) for entry in entries)
+        texts = self.all_written(entries)
+        data = b"".join(self._frame(entry, text) for entry, text in zip(entries, texts, strict=True))
         with connect(self._host, self._port, self._reach) as connection:
             problem = _handed_over(connection, data)
         if problem is not None:
             raise problem
 
-    def _frame(self, entry: Entry) -> bytes:
+    def _frame(self, entry: Entry, text: bytes) -> bytes:
         head = f"<{_priority(entry)}>1 {_time(entry.fields)}{self._middle}{_message_id(entry.fields)} - "
-        message = head.encode() + self.written(entry)
+        message = head.encode() + text
         return b"%d %s" % (len(message), message)
 
 

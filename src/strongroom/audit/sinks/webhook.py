@@ -110,14 +110,11 @@ class WebhookSink(Sink):
 
     def _body(self, entries: Sequence[Entry]) -> bytes:
         """The same bytes for the same records, so its time is the last record's."""
-        records = [self._item(entry) for entry in entries]
+        texts = self.all_written(entries)
+        records = map(_quoted, texts) if self.form == "cef" else texts
         time = str(entries[-1].fields.get("time", "")).encode("ascii", "replace")
         head = b'{"type":"%s","timestamp":"%s","data":[' % (TYPE.encode(), time)
         return head + b",".join(records) + b"]}"
-
-    def _item(self, entry: Entry) -> bytes:
-        text = self.written(entry)
-        return text if self.form != "cef" else _quoted(text)
 
 
 def message_id(entries: Sequence[Entry], body: bytes) -> str:

@@ -31,7 +31,6 @@ registry
 pins cachepolicy cached
 cache watching operations
 reads
-accounting
 store
 aio references reencryption
 replication

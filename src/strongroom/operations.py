@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, final
 
-from .audit.actor import current, traceparent
 from .audit.event import AuditEvent, Auditor, Part, outcome_of, unheard
 from .backend import SecretVersion, Stage
 from .names import Name
@@ -68,7 +67,8 @@ class Operations:
 
     def _intent(self, operation: str, key: Name | str, **facts: object) -> AuditEvent:
         self._gate.usable(operation)
-        location = self._backend.locate(key) if isinstance(key, Name) and self._auditor else ""
+        if self._auditor:
+            facts |= self._circumstances(key)
         event = AuditEvent(
             operation,
             str(key),
@@ -76,13 +76,17 @@ class Operations:
             self._clock.now(),
             store=self._alias,
             backend=self._backend.origin,
-            location=location,
-            actor=current() if self._auditor else None,
-            trace=traceparent() if self._auditor else None,
             **facts,  # type: ignore[arg-type]
         )
         self._auditor.intent(event)
         return event
+
+    def _circumstances(self, key: Name | str) -> dict[str, object]:
+        """What costs something to find out; who acts is told by a module that without hooks nobody needs."""
+        from .audit.actor import current, traceparent
+
+        location = self._backend.locate(key) if isinstance(key, Name) else ""
+        return {"location": location, "actor": current(), "trace": traceparent()}
 
 
 def made_current(operation: str, result: object) -> SecretVersion | None:

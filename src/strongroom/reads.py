@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, final
 
+from .audit.event import WarmReads
 from .backend import Backend, Capability, Clock, Secret, SecretVersion
 from .cache import Cache, CachePolicy
 from .cached import answer
@@ -15,9 +16,11 @@ from .names import Name
 from .pins import Pins
 
 if TYPE_CHECKING:
+    from .audit.event import AuditHook
     from .cached import Entry, Hit, Outcome
     from .value import SecretValue
 
+    Serve = Callable[[], Callable[[dict[str, Entry]], None] | None]  # a weak reference to it
     Written = tuple[SecretVersion, SecretValue, float]  # and when the write began
 
 
@@ -232,6 +235,45 @@ class Write:
         self._reads.end(self)
         if self._made:  # only now, since whoever is told may read
             self._reads.saw(self.name, self._made)
+
+
+@final
+class Accounting(WarmReads):
+    """The warm reads of one store; a `WarmReads` for its hook.
+
+    Args:
+        reads: what counts them.
+        hooks: the store's; only a hook that is alone may take counts, or another would not hear of them.
+        serve: a weak reference to what is told the dict that the store may answer from without its hooks.
+
+    Attributes:
+        allowed: what the cache knows may be answered without telling the hooks.
+    """
+
+    def __init__(self, reads: Reads, hooks: Sequence[AuditHook], serve: Serve):
+        self._reads, self._serve = reads, serve
+        self._hook = hooks[0] if len(hooks) == 1 else None
+        self.allowed = False
+        if not (reads.caches and self._hook and self._hook.account(self)):
+            self._hook = None
+
+    def drain(self) -> Sequence[Hit]:
+        """What was read since this was called last."""
+        return self._reads.drain_hits()
+
+    def serve(self, allowed: bool) -> None:
+        """Whether warm reads may go on; one that has begun is still counted."""
+        serve = self._serve()
+        if allowed != self.allowed and serve:
+            self.allowed = allowed
+            serve(self._reads.warm if allowed else {})
+
+    def close(self) -> None:
+        """No warm read comes any more; the hook takes the last counts."""
+        self.serve(allowed=False)
+        hook, self._hook = self._hook, None
+        if hook:
+            hook.leave(self)
 
 
 def named(secret: Secret, name: Name) -> Secret:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
 from . import stages
-from .accounting import Accounting
 from .audit.event import AuditHook, Auditor
 from .backend import Absent, Backend, Capability, Clock, Secret, SecretInfo, SecretVersion, Stage
 from .cachepolicy import CachePolicy
@@ -19,7 +18,7 @@ from .gate import NOTHING, Gate, needed_to_put
 from .layers.edge import edge
 from .names import Name, NameMode, check_beginning
 from .operations import Operations, made_current
-from .reads import Reads, named
+from .reads import Accounting, Reads, named
 from .value import SecretValue, take
 from .watching import POLL, Calls, Watcher, begin, changes
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from strongroom.errors import PartialFailureError, PermissionDeniedError, SecretStoreError, UnavailableError
 
@@ -79,16 +79,15 @@ class AuditEvent:
     degraded: bool = False
 
 
-class WarmReads(Protocol):
+class WarmReads:
     """The reads that one store answers from its cache, for a hook that takes their counts."""
 
     def drain(self) -> Sequence[Hit]:
         """What was read since this was called last."""
-        ...
+        raise NotImplementedError
 
     def serve(self, allowed: bool) -> None:
         """Whether they may go on; where not, each read is an operation with its own events."""
-        ...
 
 
 class AuditHook:

@@ -98,7 +98,7 @@ DETECT: Final = Table(
     },
 )
 AUDIT: Final = Table(
-    "the audit trail; without this table only a program's own hooks run",
+    "",
     {
         "journal": JOURNAL,
         "gate": Text("where there is no disk: the sink, by name, that every operation waits for"),

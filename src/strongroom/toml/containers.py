@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from .kinds import Kind, Schema, described
@@ -128,6 +128,26 @@ class Entries(Kind):
             "propertyNames": {"pattern": f"^(?:{self._form})$"},
             "additionalProperties": described(self.each),
         }
+
+
+class Deferred(Kind):
+    """A table that few files have: its keys are loaded for those that do.
+
+    Args:
+        load: gives the table.
+    """
+
+    word = "table"
+
+    def __init__(self, meaning: str, load: Callable[[], Table]):
+        super().__init__(meaning)
+        self._load = load
+
+    def read(self, spot: Spot, value: Any) -> Any:
+        return self._load().read(spot, value)
+
+    def schema(self) -> Schema:
+        return self._load().schema()
 
 
 class Tables(Kind):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .audit import AUDIT
-from .containers import Entries, Table, Written
+from .containers import Deferred, Entries, Table, Written
 from .kinds import Choice, Duration, Flag, Kind, Secret, Text, Texts, Whole
 from .reach import COORDINATORS, URL, Endpoint, Group, Reached, StoreLocation, key_location
 from .takes import KEYS, STORES
@@ -139,13 +138,19 @@ def _named(meaning: str, each: Kind) -> Entries:
     return Entries(meaning, each, form=_ALIAS, problem=_ALIAS_RULE)
 
 
+def _audit() -> Table:
+    from .audit import AUDIT
+
+    return AUDIT
+
+
 _PARTS: Final[dict[str, Kind]] = {
     "default": Text("the store that is opened when none is named"),
     "store": _named("stores by alias", STORE),
     "key": _named("keys that encrypt or sign, by alias", KEY),
     "keyring": _named("keyrings by alias", KEYRING),
     "coordinator": COORDINATOR,
-    "audit": AUDIT,
+    "audit": Deferred("the audit trail; without this table only a program's own hooks run", _audit),
 }
 
 

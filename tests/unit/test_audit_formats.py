@@ -6,6 +6,7 @@ import ipaddress
 import json
 from datetime import datetime
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -199,20 +200,14 @@ def test_no_detection_forges_a_line_either(text: str) -> None:
 def test_no_name_forges_a_syslog_message(name: str, form: str) -> None:
     """The count of the frame is its length, nothing in it ends a line, and it is not longer than allowed."""
     sink = SyslogSink("127.0.0.1", form=form)
-    sent = list[bytes]()
-    entry = _entry(record(name=name, op="get" if len(name) > 30 else name))
-    sent.append(sink._frame(entry))
-    [frame] = sent
+    with mock.patch("strongroom.audit.sinks.syslog.connect") as connect:
+        sink.send([encode(record(name=name, op="get" if len(name) > 30 else name))])
+    connection = connect.return_value.__enter__.return_value
+    [frame] = connection.send.call_args.args
     count, _, message = frame.partition(b" ")
     assert int(count) == len(message) <= LIMIT
     assert message.decode().isprintable()
     assert len(message.decode().split(" ", 7)) == 8
-
-
-def _entry(found: dict[str, Any]) -> Any:
-    from strongroom.audit.sinks.base import Entry
-
-    return Entry(encode(found), found)
 
 
 @settings(max_examples=scaled(2_000, "texts made visible", 20), deadline=None)
@@ -241,6 +236,16 @@ def test_what_is_no_record_is_refused(form: str, change: dict[str, Any]) -> None
     render_line(good, form)
     with pytest.raises((InvalidRequestError, IntegrityError)):
         render({**good, **change}, form)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_line_at_hand_is_not_made_again(form: str) -> None:
+    """It says the same; and what is no record is refused with it, too."""
+    for found in every_kind():
+        assert render(found, form, line=encode(found)) == render(found, form)
+    for wrong in ({}, {**record(), "kind": "other"}, {"kind": "event"}):
+        with pytest.raises(InvalidRequestError):
+            render(wrong, form, line=b"x")
 
 
 def test_json_is_the_journals_own_line() -> None:

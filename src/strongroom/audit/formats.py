@@ -16,7 +16,12 @@ FORMATS: Final = ("json", "ocsf", "ecs", "cef")
 
 
 def render(
-    record: Mapping[str, Any], form: str = "json", *, actor: Actor | None = None, host: str = ""
+    record: Mapping[str, Any],
+    form: str = "json",
+    *,
+    actor: Actor | None = None,
+    host: str = "",
+    line: bytes = b"",
 ) -> dict[str, Any] | str:
     """The record in a format: a document, or in CEF a line without its end.
 
@@ -25,6 +30,7 @@ def render(
         form: one of `FORMATS`.
         actor: who it was, if the sealed text was opened and may be told; otherwise only the subject's uid is.
         host: where the writer of its chain runs, which the first record of a chain tells.
+        line: the line that the record was parsed from, if at hand: it is then not made and checked again.
 
     Raises:
         InvalidRequestError, IntegrityError: no such format, or not a record.
@@ -33,7 +39,7 @@ def render(
 
     if form not in FORMATS:
         raise InvalidRequestError(f"there is no format {form[:20]!r}", hint=f"one of {', '.join(FORMATS)}")
-    facts = facts_of(record, actor, host)
+    facts = facts_of(record, actor, host, line)
     if form == "ocsf":
         from .ocsf import ocsf
 

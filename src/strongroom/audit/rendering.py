@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from strongroom.errors import InvalidRequestError
+
 from .activities import Activity, activity_of, severity_of
-from .record import encode, leaf_hash, parse
+from .record import FIELDS, encode, leaf_hash, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 PRODUCT: Final = "Strongroom"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ALWAYS: Final = {"chain", "seq", "time", "kind"}
+"""What a clipped record still has."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +82,18 @@ class Facts:
         return rest | {key: value for key, value in more.items() if value}
 
 
-def facts_of(record: Mapping[str, Any], actor: Actor | None = None, host: str = "") -> Facts:
+def facts_of(
+    record: Mapping[str, Any], actor: Actor | None = None, host: str = "", line: bytes = b""
+) -> Facts:
     """What a record tells. One that was clipped for its receiver has no line, since nothing proves it.
+
+    Args:
+        line: that it was parsed from, if at hand.
 
     Raises:
         InvalidRequestError, IntegrityError: it is not a record.
     """
-    line = b"" if record.get("clipped") else encode(record)
-    # Parsed, since `encode` trusts a shape that it knows, and this may be from a file that was changed.
-    found = parse(line) if line else record
+    found, line = _checked(record, line)
     return Facts(
         found,
         actor,
@@ -97,6 +104,18 @@ def facts_of(record: Mapping[str, Any], actor: Actor | None = None, host: str = 
         severity_of(found),
         _message(found),
     )
+
+
+def _checked(record: Mapping[str, Any], line: bytes) -> tuple[Mapping[str, Any], bytes]:
+    if not record.keys() >= _ALWAYS or record["kind"] not in FIELDS:
+        raise InvalidRequestError("not a record of the journal")
+    if record.get("clipped"):
+        return record, b""
+    if line:
+        return record, line
+    line = encode(record)
+    # Parsed, since `encode` trusts a shape that it knows, and this may be from a file that was changed.
+    return parse(line), line
 
 
 def words(text: str) -> frozenset[str]:

@@ -231,10 +231,9 @@ class Checkpointer:
 
     def _ordered(self, growth: Growth) -> Growth:
         grown = growth.copy()
-        runs = grown.take()
-        if runs:
-            lines = b"".join(run.line() for run in runs)
-            grown.ordered = LineFile(self.path / ORDER, self._files).append(lines, growth.ordered)
+        file = LineFile(self.path / ORDER, self._files)
+        for run in grown.take():
+            grown.ordered = file.append(run.line(), grown.ordered)
         return grown
 
     def _signed(self, grown: Growth) -> Checkpoint:

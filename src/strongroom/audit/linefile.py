@@ -37,8 +37,11 @@ class LineFile:
         """
         while whole := self._block(offset):
             for line in whole.split(b"\n")[:-1]:
+                fields = _fields(line)
+                if fields is None:
+                    return self._torn(offset)
                 offset += len(line) + 1
-                yield offset, self._fields(line)
+                yield offset, fields
 
     def _block(self, offset: int) -> bytes:
         """Whole lines from there on; the file is open for no longer than that takes."""
@@ -65,20 +68,25 @@ class LineFile:
                 lines = file.read().split(b"\n")[:-1]
         except FileNotFoundError:
             return None
-        return self._fields(lines[-1]) if lines else None
+        return next((fields for line in reversed(lines) if (fields := _fields(line)) is not None), None)
 
     def end(self) -> int:
-        """The place behind the last whole line."""
+        """The place behind the last line."""
         try:
             with self.path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 start = file.seek(max(0, size - _TAIL))
-                return start + file.read().rfind(b"\n") + 1
+                lines = file.read().split(b"\n")[:-1]
         except FileNotFoundError:
             return 0
+        while lines and _fields(lines[-1]) is None:
+            lines.pop()
+        return start + sum(len(line) + 1 for line in lines)
 
-    def append(self, data: bytes, at: int) -> int:
-        """Add whole lines at the end, which must be at `at`; the new end, once it would outlive a power cut.
+    def append(self, line: bytes, at: int) -> int:
+        """Add one line at the end, which must be at `at`; the new end, once it would outlive a power cut.
+
+        One at a time, so that a power cut can damage none but the last.
 
         Raises:
             IntegrityError: somebody else wrote lines there, or took some away.
@@ -88,27 +96,27 @@ class LineFile:
         try:
             descriptor = self._files.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
             try:
+                if made:
+                    self._files.sync_folder(self.path.parent)
                 self._mend(descriptor, at)
-                self._write(descriptor, data, at)
+                self._write(descriptor, line, at)
             finally:
                 os.close(descriptor)
-            if made:
-                self._files.sync_folder(self.path.parent)
         except OSError as exc:
             failure = UnavailableError(
                 f"{self.path} cannot be written", performed=False, hint=os.strerror(exc.errno or 0)
             )
         else:
-            return at + len(data)
+            return at + len(line)
         raise failure
 
     def _mend(self, descriptor: int, at: int) -> None:
-        """Cut off the line that a crash tore, and nothing else."""
+        """Cut off what a crash tore, and nothing else."""
         size = os.fstat(descriptor).st_size
         if size < at:
             raise self._cut()
         if size > at:
-            if b"\n" in os.pread(descriptor, size - at, at):
+            if _holds_lines(os.pread(descriptor, size - at, at)):
                 raise IntegrityError(f"somebody else writes to {self.path}", hint="stop the other writer")
             self._files.truncate(descriptor, at)
 
@@ -123,14 +131,17 @@ class LineFile:
             self._files.truncate(descriptor, at)
             raise
 
-    def _fields(self, line: bytes) -> dict[str, Any]:
-        try:
-            fields = json.loads(line)
-        except (ValueError, RecursionError):
-            fields = None
-        if not isinstance(fields, dict):
+    def _torn(self, offset: int) -> None:
+        """What a power cut leaves of the last append may hold zeros and line feeds, and no line behind them.
+
+        Raises:
+            IntegrityError: there is one, so it is no append's end that is damaged.
+        """
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            rest = file.read(_BLOCK + 1)
+        if len(rest) > _BLOCK or _holds_lines(rest):
             raise self._damaged()
-        return fields
 
     def _damaged(self) -> IntegrityError:
         return IntegrityError(f"a line of {self.path} is damaged", hint="see strongroom audit verify")
@@ -138,3 +149,15 @@ class LineFile:
     def _cut(self) -> IntegrityError:
         hint = "restore it; strongroom audit verify says what is missing"
         return IntegrityError(f"{self.path} is shorter than it was", hint=hint)
+
+
+def _fields(line: bytes) -> dict[str, Any] | None:
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def _holds_lines(data: bytes) -> bool:
+    return any(_fields(line) is not None for line in data.split(b"\n")[:-1])

@@ -160,7 +160,7 @@ class Sink(ABC):
             return one_line(entry.line.decode("utf-8", "replace")).encode()
         from strongroom.audit.formats import render
 
-        rendered = render(dict(entry.fields), self.form)
+        rendered = render(entry.fields, self.form, line=entry.line)
         text = rendered if isinstance(rendered, str) else _compact(rendered)
         return one_line(text).encode()
 

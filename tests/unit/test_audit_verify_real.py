@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from strongroom.audit.journal import Journal
 from strongroom.audit.notekey import FileSigner, create_note_key
 from strongroom.audit.verify import verify
 from strongroom.audit.verify_report import Kind
+from tests.scale import scaled
 
 ORIGIN = "example.com/real"
 
@@ -68,6 +70,29 @@ def test_several_writers_segments_and_checkpoints(real: Real) -> None:
         assert report.segments > 2
     first.close()
     second.close()
+
+
+def test_a_journal_that_is_written_meanwhile(real: Real) -> None:
+    """Segments, checkpoints and anchors that come while it is read are newer, and no finding."""
+    journal = real.journal()
+    write(journal, 5)
+    real.checkpoint()
+    rounds, turns = scaled(50, "verifications of a journal at work"), threading.Semaphore(0)
+
+    def go_on() -> None:
+        for _ in range(rounds):
+            turns.acquire()
+            write(journal, 20)
+            real.checkpoint()
+
+    writer = threading.Thread(target=go_on, daemon=True)
+    writer.start()
+    for _ in range(rounds):
+        turns.release()
+        report = verify(real.path, [real.key], [real.anchors])
+        assert (report.status, report.findings) == ("ok", [])
+    writer.join()
+    journal.close()
 
 
 def test_a_chain_that_was_adopted_after_a_torn_line(real: Real) -> None:

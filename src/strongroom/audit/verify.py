@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from .verify_chain import BrokenChainError, Chain
 from .verify_checkpoints import Judge, json_object
 from .verify_compare import Comparison
-from .verify_files import lines, names, read_small
+from .verify_files import lines, names, read_small, size_of
 from .verify_note import parse_key
 from .verify_report import Finding, Kind, Report
 from .verify_tree import Tree
@@ -91,6 +91,8 @@ class _Verification:
 
     def __init__(self, folder: Path, report: Report, checkpoints: Comparison):
         self._folder, self._report, self._checkpoints = folder, report, checkpoints
+        # Before the chains are listed: what a checkpoint covers was there before it, then its order, then it.
+        self._ordered = size_of(folder / ORDER)
         found = [name for name in names(folder / "chains") if _CHAIN.match(name)]
         self._chains = {name: Chain(folder / "chains" / name) for name in found}
         self._tree = Tree()
@@ -107,7 +109,7 @@ class _Verification:
 
     def _order(self) -> Iterator[_Run | Finding]:
         """The lines of the order; one that is none ends it."""
-        for line in lines(self._folder / ORDER):
+        for line in lines(self._folder / ORDER, self._ordered):
             where = f"{ORDER}:{line.number}"
             run = _run(json_object(line.text), where)
             if line.whole:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from strongroom.errors import InvalidRequestError
 
-from .verify_files import MAX_LINE, lines, names, read_small
+from .verify_files import MAX_LINE, lines, names, read_small, size_of
 from .verify_note import Checkpoint, MalformedNoteError, cosigned_by, parse_checkpoint, signed_by
 from .verify_report import Finding, Kind, Witnessed
 
@@ -89,9 +89,12 @@ class Judge:
 
 
 def own_marks(path: Path, judge: Judge) -> Iterator[Mark]:
-    """The journal's own checkpoints that count, in order and with growing sizes; one at a time."""
+    """The journal's own checkpoints that count, in order and with growing sizes; one at a time.
+
+    Those that are made meanwhile are not told: what they cover may be written after it was looked for.
+    """
     last: Mark | None = None
-    for line in lines(path / OWN):
+    for line in lines(path / OWN, size_of(path / OWN)):
         where = f"{OWN}:{line.number}"
         entry = json_object(line.text)
         if not line.whole:

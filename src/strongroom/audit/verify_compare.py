@@ -24,6 +24,7 @@ class Comparison:
 
     def __init__(self, folder: Path, anchors: Sequence[Path], judge: Judge, report: Report):
         self._report, self._judge = report, judge
+        # Anchors first: what is anchored meanwhile would be a checkpoint that the journal has not got.
         self._anchors = anchor_marks(anchors, folder, judge)[::-1]
         self._own = own_marks(folder, judge)
         self._next = next(self._own, None)

@@ -32,8 +32,8 @@ class Line(NamedTuple):
     whole: bool
 
 
-def lines(path: Path) -> Iterator[Line]:
-    """The lines of a file; none if there is no such regular file.
+def lines(path: Path, until: int | None = None) -> Iterator[Line]:
+    """The lines of a file, or of its first `until` bytes; none if there is no such regular file.
 
     Between two blocks the file is closed: a journal may have more chains than a process may have descriptors.
 
@@ -41,7 +41,7 @@ def lines(path: Path) -> Iterator[Line]:
         UnavailableError, PermissionDeniedError: it cannot be read.
     """
     offset, number, rest = 0, 1, b""
-    while block := _block(path, offset):
+    while block := _block(path, offset)[: None if until is None else until - offset]:
         offset += len(block)
         first, *others = block.split(b"\n")
         if len(rest) <= MAX_LINE:
@@ -63,6 +63,23 @@ def read_small(path: Path, limit: int = MAX_LINE) -> bytes:
     while len(found) <= limit and (block := _block(path, len(found))):
         found += block
     return found
+
+
+def size_of(path: Path) -> int:
+    """How many bytes a file has now; none if there is no such regular file.
+
+    Raises:
+        UnavailableError, PermissionDeniedError: that cannot be told.
+    """
+    error: SecretStoreError
+    try:
+        found = os.stat(path)
+        return found.st_size if stat.S_ISREG(found.st_mode) else 0
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as exc:
+        error = _unreadable(path, exc)
+    raise error
 
 
 def names(folder: Path) -> list[str]:

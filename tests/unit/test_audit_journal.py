@@ -102,7 +102,7 @@ class TestAppending:
             assert files.entered.acquire(timeout=30)
             for thread in threads[1:]:
                 thread.start()
-            while journal._chain is None or journal._chain._seq < 42:
+            while journal._chain is None or journal._chain._last.seq < 42:
                 threading.Event().wait(0.001)
         for thread in threads:
             thread.join(30)
@@ -128,7 +128,7 @@ class TestAppending:
             for thread in threads:
                 thread.start()
             assert files.entered.acquire(timeout=30)
-            while journal._chain is None or journal._chain._seq < 12:
+            while journal._chain is None or journal._chain._last.seq < 12:
                 threading.Event().wait(0.001)
             files.released.release(1000)
             for thread in threads:

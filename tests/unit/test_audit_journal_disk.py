@@ -335,6 +335,17 @@ class TestMeddling:
         ]
         assert records[3]["lost"] == 0
 
+    def test_a_file_that_stands_in_the_way_is_passed(self, tmp_path: Path) -> None:
+        """What somebody put where the next segment belongs is neither changed nor gone on from."""
+        journal = Journal.open(tmp_path, segment_bytes=1)
+        journal.append(intent("first"))
+        *_, last = sorted((tmp_path / "chains").glob("*/*.jsonl"))
+        planted = last.with_name(f"{int(last.stem) + 1:08d}.jsonl")
+        planted.write_bytes(b"planted")
+        journal.append(intent("second"))
+        assert planted.read_bytes() == b"planted"
+        assert "second" in [record.get("name") for _, _, record in Reader(tmp_path).records()]
+
     def test_a_journal_whose_folder_is_gone_refuses(self, journal: Journal) -> None:
         """It is not made anew in silence: that would hide that all is lost."""
         journal.append(INTENT)

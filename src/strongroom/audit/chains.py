@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from strongroom.errors import IntegrityError, InvalidRequestError
 
@@ -27,7 +27,6 @@ BATCH_LIMIT: Final = 2**18
 
 CHAIN_NAME: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _LOCK: Final = "lock"
-_ENDS: Final = b""  # stands behind the last line of a segment
 _UNSYNCED: Final = LINE_LIMIT + BATCH_LIMIT
 """Bytes at a segment's end that a power cut may leave in any state: what was never synced is one batch."""
 
@@ -53,12 +52,26 @@ class Tail:
     ended: bool = False
 
 
+class _Queued(NamedTuple):
+    """A line with its line feed, and the place of the record after it.
+
+    One object, so that an interrupt finds a record in the chain with its place taken, or neither.
+    """
+
+    data: bytes
+    seq: int
+    prev: str
+    number: int
+    size: int
+    ends: bool = False
+
+
 class Chain:
     """The writing end of a chain. The journal sees to it that one thread at a time calls each method.
 
-    `add` gives a record its place and may run beside `write`, which makes durable what was taken. The place
-    is never given back: what could not be written stays here, and is written first once the disk answers.
-    After any error but those they tell of, the object may be wrong about the disk: close it, and adopt anew.
+    `add` gives a record its place and may run beside `write`, which makes durable what was added before. The
+    place is never given back: what could not be written stays here, and is written first once the disk
+    answers. After any other error `write` may be wrong about the disk: close the chain, and adopt it anew.
 
     Attributes:
         name: 32 hex digits.
@@ -68,26 +81,25 @@ class Chain:
         self.name = folder.name
         self._folder, self._lock, self._files, self._clock = folder, lock, files, clock
         self._segment_bytes = segment_bytes
-        self._seq, self._prev = tail.seq, tail.prev
-        self._number, self._size = tail.number + tail.ended, 0 if tail.ended else tail.size
-        self._written = self._number
         self._segment: Segment | None = None
         if not tail.ended and (tail.size or tail.lost):
             path = folder / segment_name(tail.number)
             self._segment = Segment(path, files, tail.size, whole=not tail.lost)
-        self._added: list[bytes] = []
-        self._taken: list[bytes] = []
+        self._queue: list[_Queued] = []
+        size = 0 if tail.ended else tail.size
+        self._written = _Queued(b"", tail.seq, tail.prev, tail.number + tail.ended, size)
+        self._moved = 0  # segments begun because others touched the one before
         self._lost: int | None = tail.lost or None
 
     @property
     def waiting(self) -> bool:
         """Whether there are records that are not durable."""
-        return bool(self._added or self._taken)
+        return bool(self._queue)
 
     def begin(self, library: str) -> None:
         """Add the record that names the process."""
-        kind = "adopt" if self._seq else "chain"
-        self._queue({"kind": kind, "library": library, "host": os.uname().nodename, "pid": os.getpid()})
+        kind = "adopt" if self._written.seq else "chain"
+        self._add({"kind": kind, "library": library, "host": os.uname().nodename, "pid": os.getpid()})
 
     def add(self, fields: Mapping[str, Any]) -> str:
         """Give a record its place in the chain; its id.
@@ -101,30 +113,29 @@ class Chain:
             self._end()
             self._lost = self._lost or 0
         if self._lost is not None:
-            self._queue({"kind": "recovery", "lost": self._lost})
+            self._add({"kind": "recovery", "lost": self._lost})
             self._lost = None
-        elif self._size >= self._segment_bytes:
+        elif self._last.size >= self._segment_bytes:
             self._end()
-        return self._queue(fields)
-
-    def take(self) -> None:
-        """Hand what was added to the next `write`."""
-        self._taken += self._added
-        self._added = []
+        return self._add(fields)
 
     def write(self) -> None:
-        """Make durable what was taken. If this fails, the next call goes on where this one could not.
+        """Make durable what was added before. If this fails, the next call goes on where this one could not.
 
         Raises:
             OSError: the disk refused, or somebody took the folder away.
         """
-        while self._taken:
+        left = len(self._queue)
+        while left > 0:
             segment = self._current()
-            count, ended = self._part()
-            segment.append(b"".join(self._taken[:count]))
-            del self._taken[: count + ended]
-            if ended:
-                self._leave(segment)
+            part = self._part(left)
+            segment.append(b"".join([line.data for line in part]))
+            self._written = part[-1]
+            del self._queue[: len(part)]
+            left -= len(part)
+            if self._written.ends:
+                segment.close()
+                self._segment = None
 
     def close(self) -> None:
         """Give the chain up: another process may adopt it."""
@@ -136,12 +147,17 @@ class Chain:
             )  # the lock goes with the last descriptor: a forked child's copy never frees ours
             self._lock = -1
 
-    def _queue(self, fields: Mapping[str, Any]) -> str:
+    @property
+    def _last(self) -> _Queued:
+        return self._queue[-1] if self._queue else self._written
+
+    def _add(self, fields: Mapping[str, Any], *, ends: bool = False) -> str:
+        last = self._last
         record = {
             "v": VERSION,
             "chain": self.name,
-            "seq": self._seq,
-            "prev": self._prev,
+            "seq": last.seq,
+            "prev": last.prev,
             "time": None,
             "mono": int(self._clock.monotonic() * 1e9),
             **fields,
@@ -151,26 +167,23 @@ class Chain:
         line = encode(record)
         if len(line) >= LINE_LIMIT:
             raise InvalidRequestError(f"a record of {len(line)} bytes is longer than {LINE_LIMIT}")
-        self._prev = leaf_hash(line).hex()
-        self._added.append(line + b"\n")
-        self._size += len(line) + 1
-        self._seq += 1
-        return f"{self.name}:{self._seq - 1}"
+        prev = leaf_hash(line).hex()
+        size = 0 if ends else last.size + len(line) + 1
+        self._queue.append(_Queued(line + b"\n", last.seq + 1, prev, last.number + ends, size, ends))
+        return f"{self.name}:{last.seq}"
 
     def _end(self) -> None:
-        self._number += 1
-        self._queue({"kind": "segment", "next": segment_name(self._number)})
-        self._added.append(_ENDS)
-        self._size = 0
+        following = self._last.number + 1 + self._moved
+        self._add({"kind": "segment", "next": segment_name(following)}, ends=True)
 
-    def _part(self) -> tuple[int, bool]:
-        """How many lines are made durable together, and whether their segment ends with them."""
+    def _part(self, left: int) -> list[_Queued]:
+        """The lines that are made durable together: none follows the end of a segment."""
         size = 0
-        for count, line in enumerate(self._taken):
-            if line is _ENDS or size >= BATCH_LIMIT:
-                return count, line is _ENDS
-            size += len(line)
-        return len(self._taken), False
+        for count, line in enumerate(self._queue[:left], 1):
+            size += len(line.data)
+            if line.ends or size >= BATCH_LIMIT:
+                return self._queue[:count]
+        return self._queue[:left]
 
     def _current(self) -> Segment:
         """The segment that takes the next line: another one if somebody touched the last."""
@@ -179,10 +192,9 @@ class Chain:
             if missing is None:
                 return self._segment
             self._lost = (self._lost or 0) + missing
-            self._number += 1
-            self._leave(self._segment)
-        path = self._folder / segment_name(self._written)
-        segment = Segment(path, self._files)
+            self._segment.close()
+            self._segment, self._moved = None, self._moved + 1
+        segment = Segment(self._free(), self._files)
         try:
             self._files.sync_folder(self._folder)
         except OSError:
@@ -191,10 +203,13 @@ class Chain:
         self._segment = segment
         return segment
 
-    def _leave(self, segment: Segment) -> None:
-        segment.close()
-        self._segment = None
-        self._written += 1
+    def _free(self) -> Path:
+        """The next segment's path, where nothing stands that somebody else put there."""
+        while True:
+            path = self._folder / segment_name(self._written.number + self._moved)
+            if not path.exists() or not path.stat().st_size:
+                return path
+            self._moved += 1
 
 
 def claim(chains: Path, files: Files, clock: Clock, segment_bytes: int) -> Chain:

@@ -114,7 +114,7 @@ class Journal:
             InvalidRequestError: not a record, or the journal is closed.
         """
         with self._lock:
-            record = self._add(fields)
+            record = self._ready().add(fields)
             if durable:
                 self._settle(self._batch)
             else:
@@ -169,26 +169,16 @@ class Journal:
         if chain is not None:
             chain.close()
 
-    def _add(self, fields: Mapping[str, Any]) -> str:
-        chain = self._ready()
-        try:
-            return chain.add(fields)
-        except InvalidRequestError:
-            raise
-        except BaseException:  # interrupted between two steps of one
-            self._give_up()
-            raise
-
     def _ready(self) -> Chain:
         """The chain, with nothing in it that could not be written."""
-        if self._closed:
-            raise InvalidRequestError("the audit journal is closed")
-        if self._chain is None:
-            self._chain = self._claimed()
-        if self.failed is not None:
+        while True:
+            if self._closed:
+                raise InvalidRequestError("the audit journal is closed")
+            if self._chain is None:
+                self._chain = self._claimed()
+            if self.failed is None:
+                return self._chain
             self._settle(self._batch)
-        assert self._chain is not None
-        return self._chain
 
     def _claimed(self) -> Chain:
         problem: OSError
@@ -227,7 +217,6 @@ class Journal:
         """Write what has gathered, without the lock, so that the next batch gathers meanwhile."""
         assert self._chain is not None
         chain, batch, self._batch, self._leading = self._chain, self._batch, _Batch(self._lock), True
-        chain.take()
         problem: OSError | None = InterruptedError(errno.EINTR, "")
         try:
             self._lock.release()

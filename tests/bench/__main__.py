@@ -9,7 +9,16 @@ import json
 import sys
 from pathlib import Path
 
-from tests.bench import audit_reads, cache, cold_reads, envelope, envelope_files, envelope_kms, processes
+from tests.bench import (
+    audit_reads,
+    audit_sinks,
+    cache,
+    cold_reads,
+    envelope,
+    envelope_files,
+    envelope_kms,
+    processes,
+)
 from tests.bench.harness import Row, human
 
 OUTPUT = Path(__file__).parents[2] / "build" / "bench.json"
@@ -21,6 +30,7 @@ SUITES = {
     "cache": cache,
     "cold reads": cold_reads,
     "audited reads": audit_reads,
+    "audit sinks": audit_sinks,
 }
 
 

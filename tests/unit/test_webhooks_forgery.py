@@ -265,6 +265,16 @@ def test_an_asymmetric_signature_is_verified_by_the_public_key() -> None:
             verify(other, found, BODY, now=NOW)
 
 
+def test_an_asymmetric_signature_has_one_form() -> None:
+    """Other bits behind its last byte decode to the same bytes: refused, as one that is not padded."""
+    scheme, _, signature = sign(private_key(), "msg_1", SECONDS, BODY).partition(",")
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    other = alphabet[alphabet.index(signature[-3]) + 1]
+    for changed in (f"{signature[:-3]}{other}==", signature.rstrip("=")):
+        with pytest.raises(WebhookError):
+            verify(public_key(), {**GENUINE, SIGNATURE: f"{scheme},{changed}"}, BODY, now=NOW)
+
+
 @pytest.mark.parametrize("key", [public_key(), "whpk_" + base64.b64encode(bytes(32)).decode()])
 @pytest.mark.parametrize("length", [0, 63, 64, 65])
 def test_a_made_up_asymmetric_signature_is_refused(key: str, length: int) -> None:

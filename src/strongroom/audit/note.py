@@ -150,9 +150,7 @@ class NoteSigner:
             SecretStoreError: as the signer says.
         """
         note = Note(text, (Signature(self._name, self.key.key_id, self._signer.sign(text.encode())),))
-        if not self.key.signed(
-            note
-        ):  # a provider that answers for another key, or wrongly, is found out here
+        if not self.key.signed(note):  # the provider may have taken another key, or hashed twice
             raise IntegrityError("the signing key made a signature that does not verify", operation="sign")
         return str(note)
 

@@ -464,13 +464,14 @@ def test_what_a_sink_keeps_is_private(tmp_path: Path) -> None:
 
 def test_a_journal_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
     """A sink may be set up before the first record."""
-    sink = Catcher()
-    lane = lane_to(sink, tmp_path)
+    sink, path = Catcher(), tmp_path / "journal"
+    lane = lane_to(sink, path)
     assert lane.step() == EVERY
     assert lane.state.error is None
-    journal_of(tmp_path, 1).close()
+    assert {each.stat().st_mode & 0o777 for each in (path, path / "sinks")} == {0o700}
+    journal_of(path, 1).close()
     run(lane)
-    assert sink.ids == ids_in(tmp_path)
+    assert sink.ids == ids_in(path)
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 129, "a\nb", "ä"])

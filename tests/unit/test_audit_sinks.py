@@ -29,6 +29,7 @@ from strongroom.errors import InvalidRequestError, SecretStoreError, Unavailable
 from strongroom.value import SecretValue
 from strongroom.webhooks.standard import verify
 from tests.canary import CANARY, assert_no_canary_in
+from tests.scale import NIGHTLY
 from tests.servers.https import Authority, Response, Server, serving
 from tests.servers.receivers import (
     answering,
@@ -130,7 +131,7 @@ def test_a_syslog_message_is_never_longer_than_its_bound(form: str, authority: A
         assert json.loads(texts_of(message)["text"])["clipped"] is True
 
 
-@settings(max_examples=25)
+@settings(max_examples=500 if NIGHTLY else 8)
 @given(names=st.lists(st.text(max_size=60) | st.just(NASTY) | st.just("x" * 10_000), min_size=1, max_size=4))
 @pytest.mark.parametrize("form", FORMATS)
 def test_no_name_forges_a_message(form: str, names: list[str]) -> None:

@@ -240,7 +240,8 @@ class Lane:
         """Whether this process has the lock; who gets it goes on where the one before it stopped."""
         if self._lock is not None:
             return True
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (*reversed(self._folder.parents[:2]), self._folder):  # a mode is for the last one alone
+            folder.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(
             self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
         )

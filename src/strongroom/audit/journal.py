@@ -38,13 +38,18 @@ _HINTS: Final = {
 
 
 class _Batch:
-    """Those who wait for one write."""
+    """Those who wait for one write. Who comes through the gate first writes; then it stays open.
 
-    __slots__ = ("done", "problem", "turn")
+    A condition would have each of them fight for the journal's lock again when it wakes: at a hundred
+    threads that takes longer than the disk.
+    """
 
-    def __init__(self, lock: threading.Lock):
-        self.turn = threading.Condition(lock)
-        self.done = False
+    __slots__ = ("done", "gate", "problem", "waiters")
+
+    def __init__(self) -> None:
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self.done, self.waiters = False, 0
         self.problem: OSError | None = None
 
 
@@ -113,12 +118,13 @@ class Journal:
             UnavailableError: with ``performed=False``, it could not be made durable, or records before it.
             InvalidRequestError: not a record, or the journal is closed.
         """
-        with self._lock:
-            record = self._ready().add(fields)
-            if durable:
-                self._settle(self._batch)
-            else:
-                self._flush_soon()
+        record: str | None = None
+        while record is None:
+            record, batch = self._place(fields, durable=durable)
+            if batch is not None:
+                self._settle(batch)
+        if not durable:
+            self._flush_soon()
         self._tell()
         return record
 
@@ -129,8 +135,10 @@ class Journal:
             UnavailableError: it could not be made so.
         """
         with self._lock:
-            if self._chain is not None and (self._chain.waiting or self._leading):
-                self._settle(self._batch)
+            if self._chain is None or not (self._chain.waiting or self._leading):
+                return
+            batch = self._join()
+        self._settle(batch)
         self._tell()
 
     def close(self) -> None:
@@ -139,7 +147,8 @@ class Journal:
         Raises:
             UnavailableError: some records could not be made durable.
         """
-        self._closed = True
+        with self._lock:
+            self._closed = True
         try:
             self.flush()
         finally:
@@ -159,7 +168,7 @@ class Journal:
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._batch = _Batch(self._lock)
+        self._batch = _Batch()
         self._leading = self._news = False
         self._closing, self._stirred = threading.Event(), threading.Event()
         self._flusher: threading.Thread | None = None
@@ -169,16 +178,16 @@ class Journal:
         if chain is not None:
             chain.close()
 
-    def _ready(self) -> Chain:
-        """The chain, with nothing in it that could not be written."""
-        while True:
+    def _place(self, fields: Mapping[str, Any], *, durable: bool) -> tuple[str | None, _Batch | None]:
+        """The record's id and whom to wait with; without an id if something must be written first."""
+        with self._lock:
             if self._closed:
                 raise InvalidRequestError("the audit journal is closed")
             if self._chain is None:
                 self._chain = self._claimed()
-            if self.failed is None:
-                return self._chain
-            self._settle(self._batch)
+            if self.failed is not None:
+                return None, self._join()
+            return self._chain.add(fields), self._join() if durable else None
 
     def _claimed(self) -> Chain:
         problem: OSError
@@ -193,34 +202,29 @@ class Journal:
         self.failed = self._unavailable(problem)
         raise self._unavailable(problem)
 
+    def _join(self) -> _Batch:
+        """Wait with those of the next write; if nobody writes, its gate is open."""
+        self._batch.waiters += 1
+        if not self._leading:
+            self._leading = True
+            self._batch.gate.release()
+        return self._batch
+
     def _settle(self, batch: _Batch) -> None:
-        """Wait until the batch is written, or write it: whoever finds nobody writing does."""
-        while not batch.done:
-            if self._leading:
-                self._wait(batch)
-            elif self._chain is None:  # closed while we waited our turn: that wrote what there was
-                return
-            else:
-                self._lead()
+        with batch.gate:
+            if not batch.done:
+                self._lead(batch)
         if batch.problem is not None:
             raise self._unavailable(batch.problem)
 
-    @staticmethod
-    def _wait(batch: _Batch) -> None:
-        try:
-            batch.turn.wait()
-        except BaseException:  # a Ctrl-C: it may have been our turn to write
-            batch.turn.notify()
-            raise
-
-    def _lead(self) -> None:
+    def _lead(self, batch: _Batch) -> None:
         """Write what has gathered, without the lock, so that the next batch gathers meanwhile."""
-        assert self._chain is not None
-        chain, batch, self._batch, self._leading = self._chain, self._batch, _Batch(self._lock), True
+        with self._lock:
+            chain, self._batch = self._chain, _Batch()
         problem: OSError | None = InterruptedError(errno.EINTR, "")
         try:
-            self._lock.release()
-            chain.write()
+            if chain is not None:  # closed while we waited our turn: that wrote what there was
+                chain.write()
             problem = None
         except OSError as exc:
             problem = exc.with_traceback(None)
@@ -228,20 +232,21 @@ class Journal:
             self._give_up()
             raise
         finally:
-            self._lock.acquire()
-            self._leading, self._news = False, problem is None
-            self._written(batch, problem)
+            with self._lock:
+                self._written(batch, problem)
 
     def _written(self, batch: _Batch, problem: OSError | None) -> None:
         """Tell those who waited; after a failure also those of the next batch, whose records stand behind."""
         self.failed = None if problem is None else self._unavailable(problem)
+        self._news = problem is None
+        late = self._batch
         if problem is not None:
-            late, self._batch = self._batch, _Batch(self._lock)
+            self._batch = _Batch()
             late.done, late.problem = True, problem
-            late.turn.notify_all()
         batch.done, batch.problem = True, problem
-        batch.turn.notify_all()
-        self._batch.turn.notify()  # the next to write
+        self._leading = problem is None and late.waiters > 0
+        if self._leading or problem is not None:
+            late.gate.release()
 
     def _tell(self) -> None:
         if self._news:

@@ -1,18 +1,14 @@
-"""The group ``audit``: what can be done with an audit journal.
-
-The table names every command; one whose module is not there is left out, so that each can come by itself.
-"""
+"""The group ``audit``: what can be done with an audit journal."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Final
 
 import click
 
 from .lazy import Entry, LazyGroup
 
-_ALL: Final = {
+SECTIONS: Final = {
     "Prove": {
         "verify": Entry("audit_proof", "verify", "check a whole journal, offline, with public keys alone"),
         "prove": Entry("audit_proof", "prove", "write the proof of one record, for a third party"),
@@ -28,17 +24,6 @@ _ALL: Final = {
         "watch": Entry("audit_watching", "watch", "raise alerts by rules"),
         "shred": Entry("audit_shredding", "shred", "forget who a person was, for ever (asks)"),
     },
-}
-
-
-def _there(entry: Entry) -> bool:
-    return find_spec(f"{__package__}.{entry.module}") is not None
-
-
-SECTIONS: Final = {
-    title: found
-    for title, section in _ALL.items()
-    if (found := {name: entry for name, entry in section.items() if _there(entry)})
 }
 
 

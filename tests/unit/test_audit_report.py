@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from strongroom.audit.journal import Journal
 from strongroom.audit.record import stamp
-from strongroom.audit.report.charts import timeline
+from strongroom.audit.report.charts import _nice, timeline
 from strongroom.audit.report.figures import Figures, Timeline
 from strongroom.audit.report.html import element
 from strongroom.audit.report.page import page
@@ -233,7 +233,7 @@ def test_part_of_the_time_may_be_asked_for(made: Fortnight, tmp_path: Path) -> N
     done = run(made.path, "--since", "2026-11-21", "--until", "2026-11-22", "-o", "r.html", "--json")
     assert done.json["accesses"]["read"] < 40
     text = (tmp_path / "r.html").read_text()
-    assert "from 2026-11-21T00:00:00Z until 2026-11-22T00:00:00Z" in text
+    assert "Only what was from 21 Nov 2026, 00:00 until 22 Nov 2026, 00:00 UTC" in text
     assert run(made.path, "--since", "someday").code == 2
 
 
@@ -255,6 +255,14 @@ def test_an_empty_journal_has_a_page_too(tmp_path: Path) -> None:
     assert "Nothing failed." in text
     assert "Nothing was detected." in text
     assert run("nowhere").code == 2
+
+
+@given(st.integers(1, 10**12))
+def test_the_scale_is_as_high_as_needed(most: int) -> None:
+    """It has a half, and the bars take half of it at least."""
+    top = _nice(most)
+    assert most <= top <= max(2 * most, 2)
+    assert top % 2 == 0
 
 
 def test_one_failure_among_thousands_is_seen() -> None:

@@ -107,10 +107,12 @@ def _who(record: Record, actors: Actors | None) -> str:
 
 
 def _asked(since: str | None, until: str | None) -> str:
+    from strongroom.audit.report.words import minute
+
     if not since and not until:
         return ""
-    bounds = [f"{word} {moment(text)[:19]}Z" for word, text in (("from", since), ("until", until)) if text]
-    return f"what is asked for: {' '.join(bounds)}"
+    bounds = [f"{word} {minute(moment(text))}" for word, text in (("from", since), ("until", until)) if text]
+    return f"Only what was {' '.join(bounds)} UTC"
 
 
 def _tell(options: Options, output: str, figures: Figures, found: Report) -> None:

@@ -18,6 +18,7 @@ NAMES: Final = {READ: "reads", CHANGE: "changes", FAILURE: "failures"}
 _ONE: Final = {READ: "read", CHANGE: "change", FAILURE: "failure"}
 _SHADES: Final = 6
 _MARKS: Final = 5
+_TOPS: Final = (2, 4, 6, 8, 10, 12, 16, 20, 24, 30, 40, 50, 60, 80, 100)
 
 
 def told(kinds: Mapping[str, int]) -> str:
@@ -59,12 +60,8 @@ def legend() -> Html:
 
 def _nice(most: int) -> int:
     """An even number at or above the most, of which the half is told too."""
-    for power in range(20):
-        for step in (2, 4, 6, 8, 10):
-            top: int = step * 10**power
-            if top >= most:
-                return top
-    return most
+    power: int = 10 ** max(len(str(most)) - 2, 0)
+    return next(step * power for step in _TOPS if step * power >= most)
 
 
 def _bar(x: float, width: float, at: str, counts: Counter[str], top: int) -> Html:

@@ -78,7 +78,7 @@ def _header(figures: Figures, report: Report, made: datetime, asked: str) -> Htm
         element("p", "Strongroom audit report", class_="brand"),
         element("h1", element("bdi", report.origin or "Journal")),
         element("p", period, class_="period"),
-        element("p", f"Of {asked}.", class_="period") if asked else None,
+        element("p", asked, class_="period") if asked else None,
         element("p", f"Made {made:%Y-%m-%d %H:%M} UTC", class_="period"),
     )
     return element("header", *lines, _verdict(report), _tiles(figures, report))

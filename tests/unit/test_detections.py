@@ -423,6 +423,104 @@ def test_what_rules_say_of_a_name_holds_nothing_of_the_actors_sealed_part() -> N
     assert "c2VhbGVk" not in json.dumps(found.as_record())
 
 
+class TestPromotes:
+    """What a rotation's end says."""
+
+    def test_a_repeated_promote_makes_no_old_version_current(self) -> None:
+        """It answers with what it did once; something else may be current by now."""
+        scene = Scene()
+        for version in ("v2", "v3", "v2"):
+            scene.wait(hours=1).rotates("rotator", "db/ledger", version)
+        scene.wait(hours=3).warm("web", ("db/ledger", "v3", 1))
+        assert "previous-after-grace" not in rules_of(judged(scene.records))
+
+    def test_new_keys_make_a_secret_no_younger(self) -> None:
+        """`reencrypt` writes the same value."""
+        scene = Scene()
+        scene.rotates("rotator", "db/ledger", "v2")
+        scene.wait(days=60).does("ops", "reencrypt", "db/ledger", _version="v3")
+        assert rules_of(judged(scene.records, scene.now + timedelta(days=31))) == ["rotation-overdue"]
+
+    def test_a_refresh_that_never_ended_read_no_old_version(self) -> None:
+        """Its intent names the version that was rejected."""
+        scene = Scene()
+        scene.rotates("rotator", "db/ledger", "v2")
+        scene.wait(hours=1).rotates("rotator", "db/ledger", "v3")
+        scene.wait(hours=3).does("web", "refresh", "db/ledger", outcome="", version="v2")
+        assert "previous-after-grace" not in rules_of(judged(scene.records, scene.now + timedelta(minutes=5)))
+
+
+def test_a_clock_that_is_set_back_teaches_nothing() -> None:
+    """Learning ends by the time that the journal has reached, not by what a record says of itself."""
+    scene, back = Scene(), Scene(MONDAY + timedelta(days=1), chain=2)
+    scene.does("web", "list", "")
+    scene.wait(days=8).does("web", "list", "")
+    back.reads("eve", "db/ledger")
+    assert rules_of(judged([*scene.records, *back.records], learn="7d")) == ["first-seen-principal"]
+
+
+JSON: st.SearchStrategy[Any] = st.sampled_from(
+    [
+        *(
+            None,
+            True,
+            0,
+            -1,
+            10**30,
+            1.5,
+            "",
+            "get",
+            "ok",
+            "current",
+            "intent",
+            "\ud800",
+            "\0\n\u202e",
+            "x" * 9999,
+        ),
+        *([], [1], [["a", "b", 1]], [["a", 1, 2]], [["a", "b", 10**30]], [[[], {}, None]]),
+        *({}, {"uid": "u"}, {"uid": []}, {"uid": {"uid": "u"}}, {"name": "break-glass/x", "sealed": 1}),
+    ]
+)
+KEYS = (
+    "kind",
+    "phase",
+    "op",
+    "name",
+    "cid",
+    "store",
+    "version",
+    "stage",
+    "outcome",
+    "actor",
+    "reads",
+    "count",
+)
+TIMES = ["0001-01-01T00:00:00.000000000Z", "9999-12-31T23:59:59.999999999Z", "2026-03-02T09:00:00.000000000Z"]
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "time": st.sampled_from(TIMES),
+                "kind": st.sampled_from(["event", "reads", "gap", "suppression"]) | JSON,
+            },
+            optional={key: JSON for key in KEYS if key != "kind"}
+            | {"rule": JSON, "until": JSON, "facts": JSON},
+        ),
+        max_size=5,
+    )
+)
+@settings(max_examples=scaled(1000, "records of noise"), deadline=None)
+def test_no_record_makes_the_engine_stumble(records: list[dict[str, Any]]) -> None:
+    """The journal is read unverified; whatever stands in it, what is found can be recorded."""
+    judge = engine(calendar=OFFICE)
+    for seq, record in enumerate(records):
+        for found in judge.take(f"{'0' * 32}:{seq}", record):
+            head = {"v": 1, "chain": "0" * 32, "seq": 0, "prev": "0" * 64, "time": stamp(MONDAY), "mono": 1}
+            encode({**head, **found.as_record()})
+
+
 @given(st.text(max_size=40) | st.sampled_from(["a\nb", "a\r\n|=\\b", "\u202e", "\0", "x" * 10_000]))
 @settings(max_examples=scaled(200, "hostile names in detections"), deadline=None)
 def test_no_name_can_mix_up_two_secrets(name: str) -> None:

@@ -48,10 +48,14 @@ class Context:
             return
         if event.text("op") in READS:
             self._read(event, learning)
-        elif event.text("op") in WRITES and event.text("version"):
-            self._written(event)
-        elif event.text("op") in ("delete", "purge"):
-            self._state.drop("book", _secret(event))
+        elif event.text("outcome") == "ok":
+            self._changed(event)
+
+    def forget(self, now: int) -> None:
+        """Drop what was not read for so long that the next read is a first one."""
+        for key, last in self._state.items("pair"):
+            if now - last > self._settings.history:
+                self._state.drop("pair", key)
 
     def ages(self, now: int) -> Iterator[Event]:
         """How old each secret's current version is."""
@@ -80,24 +84,25 @@ class Context:
         fresh = last is None or event.time - last > self._settings.history
         settling = book is not None and 0 <= event.time - (book["made"] or 0) < self._settings.settle
         event.fields["first_seen"] = fresh and not learning and not settling
-        if (
-            last is None or event.time - last > DAY
-        ):  # not each read: a write to the state costs more than a look
+        if last is None or event.time - last > DAY:  # a write to the state costs more than a look
             self._state.put("pair", key, event.time)
 
     def _told(self, event: Event, book: dict[str, Any] | None) -> None:
         """The answer tells of a change made elsewhere, unless it may be behind one that we know."""
         version = event.text("version")
         if book is None:
-            self._keep(
-                event, {"current": version, "since": event.time, "made": None, "old": {}, "rotated": False}
-            )
-        elif (
-            version != book["current"]
-            and version not in book["old"]
-            and event.time - book["since"] > _SETTLING
-        ):
+            first = {"current": version, "since": event.time, "made": None, "old": {}, "rotated": False}
+            self._keep(event, first)
+        elif version in (book["current"], *book["old"]) or event.time - book["since"] <= _SETTLING:
+            return
+        else:
             self._replace(event, book)
+
+    def _changed(self, event: Event) -> None:
+        if event.text("op") in WRITES and event.text("version"):
+            self._written(event)
+        elif event.text("op") in ("delete", "purge"):
+            self._state.drop("book", _secret(event))
 
     def _written(self, event: Event) -> None:
         book = self._book(event)
@@ -106,7 +111,7 @@ class Context:
         book["rotated"] = book["rotated"] or bool(event.text("rotation_id"))
         if event.text("op") == "reencrypt":
             self._moved(event, book)
-        elif event.text("version") == book["current"]:
+        elif event.text("version") in (book["current"], *book["old"]):
             self._keep(event, book)  # a repeated promote answers with what it did once
         elif event.time >= book["since"]:
             self._replace(event, book)

@@ -78,6 +78,7 @@ class Engine:
         self._correlations = [rule for rule in rules if rule.correlation]
         self._state, self._settings = state, settings or DetectSettings()
         self._context, self._windows = Context(state, self._settings), Windows(state)
+        self._longest = max((rule.quiet for rule in rules), default=0)
         self.suppressed: Counter[str] = Counter()
 
     def take(
@@ -123,10 +124,17 @@ class Engine:
         if before is not None and now // PATIENCE > before // PATIENCE:
             found += self._unanswered(now)
         if before is not None and now // DAY > before // DAY:
-            for rule in self._correlations:
-                self._windows.expire(rule, now)
+            self._forget(now)
             found += [detection for event in self._context.ages(now) for detection in self._judge(event)]
         return found
+
+    def _forget(self, now: int) -> None:
+        self._context.forget(now)
+        for rule in self._correlations:
+            self._windows.expire(rule, now)
+        for key, told in self._state.items("quiet"):
+            if now - told > self._longest:
+                self._state.drop("quiet", key)
 
     def _taken(self, event: Event) -> list[Detection]:
         if event.text("kind") == "suppression":
@@ -146,9 +154,7 @@ class Engine:
         for key, (time, record, fields) in sorted(self._state.items("open"), key=lambda item: item[1][:2]):
             if time + PATIENCE <= now:
                 self._state.drop("open", key)
-                found += self._operation(
-                    Event(time, record, {**fields, "phase": "outcome", "outcome": "unknown"})
-                )
+                found += self._operation(_unknown(Event(time, record, fields)))
         return found
 
     def _operation(self, event: Event) -> list[Detection]:
@@ -156,8 +162,9 @@ class Engine:
         return self._judge(event)
 
     def _is_learning(self, time: int) -> bool:
+        """Not by the record's time alone: a clock that is set back would teach what it likes."""
         until: int = self._state.get("meta", "learn") or 0
-        return time < until
+        return max(time, self._state.get("meta", "now") or 0) < until
 
     def _judge(self, event: Event) -> list[Detection]:
         matched = [rule for rule in self._plain if rule.matches and rule.matches(event.fields)]
@@ -238,6 +245,13 @@ class Engine:
             if rule == detection.rule and begins <= detection.time < until and alike:
                 return True
         return False
+
+
+def _unknown(intent: Event) -> Event:
+    fields = {**intent.fields, "phase": "outcome", "outcome": "unknown"}
+    if intent.text("op") == "refresh":
+        fields["version"] = None  # the intent's is the one that was rejected
+    return Event(intent.time, intent.record, fields)
 
 
 def _key(rule: Rule, event: Event) -> str:

@@ -18,6 +18,7 @@ WRITES: Final = frozenset({"put", "rollback", "pending.promote", "reencrypt"})
 """Operations after which another version is current: the one their outcome names."""
 
 _HEAD: Final = frozenset({"v", "seq", "prev", "mono", "reads"})
+_BIGGEST: Final = 1 << 63
 _SKIPPED: Final = frozenset({"detection", "chain", "adopt", "segment"})
 
 
@@ -50,20 +51,32 @@ def key_of(*parts: str) -> str:
 def events_of(record_id: str, record: Mapping[str, Any]) -> Iterator[Event]:
     """The events of a record; of one without a readable time there are none."""
     time = parse_time(str(record.get("time", "")))
-    if time is None or record.get("kind") in _SKIPPED:
+    if time is None or str(record.get("kind")) in _SKIPPED:
         return
     fields = dict(_flat(record))
     if record.get("kind") != "reads":
         yield Event(time, record_id, fields)
         return
     answered = {**fields, "kind": "event", "phase": "outcome", "op": "get", "outcome": "ok", "cached": True}
-    for name, version, count in record.get("reads", ()):
+    for name, version, count in _reads(record.get("reads")):
         yield Event(time, record_id, {**answered, "name": name, "version": version or None, "count": count})
 
 
 def _flat(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a rule may ask for. The journal is read unverified: whatever it holds, nothing here stumbles."""
     for key, value in record.items():
         if isinstance(value, dict):
-            yield from ((f"{key}.{inner}", item) for inner, item in value.items() if inner != "sealed")
-        elif key not in _HEAD:
+            inner = ((f"{key}.{name}", item) for name, item in value.items() if name != "sealed")
+            yield from (pair for pair in inner if _is_plain(pair[1]))
+        elif key not in _HEAD and _is_plain(value):
             yield key, value
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, int) and abs(value) < _BIGGEST)
+
+
+def _reads(given: object) -> Iterator[list[Any]]:
+    for one in given if isinstance(given, list) else ():
+        if isinstance(one, list) and [type(item) for item in one] == [str, str, int] and _is_plain(one[2]):
+            yield one

@@ -57,4 +57,4 @@ def moment_of(time: int) -> datetime:
 
 def written(time: int) -> str:
     """As records write it: RFC 3339, UTC, nine digits."""
-    return f"{moment_of(time):%Y-%m-%dT%H:%M:%S}.{time % SECOND:09d}Z"
+    return f"{moment_of(time).isoformat()[:19]}.{time % SECOND:09d}Z"  # strftime writes year 1 as "1"

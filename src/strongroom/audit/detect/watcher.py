@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 2000
 """Records judged between two commits of what is remembered."""
+_ANY: Final = -1
+"""In place of the next sequence number, where what is gone does not let us know it."""
 
 Told = dict[str, Any]
 """The fields of a detection's record."""
@@ -134,16 +136,16 @@ class Watcher:
             time = parse_time(str(record.get("time", "")))
             if time is not None and bound < time <= now + self._settings.lateness:
                 return
-            seq = record.get("seq")
-            yield chain, seq if isinstance(seq, int) else line, record, after[chain]
+            yield chain, _sequence(record, line), record, after[chain]
 
     def _judged(self, chain: str, seq: int, record: Mapping[str, Any], bound: int) -> list[Detection]:
         expected = self._state.get("seq", chain) or 0
-        self._state.put("seq", chain, max(expected, seq + 1))
+        self._state.put("seq", chain, seq + 1)
         found = []
-        if seq > expected:
+        if expected not in (seq, _ANY):
             time = parse_time(str(record.get("time", ""))) or bound
-            found = self._engine.missing(chain, expected, seq - expected, min(time, bound))
+            lacking = seq - expected if seq > expected else None
+            found = self._engine.missing(chain, expected, lacking, min(time, bound))
         return found + self._engine.take(f"{chain}:{seq}", record, bound)
 
     def _cut(self, bound: int) -> list[Detection]:
@@ -158,6 +160,7 @@ class Watcher:
             elif size is None:
                 continue
             found += self._engine.missing(chain, self._state.get("seq", chain) or 0, None, bound)
+            self._state.put("seq", chain, _ANY)
             self._cursors[chain] = cursor._replace(offset=size or cursor.offset)
         return found
 
@@ -199,6 +202,11 @@ class Watcher:
         records = (record for _, _, record in Reader(self.path).records(dict(self._cursors)))
         facts = (record.get("facts") for record in records if record.get("kind") == "detection")
         return {str(one["id"]) for one in facts if isinstance(one, dict) and "id" in one}
+
+
+def _sequence(record: Mapping[str, Any], line: int) -> int:
+    seq = record.get("seq")
+    return seq if type(seq) is int and 0 <= seq < 1 << 62 else line
 
 
 def _locked(path: Path) -> int:

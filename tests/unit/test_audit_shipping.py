@@ -176,9 +176,9 @@ def test_half_a_line_is_not_sent(tmp_path: Path) -> None:
 
 def test_kill_9_of_a_shipper_loses_no_record(tmp_path: Path, authority: Authority) -> None:
     """Killed when a request has arrived, before or after its answer; the next process goes on."""
-    journal_of(tmp_path, 60).close()
     received: list[str] = []
     rounds = scaled(40, "kills of a shipper", share=20)
+    journal_of(tmp_path, 20 + 14 * rounds).close()  # more than two batches for each
     child: list[subprocess.Popen[bytes]] = []
 
     def respond(request: Request) -> Response:

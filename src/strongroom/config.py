@@ -88,7 +88,7 @@ def open(  # noqa: A001  (the module's main verb, as in gzip.open)
         told = (trail.hook(backend.principal, strict=entry.strict, alias=entry.alias),) if trail else ()
         store = SecretStore(
             backend,
-            hooks=(*hooks, *told),
+            hooks=(*told, *hooks),  # what a program's own hook refuses was tried, and is recorded
             cache=entry.cache,
             names=settings.names,
             alias=entry.alias,
@@ -229,7 +229,7 @@ def _key_hooks(
     config: Config, clock: Clock | None, opened: ExitStack, hooks: Sequence[AuditHook]
 ) -> tuple[tuple[AuditHook, ...], list[Lease]]:
     trail = _Opening(config, clock or Clock(), opened, hooks).trail()
-    return ((*hooks, trail.hook()), [trail]) if trail else (tuple(hooks), [])
+    return ((trail.hook(), *hooks), [trail]) if trail else (tuple(hooks), [])
 
 
 @contextmanager
@@ -277,7 +277,7 @@ class _Opening:
         if self._config.audit is None:
             return None
         lease = self._own(audit(self._config, self._config.audit, self._clock))
-        self._hooks = (*self._hooks, lease.hook())
+        self._hooks = (lease.hook(), *self._hooks)
         return lease
 
     def store(self, entry: StoreEntry) -> Backend:

@@ -150,6 +150,18 @@ class TestJournal:
         assert [one for one in told(journal) if one[2]] == [("put", "prod", "ok")] * 3
         assert not verify(journal).findings
 
+    def test_what_a_programs_own_hook_refuses_is_recorded_as_tried(self, journal: Path) -> None:
+        """The journal hears of it first, and of the refusal as its outcome."""
+
+        class Veto(strongroom.AuditHook):
+            def before(self, event: strongroom.AuditEvent) -> None:
+                raise PermissionDeniedError("not today")
+
+        store = strongroom.open("prod", config=config(journal), hooks=[Veto()])
+        with store, pytest.raises(PermissionDeniedError):
+            store.put(NAME, text("x"))
+        assert told(journal) == [("put", "prod", None), ("put", "prod", "PermissionDeniedError")]
+
     def test_a_strict_store_is_one_by_its_table(self, journal: Path) -> None:
         """Each read of it has its own pair."""
         strict = config(journal, stores='prod = { url = "memory://", audit = "strict" }')

@@ -57,12 +57,13 @@ class Subjects:
 
     def __init__(self, folder: Path, wrapper: KeyWrapper | None = None, *, reading: bool = False):
         self._path, self._wrapper, self._reading = folder / FILE_NAME, wrapper, reading
+        self._connection: sqlite3.Connection | None = None
         self.after_fork()
 
     def after_fork(self) -> None:
         """Forget the connection: SQLite's must not be used, nor closed, in a child."""
         self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
+        self._inherited, self._connection = self._connection, None
         self._sealed: OrderedDict[Actor, Sealed] = OrderedDict()
         self._keys: dict[str, tuple[str, bytes]] = {}
         self._index: bytes | None = None

@@ -93,7 +93,8 @@ class Engine:
                 or it would make everything overdue at once.
         """
         found: list[Detection] = []
-        for event in events_of(record_id, record):
+        now: int = not_after if not_after is not None else self._state.get("meta", "now") or 0
+        for event in events_of(record_id, record, now):
             event.time = event.time if not_after is None else min(event.time, not_after)
             found += self.advance(event.time)
             found += self._taken(event)

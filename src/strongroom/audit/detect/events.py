@@ -48,10 +48,11 @@ def key_of(*parts: str) -> str:
     return json.dumps(parts)
 
 
-def events_of(record_id: str, record: Mapping[str, Any]) -> Iterator[Event]:
-    """The events of a record; of one without a readable time there are none."""
+def events_of(record_id: str, record: Mapping[str, Any], now: int) -> Iterator[Event]:
+    """The events of a record. Without a readable time it is of now: no record hides behind its time."""
     time = parse_time(str(record.get("time", "")))
-    if time is None or str(record.get("kind")) in _SKIPPED:
+    time = now if time is None else time
+    if str(record.get("kind")) in _SKIPPED:
         return
     fields = dict(_flat(record))
     if record.get("kind") != "reads":

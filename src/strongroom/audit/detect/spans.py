@@ -15,6 +15,7 @@ _SPAN: Final = re.compile(r"([1-9][0-9]{0,5})([smhdwMy])")
 # A month is 30 days and a year 365, as pySigma counts them.
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "M": 2_592_000, "y": 31_536_000}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_YEAR: Final = 9000  # some way from the end of the calendar, where a time zone would leave it
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})Z")
 
 
@@ -33,13 +34,15 @@ def parse_span(text: object, where: str) -> int:
 
 
 def parse_time(text: str) -> int | None:
-    """Nanoseconds since 1970 of a record's time; None if it is no such time."""
+    """Nanoseconds since 1970 of a record's time; None if it is no such time, or one that no clock shows."""
     found = _TIME.fullmatch(text)
     if not found:
         return None
     try:
         moment = datetime.fromisoformat(found[1]).replace(tzinfo=UTC)
     except ValueError:
+        return None
+    if not _EPOCH.year <= moment.year < _LAST_YEAR:
         return None
     return since_epoch(moment) + int(found[2])
 

@@ -14,6 +14,7 @@ from .audit.service import Service, release, share
 from .backend import Settings
 
 if TYPE_CHECKING:
+    from .audit.anchors import Export
     from .audit.hook import JournalHook, Trail
     from .audit.service import Helper
     from .audit.shipping import Shipper
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from .clock import Clock
     from .errors import SecretStoreError
     from .keys import KeyWrapper, Signer
-    from .toml.audit_entries import AuditEntry, CheckpointEntry, SinkEntry
+    from .toml.audit_entries import AnchorEntry, AuditEntry, CheckpointEntry, SinkEntry
 
 T = TypeVar("T")
 _DRAIN = 1.0
@@ -150,7 +151,6 @@ def _checkpointing(
     if entry.checkpoint is None:
         return []
     from .audit.checkpoint import Checkpointer
-    from .registry import open_export
 
     signer = signer_of(entry.checkpoint, keys)
     made = Checkpointer(
@@ -159,11 +159,45 @@ def _checkpointing(
         origin=entry.origin or None,
         every=entry.checkpoint.every,
         records=entry.checkpoint.records,
-        exports=[open_export(url, Settings(clock=clock)) for url in entry.checkpoint.export],
+        exports=exports_of(entry.checkpoint, clock),
         clock=clock,
     )
     committed(made.notify)
     return [made, signer]
+
+
+def exports_of(entry: CheckpointEntry, clock: Clock) -> list[Export]:
+    """The anchors of the checkpoints; nothing is sent yet.
+
+    Raises:
+        SecretStoreError: one cannot be as it is written, or its credential is missing.
+    """
+    return [_export(anchor, clock) for anchor in entry.exports]
+
+
+def _export(entry: AnchorEntry, clock: Clock) -> Export:
+    from .registry import open_export
+    from .toml.credentials import Credential
+
+    given = {
+        "token": entry.token,
+        "profile": entry.profile,
+        "access_key_id": entry.access_key_id,
+        "secret_access_key": entry.secret_access_key,
+    }
+    settings = Settings(
+        endpoint=entry.endpoint or None,
+        ca=entry.ca or None,
+        timeout=entry.timeout,
+        auth={
+            name: value.read(None) if isinstance(value, Credential) else value
+            for name, value in given.items()
+            if value
+        },
+        options={"private": entry.private, **({"region": entry.region} if entry.region else {})},
+        clock=clock,
+    )
+    return open_export(entry.url, settings)
 
 
 def signer_of(entry: CheckpointEntry, keys: Keys) -> Signer:

@@ -12,10 +12,14 @@ import pytest
 from strongroom.audit.anchors import folder_name
 from strongroom.audit.exporting import Exporter
 from strongroom.audit.head import Checkpoint
+from strongroom.auditing import exports_of
 from strongroom.backend import Settings
+from strongroom.clock import Clock
 from strongroom.errors import IntegrityError, InvalidRequestError, UnavailableError
 from strongroom.registry import open_export
 from strongroom.testing.clock import FakeClock
+from strongroom.toml.file import read_text
+from tests.canary import CANARY
 from tests.servers.moto import REGION, Moto
 from tests.unit.audit_log import ORIGIN, Log
 
@@ -135,3 +139,36 @@ def test_a_server_that_does_not_answer_is_unavailable(moto_server: Moto, log: Lo
     )
     with pytest.raises(UnavailableError):
         anchor.put(signed(log), log.path)
+
+
+def test_the_configuration_names_another_server_and_its_credentials(
+    moto_server: Moto, bucket: Any, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a URL may not say stands beside it: endpoint, region, and credentials by reference."""
+    monkeypatch.setenv("AUDIT_SECRET", CANARY)
+    text = f"""
+        [store.app]
+        url = "memory:"
+        [audit]
+        journal = {{ path = "{log.path}" }}
+        [audit.checkpoint]
+        signer = "{tmp_path / "audit.key"}"
+        export = ["file://{tmp_path}/kept/"]
+        [[audit.checkpoint.anchors]]
+        url = "s3://{BUCKET}/"
+        endpoint = "{moto_server.url}"
+        region = "{REGION}"
+        access_key_id = "writer"
+        secret_access_key = "env://AUDIT_SECRET"
+    """
+    (tmp_path / "kept").mkdir()
+    entry = read_text(tmp_path / "strongroom.toml", text, "").audit
+    assert entry is not None
+    assert entry.checkpoint is not None
+    made = signed(log)
+    for export in exports_of(entry.checkpoint, Clock()):
+        export.put(made, log.path)
+        export.close()
+    assert len(list(tmp_path.glob("kept/*/*.note"))) == 1
+    found = bucket.list_objects_v2(Bucket=BUCKET)["Contents"]
+    assert [each["Size"] for each in found] == [len(made.note.encode())]

@@ -313,15 +313,16 @@ def _sign(options: Options, folder: Path, signer: str | None) -> tuple[Checkpoin
 
 def _exported(options: Options, folder: Path, made: Checkpoint) -> SecretStoreError | None:
     """Send the checkpoint to every configured export; why one did not take it, if one did not."""
-    from strongroom.registry import open_export
+    from strongroom.auditing import exports_of
+    from strongroom.clock import Clock
 
     entry = configuration(options).audit
     failed = None
     if entry is None or entry.checkpoint is None or Path(entry.path).resolve() != folder.resolve():
         return None
-    for url in entry.checkpoint.export:
+    for export in exports_of(entry.checkpoint, Clock()):
         try:
-            with closing(open_export(url)) as export:
+            with closing(export):
                 export.put(made, folder)
         except SecretStoreError as error:
             failed = error

@@ -75,7 +75,7 @@ class AuditFinding:
 
 def unexamined(entry: AuditEntry, problem: str = "") -> AuditFinding:
     """What the configuration alone tells."""
-    exported = bool(entry.checkpoint and entry.checkpoint.export)
+    exported = bool(entry.checkpoint and entry.checkpoint.exports)
     return AuditFinding(entry.path or f"sink {entry.gate}", exported=exported, problem=problem)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from .containers import Entries, Table, Tables
-from .kinds import Choice, Duration, Flag, Secret, Text, Texts, Whole
+from .kinds import Choice, Duration, Flag, Plain, Secret, Text, Texts, Whole
+from .reach import Endpoint
 
 _UNWRITABLE: Final = ("refuse", "allow")
 _PATH: Final[dict[str, Any]] = {
@@ -26,6 +27,23 @@ JOURNAL: Final = Table(
     },
     needs={"a path": (("path",),)},
 )
+ANCHOR: Final = Table(
+    "one place that checkpoints are copied to, if its URL does not say enough",
+    {
+        "url": Text("where it is: see audit-proof.md"),
+        "endpoint": Endpoint("of a bucket: another server than Amazon's", limits="https, or loopback"),
+        "region": Text("of a bucket"),
+        "profile": Text("of a bucket: whose credentials to take, by AWS's configuration"),
+        "access_key_id": Plain("of a bucket"),
+        "secret_access_key": Secret("of a bucket"),
+        "token": Secret("what a receiver over HTTPS is shown, as a bearer token"),
+        "ca": Text("the path of a PEM file with the authorities to trust instead of the system's"),
+        "private": Flag("its host may have an address that is not public"),
+        "timeout": Duration("how long one request may take", "10s"),
+    },
+    needs={"a url": (("url",),)},
+    only_with={"access_key_id": "secret_access_key", "secret_access_key": "access_key_id"},
+)
 CHECKPOINT: Final = Table(
     "signed notes over the journal, by which a later change is found out",
     {
@@ -35,6 +53,7 @@ CHECKPOINT: Final = Table(
         "every": Duration("how long until the next, if there are records", "1m"),
         "records": Whole("how many records until the next", 1, 10**9, 10_000),
         "export": Texts("URLs out of this machine's reach that each one is copied to", "place"),
+        "anchors": Tables("the same for places that need more than a URL", ANCHOR),
     },
     needs={"a signer": (("signer",),)},
 )

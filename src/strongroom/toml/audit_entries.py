@@ -30,6 +30,22 @@ class SinkEntry:
 
 
 @dataclass(frozen=True)
+class AnchorEntry:
+    """One of ``audit.checkpoint.anchors``, or a URL of ``export``; its attributes are the keys."""
+
+    url: str
+    endpoint: str = ""
+    region: str = ""
+    profile: str = ""
+    access_key_id: str | Credential = ""
+    secret_access_key: Credential | None = None
+    token: Credential | None = None
+    ca: str = ""
+    private: bool = False
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True)
 class CheckpointEntry:
     """``audit.checkpoint``; its attributes are the keys, `every` in seconds."""
 
@@ -37,6 +53,12 @@ class CheckpointEntry:
     every: float = 60.0
     records: int = 10_000
     export: tuple[str, ...] = ()
+    anchors: tuple[AnchorEntry, ...] = ()
+
+    @property
+    def exports(self) -> tuple[AnchorEntry, ...]:
+        """Every place that checkpoints are copied to."""
+        return (*map(AnchorEntry, self.export), *self.anchors)
 
 
 @dataclass(frozen=True)
@@ -117,7 +139,8 @@ def _checkpoint(
         return None
     if not values["signer"].startswith("/"):
         _known(spot / "signer", values["signer"], keys, "key")
-    return CheckpointEntry(**values)
+    anchors = tuple(AnchorEntry(**one) for one in values["anchors"])
+    return CheckpointEntry(**{**values, "anchors": anchors})
 
 
 def _known(spot: Spot, name: str, known: Any, what: str) -> None:

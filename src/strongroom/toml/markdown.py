@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 
-from .audit import AUDIT, CALENDAR, CHECKPOINT, DETECT, JOURNAL, SINK
+from .audit import ANCHOR, AUDIT, CALENDAR, CHECKPOINT, DETECT, JOURNAL, SINK
 from .containers import Entries, Table
 from .kinds import Kind
 from .tables import BREAKER, CACHE, COORDINATOR, DOCUMENT, ENCRYPT, KEY, KEYRING, PROFILE, STORE
@@ -26,6 +26,7 @@ _TABLES: Mapping[str, Table] = {
     "`[audit]`": AUDIT,
     "`journal` of the audit": JOURNAL,
     "`checkpoint` of the audit": CHECKPOINT,
+    "one of `anchors` of the audit's checkpoints": ANCHOR,
     "`detect` of the audit": DETECT,
     "`calendar` of `detect`": CALENDAR,
     "one of `sinks` of the audit": SINK,

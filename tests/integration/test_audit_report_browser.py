@@ -18,9 +18,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
 from strongroom.cli.main import cli
+from tests.scale import NIGHTLY
 from tests.unit.report_support import HOSTILE, fortnight
-
-pytestmark = pytest.mark.xdist_group("chromium")  # one browser for the machine
 
 _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
 
@@ -132,7 +131,7 @@ def test_the_policy_refuses_what_is_put_in_later(report: Page) -> None:
         assert directive in said
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+@pytest.mark.parametrize("width", [320, 390, 768, 1280] if NIGHTLY else [320, 1280])
 def test_it_fits_every_width(report: Page, width: int) -> None:
     """Nothing scrolls sideways, with everything open; text is large enough, fields do not zoom a phone."""
     report.open(width)

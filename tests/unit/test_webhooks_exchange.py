@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strongroom.errors import InvalidRequestError
@@ -21,6 +21,7 @@ from strongroom.store import SecretStore
 from strongroom.testing.clock import FakeClock
 from strongroom.webhooks import ReplayStore, RequestForm, RequestReceiver, WebhookError, sign_request
 from tests.canary import CANARY, assert_no_canary_in
+from tests.scale import scaled
 from tests.unit.webhook_support import NOW, after, client, opened
 
 NAME, TARGET, ORDER = "clients/acme", "/v1/orders?limit=5", b'{"side":"buy"}'
@@ -148,6 +149,7 @@ def test_a_refusal_does_not_hold_the_signature_that_would_be_taken(exchange: Exc
 PARTS = st.text("ab/?{\n1", max_size=6)
 
 
+@settings(max_examples=scaled(200, "forged requests"))
 @given(st.lists(st.tuples(st.sampled_from(["GET", "PUT"]), PARTS, PARTS), min_size=2, max_size=2))
 def test_two_requests_are_never_signed_alike(pairs: list[tuple[str, str, str]]) -> None:
     """Whatever is moved between path, body and timestamp, with a separator or without."""
@@ -157,6 +159,7 @@ def test_two_requests_are_never_signed_alike(pairs: list[tuple[str, str, str]]) 
         assert None in made or (made[0] == made[1]) == (pairs[0] == pairs[1])
 
 
+@settings(max_examples=scaled(200, "forged requests"))
 @given(st.text("GET/a1{", max_size=20), st.text("1", min_size=13, max_size=13))
 def test_a_timestamp_behind_a_body_is_not_part_of_it(body: str, stamp: str) -> None:
     """It has its one length."""

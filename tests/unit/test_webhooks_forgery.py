@@ -13,13 +13,14 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strongroom.errors import InvalidRequestError, PermissionDeniedError
 from strongroom.value import SecretValue
 from strongroom.webhooks import WebhookError, new_secret, schemes, sign, signed_headers, verify
 from tests.canary import CANARY_BYTES, assert_no_canary_in
+from tests.scale import scaled
 from tests.unit.webhook_support import (
     BODY,
     NOW,
@@ -156,6 +157,7 @@ def test_the_tolerance_cannot_be_switched_off(tolerance: timedelta) -> None:
         verify(secret(), headers(), BODY, now=NOW, tolerance=tolerance)
 
 
+@settings(max_examples=scaled(200, "forged headers"))
 @given(
     st.dictionaries(st.sampled_from([ID, TIMESTAMP, SIGNATURE, "x"]), st.text() | st.binary()), st.binary()
 )
@@ -165,6 +167,7 @@ def test_nothing_in_a_request_raises_anything_else(found: dict[str, Any], body: 
         verify([secret(), public_key()], found, body, now=NOW)
 
 
+@settings(max_examples=scaled(200, "forged headers"))
 @given(st.text(), st.sampled_from([ID, TIMESTAMP, SIGNATURE]))
 def test_no_other_text_in_one_header_is_taken(text: str, name: str) -> None:
     """One genuine request has one form."""

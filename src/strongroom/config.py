@@ -171,7 +171,11 @@ def keyring(
         opening = _Opening(loaded, clock, opened)
         opening.coordinate()
         place, roots = opening.place(entry), [opening.key(alias) for alias in entry.roots]
-        make = Keyring.create if create else Keyring.open
+        make: Callable[..., Keyring] = Keyring.create if create else Keyring.open
+        if loaded.audit:
+            from .layers.audited_keyring import audited_maker
+
+            make = audited_maker(audit(loaded, loaded.audit, clock), create=create)
         made = make(place, roots, name=entry.alias, forgeable=entry.forgeable, clock=clock)
         opened.pop_all()  # the keyring closes them from here on
         return made

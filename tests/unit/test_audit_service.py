@@ -388,3 +388,27 @@ def test_two_threads_that_open_at_once_share_one_service(journal: Path) -> None:
         store.close()
     assert not service._shared
     assert len(Reader(journal).chains()) == 1
+
+
+def test_making_and_changing_keys_and_keyrings_is_recorded(
+    journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the library and by the command line; what only looks at them is not."""
+    (tmp_path / "keys").mkdir(mode=0o700)
+    tables = (
+        f'[audit.journal]\npath = "{journal}"\n[store.prod]\nurl = "memory://"\n'
+        f'[key.root]\nurl = "local-key://{tmp_path}/keys/root.json"\n'
+        f'[keyring.main]\nroots = ["root"]\nfile = "{tmp_path}/keys/main"\n'
+    )
+    (tmp_path / "strongroom.toml").write_text(tables)
+    monkeypatch.setenv("STRONGROOM_CONFIG", str(tmp_path / "strongroom.toml"))
+    for args in (("create", "root"), ("create", "main"), ("rotate", "main"), ("rewrap", "main"), ("list",)):
+        assert Cli()("key", *args, store="prod").code == 0
+    ended = [(one["op"], one["name"]) for one in records(journal) if one.get("outcome") == "ok"]
+    assert ended == [
+        ("key.create", "root"),
+        ("keyring.create", "main"),
+        ("keyring.rotate", "main"),
+        ("keyring.rewrap", "main"),
+    ]
+    assert not service._shared

@@ -13,7 +13,7 @@ from strongroom.keys import DATA_KEY_LENGTH
 
 from .failure import ACTION_NEEDED, one_line
 from .keyrings import create_keyring, examine_keyrings, print_keyrings, rewrap, rotate
-from .options import Options, changing, common, configuration, pass_options
+from .options import Options, changing, common, configuration, pass_options, recorded
 from .output import can_ask, print_json, print_table, report
 from .sources import typed
 
@@ -97,8 +97,9 @@ def create(options: Options, target: str, kind: str, module: str | None) -> None
     if options.dry_run:
         report(options, document, f"would make {entry.url} ({kind})")
         return
-    reached = replace(entry, settings=reach(entry, config))
-    document["url"] = create_key(entry.url, _unlocked(reached, module), kind)
+    settings = _unlocked(replace(entry, settings=reach(entry, config)), module)
+    with recorded(config) as record:
+        document["url"] = record("key.create", target, lambda: create_key(entry.url, settings, kind))
     report(options, document, f"made {document['url']} ({kind})")
 
 

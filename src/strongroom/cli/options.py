@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -109,3 +109,15 @@ def configuration(options: Options) -> Config:
     from strongroom.toml.file import Config
 
     return Config.load(options.config, options.profile)
+
+
+@contextmanager
+def recorded(config: Config) -> Iterator[Callable[[str, str, Callable[[], Any]], Any]]:
+    """Gives what runs a named operation on something, and records it where there is an audit."""
+    if config.audit is None:
+        yield lambda _operation, _name, call: call()
+        return
+    from strongroom.config import audit
+
+    with closing(audit(config, config.audit)) as lease:
+        yield lease.record

@@ -15,7 +15,7 @@ import os
 import threading
 import weakref
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, NoReturn, final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from strongroom.backend import Clock
 from strongroom.errors import (
@@ -51,7 +51,6 @@ ASK_AGAIN: Final = 1.0
 """Seconds between two readings of the place for versions that are not known."""
 
 
-@final
 class Keyring(KeyWrapper):
     """A KEK of several versions: wraps under the newest, unwraps under any. Made by `create` or `open`.
 

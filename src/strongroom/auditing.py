@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, final
 
@@ -167,12 +168,19 @@ def _checkpointing(
 
 
 def exports_of(entry: CheckpointEntry, clock: Clock) -> list[Export]:
-    """The anchors of the checkpoints; nothing is sent yet.
+    """The anchors of the checkpoints; nothing is sent yet, and a bucket's SDK not loaded.
 
     Raises:
         SecretStoreError: one cannot be as it is written, or its credential is missing.
     """
-    return [_export(anchor, clock) for anchor in entry.exports]
+    from .audit.anchors import LazyExport
+
+    return [
+        LazyExport(anchor.url.partition("?")[0], partial(_export, anchor, clock))
+        if anchor.url.startswith("s3:")
+        else _export(anchor, clock)
+        for anchor in entry.exports
+    ]
 
 
 def _export(entry: AnchorEntry, clock: Clock) -> Export:

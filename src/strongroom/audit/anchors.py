@@ -108,6 +108,34 @@ def folder_name(origin: str) -> str:
 
 
 @final
+class LazyExport(Export):
+    """An anchor that is opened when it is first needed: a program that ends before pays for no SDK."""
+
+    def __init__(self, name: str, opened: Callable[[], Export]):
+        self.name, self._open = name, opened
+        self._inner: Export | None = None
+
+    def put(self, checkpoint: Checkpoint, journal: Path) -> None:
+        self._opened().put(checkpoint, journal)
+
+    def above(self, origin: str, size: int) -> Checkpoint | None:
+        return self._opened().above(origin, size)
+
+    def after_fork(self) -> None:
+        if self._inner is not None:
+            self._inner.after_fork()
+
+    def close(self) -> None:
+        if self._inner is not None:
+            self._inner.close()
+
+    def _opened(self) -> Export:
+        if self._inner is None:
+            self._inner = self._open()
+        return self._inner
+
+
+@final
 class FileExport(Export):
     """A file elsewhere, one JSON line for each checkpoint, like ``checkpoints.jsonl``."""
 

@@ -265,14 +265,15 @@ class Checkpointer:
         return self._pending >= self._records or waited >= self._every
 
     def _age(self) -> float:
-        """Seconds since the last checkpoint: of processes too short for one, some process makes it."""
-        last = newest(self.path)
-        if last is None:
-            return 0.0
-        with contextlib.suppress(ValueError):
-            then = datetime.fromisoformat(last.time[:26] + "+00:00")
-            return min(self._every, max(0.0, (self._clock.now() - then).total_seconds()))
-        return 0.0
+        """Seconds since the last checkpoint, or the journal's beginning, at most `every`.
+
+        So of many processes that are each too short for one, some process makes it.
+        """
+        last, then = newest(self.path), 0.0
+        with contextlib.suppress(ValueError, OSError):
+            about = (self.path / "journal.json").stat()
+            then = datetime.fromisoformat(last.time[:26] + "+00:00").timestamp() if last else about.st_mtime
+        return min(self._every, max(0.0, self._clock.now().timestamp() - then))
 
     def _pause(self) -> float:
         if self._since is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from strongroom.audit.journal import Journal
 from strongroom.audit.lane import EVERY, LONGEST_PAUSE, Lane, Route
 from strongroom.audit.reading import Reader
 from strongroom.audit.shipping import Shipper, progress
@@ -30,6 +32,7 @@ from tests.unit.audit_sink_support import Catcher, ids_in, journal_of, refusing
 
 CHILD = """
 import sys
+from strongroom.audit.journal import Journal
 from strongroom.audit.lane import Route
 from strongroom.audit.shipping import Shipper
 from strongroom.audit.sinks.opening import open_sink
@@ -215,6 +218,41 @@ def test_a_receiver_that_dies_and_comes_back_has_everything(tmp_path: Path, auth
         run(lane)
         found = [json.loads(message.partition(b" - ")[2]) for message in second.messages]
     assert [f"{record['chain']}:{record['seq']}" for record in found] == ids_in(tmp_path)
+
+
+def test_a_receiver_that_comes_and_goes_misses_nothing_of_busy_writers(tmp_path: Path) -> None:
+    """Refused, taken and then lost on the way back, too large: in the end each chain is there, in order."""
+    chance, clock = random.Random(6), FakeClock()
+    received: dict[str, list[int]] = {}
+
+    def flapping(entries: Sequence[Entry]) -> None:
+        fate = chance.choice(["taken", "taken", "down", "large", "answer lost"])
+        if fate == "large" and len(entries) > 1:
+            raise TooLargeError("too large")
+        if fate in ("taken", "answer lost"):
+            for entry in entries:
+                received.setdefault(entry.fields["chain"], []).append(entry.fields["seq"])
+        if fate != "taken":
+            raise UnavailableError("down")
+
+    count = scaled(3000, "records to a receiver that comes and goes", share=15)
+    journals = [Journal.open(tmp_path, segment_bytes=4096) for _ in range(3)]
+    lane = lane_to(Catcher(flapping), tmp_path, clock, batch=13)
+    for number in range(count):
+        event = {"kind": "event", "phase": "intent", "op": "get", "name": f"n/{number}"}
+        chance.choice(journals).append(event, durable=False)
+        if not number % 7:
+            chance.choice(journals).flush()
+            lane.step()
+            clock.advance(LONGEST_PAUSE)
+    for journal in journals:
+        journal.close()
+    while lane.state.behind or lane.state.error:
+        lane.step()
+        clock.advance(LONGEST_PAUSE)
+    expected = {chain: [line.seq for line in Reader(tmp_path).chain(chain)] for chain in received}
+    assert {chain: list(dict.fromkeys(seqs)) for chain, seqs in received.items()} == expected
+    assert len(expected) == len(Reader(tmp_path).chains())
 
 
 # A receiver that refuses sizes

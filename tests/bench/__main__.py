@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.bench import (
+from tests.bench import audit, (
     audit_reads,
     audit_sinks,
     cache,
@@ -29,6 +29,7 @@ SUITES = {
     "kms": envelope_kms,
     "cache": cache,
     "cold reads": cold_reads,
+    "audit": audit,
     "audited reads": audit_reads,
     "audit sinks": audit_sinks,
 }

@@ -9,19 +9,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from strongroom.audit.chains import Chain, Tail
 from strongroom.audit.event import AuditEvent
-from strongroom.audit.journal import SEGMENT_BYTES, Journal
-from strongroom.audit.record import of_event
-from strongroom.audit.segments import Files
-from strongroom.clock import Clock
-from tests.bench.harness import Bar, Row, interleaved
+from strongroom.audit.journal import Journal
+from strongroom.audit.record import GENESIS, encode_next, leaf_hash, of_event
+from tests.bench.harness import NO_BAR, Bar, Row, Run, interleaved
 
-THREADS = 256
+THREADS, GATHERED = 256, 1000
 EVENT = AuditEvent(
     "get",
     "exchange/binance/api-key",
@@ -40,45 +38,51 @@ ACTOR = {"uid": "0123456789abcdef" * 2, "how": "aws-sts", "sealed": "QUJD" * 60}
 def rows() -> Iterator[Row]:
     """Computing alone, then the disk that the temporary folder stands on."""
     yield _record()
-    yield _group_commit()
+    yield from _commits()
 
 
 def _record() -> Row:
-    """All that a record costs but the disk: its time, its line, its hash and its place in the chain."""
-    fields: dict[str, Any] = of_event(EVENT, actor=ACTOR)
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / ("0" * 32)
-        place.mkdir()
-        chain = Chain(place, -1, Tail(), Files(), Clock(), SEGMENT_BYTES)
-        chain.add(fields)
-        line = chain._queue[0].data
-        queue = chain._queue
+    """From the fields of an event to its line, its leaf, and by that its successor's place."""
+    fields, chain, leaf = of_event(EVENT, actor=ACTOR), "0" * 32, GENESIS
 
-        def add() -> None:
-            chain.add(fields)
-            if len(queue) > 64:  # a batch; the disk is not what is measured
-                queue.clear()
+    def follow() -> bytes:
+        nonlocal leaf
+        line = encode_next(chain, 1000, leaf, 12345678901234, fields)
+        leaf = leaf_hash(line).hex()
+        return line
 
-        sha256 = hashlib.sha256
-        candidates = {"ours": add, "peer": lambda: sha256(line).digest()}
-        times = interleaved(candidates, 201, 0.002, time.thread_time)
-    name = f"encode, hash and chain {len(line)} B"
-    return Bar(ratio=6.0).row(name, times["ours"], times["peer"], "one SHA-256 of it")
+    follow()
+    line, sha256 = follow(), hashlib.sha256
+    candidates: dict[str, Run] = {"ours": follow, "peer": lambda: sha256(line).digest()}
+    times = interleaved(candidates, 201, 0.002, time.thread_time)
+    return Bar(ratio=6.0).row(
+        f"encode, hash, chain {len(line)} B", times["ours"], times["peer"], "one SHA-256 of it"
+    )
 
 
-def _group_commit() -> Row:
-    """Seconds of one durable record, of many threads together, beside a write and a sync for each."""
+def _commits() -> Iterator[Row]:
+    """Seconds of a durable record: gathered, and by threads that each wait, beside a sync for each."""
     fields = of_event(EVENT, actor=ACTOR)
-    ours, peer = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        journal = Journal.open(Path(folder) / "journal")
-        journal.append(fields)
-        for _ in range(7):
-            ours.append(_together(journal, fields, 20))
-            peer.append(_one_by_one(Path(folder) / "alone", 200))
-        journal.close()
-    name = f"durable record, {THREADS} threads"
-    return Bar(speed=20.0).row(name, statistics.median(ours), statistics.median(peer), "fdatasync each")
+    samples: dict[str, list[float]] = {"gathered": [], "threads": [], "alone": []}
+    with tempfile.TemporaryDirectory() as folder, closing(Journal.open(Path(folder) / "journal")) as journal:
+        for _ in range(9):
+            samples["gathered"].append(_gathered(journal, fields))
+            samples["threads"].append(_together(journal, fields, 20))
+            samples["alone"].append(_one_by_one(Path(folder) / "alone", 200))
+    times = {name: statistics.median(found) for name, found in samples.items()}
+    peer = "fdatasync each"
+    yield Bar(speed=20.0).row(
+        f"group commit of {GATHERED:,} records", times["gathered"], times["alone"], peer
+    )
+    yield NO_BAR.row(f"durable record, {THREADS} threads", times["threads"], times["alone"], peer)
+
+
+def _gathered(journal: Journal, fields: dict[str, Any]) -> float:
+    start = time.perf_counter()
+    for _ in range(GATHERED):
+        journal.append(fields, durable=False)
+    journal.flush()
+    return (time.perf_counter() - start) / GATHERED
 
 
 def _together(journal: Journal, fields: dict[str, Any], each: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -20,6 +21,7 @@ from strongroom.audit.record import (
     KINDS,
     TEXT_LIMIT,
     encode,
+    encode_next,
     leaf_hash,
     of_event,
     parse,
@@ -97,6 +99,29 @@ def test_the_bytes_are_the_same_without_orjson(name: str, reads: list[tuple[str,
         assert [encode(record) for record in records] == lines
         assert [parse(line) for line in lines]
     assert [encode(parse(line)) for line in lines] == lines
+
+
+@given(
+    name=TEXTS, time=st.sampled_from([stamp(NOW), "", "2026", "\n" * 30]), performed=st.none() | st.booleans()
+)
+@settings(max_examples=scaled(2000, "records encoded the quick way", 20), deadline=None, database=None)
+def test_the_quick_way_gives_the_same_bytes(name: str, time: str, performed: bool | None) -> None:
+    """Or the same refusal, whatever came before it."""
+    rest = {"kind": "event", "phase": "intent", "op": "get", "name": name, "performed": performed}
+
+    def quickly() -> bytes:
+        return encode_next(HEADING["chain"], 7, GENESIS, 12345, {"time": time, **rest})
+
+    encode(whole("event"))  # its shape is known now
+    if time == stamp(NOW):
+        assert quickly() == encode({**HEADING, **rest})
+        assert quickly() == encode({**HEADING, **rest})
+    elif performed and name:
+        with contextlib.suppress(InvalidRequestError):
+            assert b"\n" not in quickly()
+    else:
+        with pytest.raises(InvalidRequestError):
+            quickly()
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode(errors="replace")))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from strongroom.errors import IntegrityError, InvalidRequestError
 
-from .record import GENESIS, VERSION, encode, leaf_hash, parse, stamp
+from .record import GENESIS, encode_next, leaf_hash, parse, stamp
 from .segments import Files, Segment, segment_name, segment_numbers
 
 if TYPE_CHECKING:
@@ -152,25 +152,17 @@ class Chain:
         return self._queue[-1] if self._queue else self._written
 
     def _add(self, fields: Mapping[str, Any], *, ends: bool = False) -> str:
-        last = self._last
-        record = {
-            "v": VERSION,
-            "chain": self.name,
-            "seq": last.seq,
-            "prev": last.prev,
-            "time": None,
-            "mono": int(self._clock.monotonic() * 1e9),
-            **fields,
-        }
-        if record["time"] is None:
-            record["time"] = stamp(self._clock.now())
-        line = encode(record)
-        if len(line) >= LINE_LIMIT:
-            raise InvalidRequestError(f"a record of {len(line)} bytes is longer than {LINE_LIMIT}")
+        if "time" not in fields:
+            fields = {"time": stamp(self._clock.now()), **fields}
+        _, seq, prev, number, size, _ = self._last
+        line = encode_next(self.name, seq, prev, int(self._clock.monotonic() * 1e9), fields)
+        length = len(line) + 1
+        if length > LINE_LIMIT:
+            raise InvalidRequestError(f"a record of {length} bytes is longer than {LINE_LIMIT}")
         prev = leaf_hash(line).hex()
-        size = 0 if ends else last.size + len(line) + 1
-        self._queue.append(_Queued(line + b"\n", last.seq + 1, prev, last.number + ends, size, ends))
-        return f"{self.name}:{last.seq}"
+        following = _Queued(line + b"\n", seq + 1, prev, number + ends, 0 if ends else size + length, ends)
+        self._queue.append(following)
+        return f"{self.name}:{seq}"
 
     def _end(self) -> None:
         following = self._last.number + 1 + self._moved

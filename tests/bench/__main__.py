@@ -9,7 +9,8 @@ import json
 import sys
 from pathlib import Path
 
-from tests.bench import audit, (
+from tests.bench import (
+    audit,
     audit_reads,
     audit_sinks,
     cache,

@@ -15,7 +15,7 @@ from strongroom.audit.record import encode, leaf_hash, parse
 from strongroom.audit.verify import verify
 from strongroom.audit.verify_report import Kind, Report
 from tests.scale import scaled
-from tests.unit.audit_journal import LogKey, MadeJournal, body, copy, write_lines
+from tests.unit.audit_journal import LogKey, MadeChain, MadeJournal, body, copy, write_lines
 
 A, B = "a" * 32, "b" * 32
 
@@ -198,6 +198,34 @@ class TestRecords:
         journal.rewrite(replace)
         assert named(journal.verify()) == (Kind.ALTERED, f"{A}:{journal.first() + 10}")
 
+    @pytest.mark.parametrize("change", [4, -3, 1_000_000])
+    def test_another_place_claimed(self, journal: Journal, change: int) -> None:
+        """Altered, not missing or inserted: it still follows from the record before it."""
+
+        def claim(lines: list[bytes]) -> None:
+            fields = parse(lines[10][:-1])
+            lines[10] = encode({**fields, "seq": fields["seq"] + change}) + b"\n"
+
+        journal.rewrite(claim)
+        assert named(journal.verify()) == (Kind.ALTERED, f"{A}:{journal.first() + 10}")
+
+    def test_another_chain_claimed(self, journal: Journal) -> None:
+        """Altered, not spliced, for the same reason."""
+
+        def claim(lines: list[bytes]) -> None:
+            lines[10] = encode({**parse(lines[10][:-1]), "chain": B}) + b"\n"
+
+        journal.rewrite(claim)
+        assert named(journal.verify()) == (Kind.ALTERED, f"{A}:{journal.first() + 10}")
+
+    def test_a_first_record_that_begins_no_chain(self, tmp_path: Path) -> None:
+        """Altered: a chain begins with the record that names its writer."""
+        made = MadeJournal(LogKey())
+        made.chains[A] = MadeChain(A)
+        made.read("a")
+        made.checkpoint()
+        assert named(verify(made.write(tmp_path), [made.key.text])) == (Kind.ALTERED, f"{A}:0")
+
     def test_two_writers_in_one_chain(self, journal: Journal) -> None:
         """Forked: both go on from the same record."""
 
@@ -265,6 +293,12 @@ class TestEnds:
         assert kind is Kind.TRUNCATED
         assert record == f"{B}:{len(journal.lines(B)) - 1}"
 
+    def test_the_end_of_a_segment_in_the_middle_of_a_line(self, journal: Journal) -> None:
+        """Truncated: no writer leaves a line unfinished where another segment follows."""
+        last = journal.first(3) - 1
+        journal.rewrite(lambda lines: lines.__setitem__(-1, lines[-1][:40]))
+        assert named(journal.verify()) == (Kind.TRUNCATED, f"{A}:{last}")
+
     def test_records_order_and_checkpoints_together(self, journal: Journal) -> None:
         """Truncated, though what is left is whole in itself: the anchors know of more."""
         order = [json.loads(line) for line in (journal.path / "order.jsonl").read_text().splitlines()]
@@ -299,6 +333,12 @@ class TestEnds:
         """As if it were gone: something outside rotated it."""
         first = journal.first(2)
         journal.segment(2).rename(journal.segment(2).with_suffix(".1"))
+        assert named(journal.verify()) == (Kind.SEGMENT_MISSING, f"{A}:{first}")
+
+    def test_a_segment_under_the_number_of_another(self, journal: Journal) -> None:
+        """The record before names the file that must follow, though nothing else is missing."""
+        first, number = journal.first(5), 5
+        journal.segment(number).rename(journal.segment(number + 1))
         assert named(journal.verify()) == (Kind.SEGMENT_MISSING, f"{A}:{first}")
 
     def test_all_records(self, journal: Journal) -> None:
@@ -417,6 +457,18 @@ class TestSplitViews:
         assert verify(journal.path, [key]).status == "unanchored"
         assert named(journal.verify())[0] is Kind.SPLIT_VIEW
 
+    def test_the_same_without_the_checkpoints_of_before(self, journal: Journal) -> None:
+        """No two checkpoints are over as many records; one of them fits, so the other proves the forgery."""
+        _recompute(journal, journal.first() + 10)
+        _sign_anew(journal)
+        file = journal.path / "checkpoints.jsonl"
+        last = file.read_text().splitlines(keepends=True)[-1]
+        file.write_text(last)
+        anchor = sorted(journal.anchors.iterdir())[-2]
+        report = verify(journal.path, [journal.made.key.text], [anchor])
+        assert Kind.SPLIT_VIEW in [finding.kind for finding in report.findings]
+        assert Kind.ALTERED not in [finding.kind for finding in report.findings]
+
 
 def _replace_note(journal: Journal, at: int, note: str) -> None:
     file = journal.path / "checkpoints.jsonl"
@@ -483,6 +535,16 @@ class TestProofs:
         write_lines(journal.path / "order.jsonl", order)
         expected = {"swap": Kind.REORDERED, "again": Kind.DUPLICATED}.get(change, Kind.ALTERED)
         assert named(journal.verify())[0] is expected
+
+    def test_swapped_checkpoints(self, journal: Journal) -> None:
+        """Reordered, and in which line."""
+        file = journal.path / "checkpoints.jsonl"
+        lines = file.read_text().splitlines(keepends=True)
+        lines[4], lines[5] = lines[5], lines[4]
+        file.write_text("".join(lines))
+        report = verify(journal.path, [journal.made.key.text])
+        assert report.first
+        assert (report.first.kind, report.first.where) == (Kind.REORDERED, "checkpoints.jsonl:6")
 
     def test_a_deleted_checkpoint(self, journal: Journal) -> None:
         """Missing: an anchor has it."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import strongroom
+import strongroom.testing
 from strongroom.audit.verify import verify
 from strongroom.backend import Secret
 from strongroom.errors import PartialFailureError, SecretNotFoundError, UnavailableError
@@ -265,6 +266,19 @@ class TestWarmReads:
             for _ in range(4):
                 store.get(NAME)
         assert trails.counted() == {NAME: 3}
+
+    def test_a_handle_that_a_test_opened_leaves_the_store_its_counts(
+        self, trails: Trails, backend: FaultyBackend
+    ) -> None:
+        """Whoever closes the borrowed handle does not stop the store's own warm reads, nor their counting."""
+        store = trails.store(backend)
+        store.get(NAME)
+        with strongroom.testing.override(prod=store), strongroom.open("prod") as lent:
+            lent.get(NAME)
+        store.get(NAME)
+        trails.hooks[0].flush()
+        assert trails.counted() == {NAME: 2}
+        assert len(trails.told()) == 2
 
     def test_many_names_take_several_records(self, trails: Trails, backend: FaultyBackend) -> None:
         """A record has a bounded length; no count is lost between two."""

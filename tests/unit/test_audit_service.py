@@ -77,6 +77,10 @@ def config(journal: Path | None, more: str = "", stores: str = 'prod = { url = "
     return read_text(Path("strongroom.toml"), f"[store]\n{stores}\n[audit]\n{where}\n{more}\n", "")
 
 
+def interrupted(event: strongroom.AuditEvent) -> None:
+    raise KeyboardInterrupt
+
+
 def records(journal: Path) -> list[dict[str, Any]]:
     return [parse(line.data) for line in Reader(journal).lines()]
 
@@ -293,6 +297,28 @@ class TestKeys:
             key.generate_data_key({})
         assert caught.value.operation == "key.generate_data_key"
         key.close()
+
+    @pytest.mark.parametrize("side", ["before", "after"])
+    def test_an_interrupt_in_a_hook_carries_no_data_key(self, keyset: str, side: str) -> None:
+        """No frame of the error holds the key that was wrapped, unwrapped or made."""
+        key = strongroom.key(keyset, config=Config(), hooks=[strongroom.AuditHook()])
+        made = key.generate_data_key({})
+        assert made.plaintext
+        hook = strongroom.AuditHook()
+        setattr(hook, side, interrupted)
+        interrupting = strongroom.key(keyset, config=Config(), hooks=[hook])
+        for call in (
+            lambda: interrupting.wrap(made.plaintext, {}),
+            lambda: interrupting.unwrap(made.wrapped, {}),
+        ):
+            with pytest.raises(KeyboardInterrupt) as caught:
+                call()
+            frames = [entry.frame for entry in caught.traceback if "layers" in str(entry.path)]
+            frames += [entry.frame for entry in caught.traceback if "event.py" in str(entry.path)]
+            assert frames
+            assert not [frame for frame in frames if repr(made.plaintext) in repr(dict(frame.f_locals))]
+        for one in (key, interrupting):
+            one.close()
 
     def test_what_wraps_the_subjects_records_nothing_itself(self, keyset: str, journal: Path) -> None:
         """Or each record would need another; and without that key the subjects' keys do not open."""

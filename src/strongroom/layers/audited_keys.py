@@ -108,15 +108,26 @@ class AuditedKey(_Audited[KeyWrapper], KeyWrapper):
         return self.inner.remote
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> WrappedKey:
-        hidden = [data_key]  # the frames of an error hold no data key
-        data_key = b""
-        return self._run("key.wrap", lambda: self.inner.wrap(hidden.pop(), context))
+        held, data_key = [data_key], b""
+        try:
+            return self._run("key.wrap", lambda: self.inner.wrap(held[0], context))
+        finally:
+            held.clear()  # the frames of an error hold no data key
 
     def unwrap(self, wrapped: WrappedKey, context: Mapping[str, str]) -> bytes:
-        return self._run("key.unwrap", lambda: self.inner.unwrap(wrapped, context))
+        return self._kept("key.unwrap", lambda: self.inner.unwrap(wrapped, context))
 
     def generate_data_key(self, context: Mapping[str, str]) -> DataKey:
-        return self._run("key.generate_data_key", lambda: self.inner.generate_data_key(context))
+        return self._kept("key.generate_data_key", lambda: self.inner.generate_data_key(context))
+
+    def _kept(self, operation: str, call: Callable[[], T]) -> T:
+        """Keep the key out of the frames that tell the hooks: an interrupt there would carry it along."""
+        held: list[T] = []
+        try:
+            self._run(operation, lambda: held.append(call()))
+            return held[0]
+        finally:
+            held.clear()
 
     def matches(self, wrapped: WrappedKey) -> bool:
         return self.inner.matches(wrapped)

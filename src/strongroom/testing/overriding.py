@@ -8,6 +8,7 @@ import copy
 import functools
 import inspect
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ContextDecorator
 from functools import partial
@@ -19,6 +20,7 @@ from strongroom.backend import Capability
 from strongroom.gate import Gate
 from strongroom.names import Name
 from strongroom.operations import Operations
+from strongroom.reads import Accounting
 from strongroom.store import SecretStore
 from strongroom.watching import Subscriber, Watcher
 
@@ -108,6 +110,7 @@ def _lent(store: SecretStore, alias: str, hooks: Sequence[AuditHook], require: C
     lent._auditor = Auditor([*hooks, *store._auditor.hooks])
     lent._watcher = cast("Watcher", _Borrowed(store._watcher))
     lent._warm = {} if lent._auditor.hooks else store._warm
+    lent._accounting = Accounting(store._reads, lent._auditor.hooks, weakref.WeakMethod(lent._serve))
     lent._operations = Operations(backend, lent._auditor, lent._gate, clock, alias)
     lent._run = lent._operations.run
     return lent

@@ -240,6 +240,13 @@ class TestCheckpoint:
         Path("anchor").write_text(done.json["note"])
         assert run("verify", "real", "--key", done.json["key"], "--anchor", "anchor").code == 0
 
+    def test_what_it_prints_is_a_file_of_keys(self, journal: Path) -> None:
+        """As it comes: what it says beside the key is a comment in there."""
+        Path("keys").write_text(run("checkpoint", "real", "--new-key", "log.key").out)
+        quiet = run("checkpoint", "real", "--signer", "log.key", "--quiet").out
+        assert Path("keys").read_text().splitlines()[1:] == quiet.splitlines()
+        assert "bad signature" not in run("verify", "real", "--key", "keys").out
+
     def test_with_the_same_key_again(self, journal: Path) -> None:
         """By its file, or as the configuration names it."""
         made = run("checkpoint", "real", "--new-key", "log.key", "--json").json

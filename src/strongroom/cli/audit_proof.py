@@ -285,7 +285,10 @@ def checkpoint(options: Options, path: str | None, signer: str | None, new_key: 
     size, note = (made.size, made.note) if made else (0, None)
     failed = _exported(options, folder, made) if made else None
     document = {"journal": str(folder), "size": size, "key": key, "note": note}
-    report(options, document, f"{size} records are signed; the key that verifies it: {key}")
+    # A file of keys skips the first line, so that what is printed here is one.
+    report(options, document, f"# {size} records are signed; this key verifies it:")
+    if not options.json:
+        click.echo(key)
     if failed:
         raise failed
 

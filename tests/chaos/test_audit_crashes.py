@@ -14,12 +14,17 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.audit.anchors import FolderExport
+from strongroom.audit.checkpoint import Checkpointer
 from strongroom.audit.journal import Journal
+from strongroom.audit.notekey import FileSigner, create_note_key
 from strongroom.audit.reading import Reader
 from strongroom.audit.segments import Files
+from strongroom.audit.verify import verify
 from tests.scale import scaled
 from tests.unit.audit_disk import ForgetfulFiles, power_cut, records_of
 
+ORIGIN = "example.com/crashes"
 WRITERS = 8
 ROUNDS = 5
 """Crashes of one journal, each survived by the next writers."""
@@ -32,6 +37,10 @@ class Site:
         self.audit, self.answers, self.notes = root / "audit", root / "answers", root / "notes"
         self.answers.touch()
         self.chance = chance
+        self.anchors = root / "anchors"
+        self.anchors.mkdir()
+        self.key = str(create_note_key(root / "key", ORIGIN))
+        self.signer = FileSigner.open(root / "key")
         self.told: dict[tuple[str, int], bytes] = {}
 
     def crash(self, generation: int, *, power: bool) -> None:
@@ -42,6 +51,7 @@ class Site:
             while self.answers.stat().st_size < wanted:
                 assert time.monotonic() < deadline
                 time.sleep(0.002)
+            self._sign()
             self._read()
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
@@ -55,8 +65,8 @@ class Site:
 
     def adopt_all(self) -> None:
         """As many writers as there are chains: each chain's end is repaired."""
-        chains = list((self.audit / "chains").iterdir()) if self.audit.exists() else []
-        journals = [Journal.open(self.audit, files=ForgetfulFiles(self.notes)) for _ in chains]
+        chains = list((self.audit / "chains").iterdir()) or [None]
+        journals = [Journal.open(self.audit, origin=ORIGIN, files=ForgetfulFiles(self.notes)) for _ in chains]
         for journal in journals:
             journal.append({"kind": "event", "phase": "intent", "op": "get", "name": "survivor"})
         for journal in journals:
@@ -69,9 +79,18 @@ class Site:
             assert records[chain][seq]["name"] == name
         lines = {(line.chain, line.seq): line.data for line in Reader(self.audit).lines()}
         assert self.told.items() <= lines.items()
+        report = verify(self.audit, [self.key], [self.anchors])
+        assert report.findings == []
+        assert report.anchored or not any(self.anchors.iterdir())
+
+    def _sign(self) -> None:
+        """While the writers write; nothing that is signed may be gone later, or the tree would not verify."""
+        made = Checkpointer(self.audit, self.signer).checkpoint()
+        assert made
+        FolderExport(self.anchors).put(made, self.audit)
 
     def _read(self) -> None:
-        """As a checkpointer does: what it is told it may sign."""
+        """As a checkpointer does, who syncs what it signs: the disk notes that, and what it was."""
         kept = os.open(self.notes, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         for line in Reader(self.audit, durable=True).lines():
             self.told[line.chain, line.seq] = line.data
@@ -100,7 +119,7 @@ class Site:
     def _write(self, name: str) -> None:
         """Two threads, one of which does not always wait; short segments, so that crashes meet their cuts."""
         files: Files = ForgetfulFiles(self.notes)
-        journal = Journal.open(self.audit, segment_bytes=4000, files=files)
+        journal = Journal.open(self.audit, origin=ORIGIN, segment_bytes=4000, files=files)
         answers = os.open(self.answers, os.O_WRONLY | os.O_APPEND)
 
         def append(thread: int) -> None:
@@ -128,7 +147,7 @@ def _kept(path: Path, size: int) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("power", [False, True], ids=["killed", "power cut"])
 def test_what_was_answered_outlives_a_crash(tmp_path: Path, power: bool) -> None:
     """Also of what follows a crash, over and over, in one journal."""
-    points = scaled(200, f"crashes of eight writers, {'power cut' if power else 'killed'}", 40)
+    points = scaled(200, f"crashes of eight writers, {'power cut' if power else 'killed'}", 66)
     for start in range(0, points, ROUNDS):
         root = tmp_path / str(start)
         root.mkdir()
@@ -186,7 +205,9 @@ class _StoppingFiles(ForgetfulFiles):
 
 def _run_to(site: Site, step: int) -> None:
     with contextlib.suppress(_Stopped), site.answers.open("a") as answers:
-        journal = Journal.open(site.audit, segment_bytes=600, files=_StoppingFiles(site.notes, step))
+        journal = Journal.open(
+            site.audit, origin=ORIGIN, segment_bytes=600, files=_StoppingFiles(site.notes, step)
+        )
         for number in range(40):
             record = journal.append({"kind": "event", "phase": "intent", "op": "get", "name": f"n{number}"})
             answers.write(f"{record.replace(':', ' ')} n{number}\n")

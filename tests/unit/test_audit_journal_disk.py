@@ -13,6 +13,7 @@ import pytest
 from strongroom.audit.chains import tail_of
 from strongroom.audit.journal import Journal
 from strongroom.audit.reading import Reader
+from strongroom.audit.verify import verify
 from strongroom.errors import UnavailableError
 from tests.unit.audit_disk import FailingFiles, records_of
 
@@ -93,6 +94,7 @@ class TestRefused:
         assert names(journal) == ["chain", "first", "second", "segment", "recovery", "third", "fourth"]
         (folder,) = (journal.path / "chains").iterdir()
         assert len(list(folder.glob("*.jsonl"))) == 2
+        assert verify(journal.path).findings == []
 
     @pytest.mark.parametrize("partial", [0, 1, 100])
     def test_half_a_line_on_a_full_disk_is_cut_off_before_the_next(

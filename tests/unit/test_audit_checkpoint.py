@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from strongroom.audit.checkpoint import Checkpointer
+from strongroom.audit.checkpoint import Checkpointer, trouble
 from strongroom.audit.head import newest
 from strongroom.audit.journal import Journal
 from strongroom.audit.linefile import LineFile
@@ -200,6 +200,7 @@ class TestRefusing:
         assert checkpointer.step() > 0
         assert isinstance(checkpointer.failed, IntegrityError)
         assert "damaged" in checkpointer.status()["failed"]
+        assert "damaged" in str(trouble(log.path))  # for another process: `strongroom check`
 
 
 class Faulty(Files):
@@ -470,7 +471,7 @@ class TestSchedule:
         assert "key does not answer" in checkpointer.status()["failed"]
         dead = False
         checkpointer.step()
-        assert (checkpointer.failed, checkpointer.status()["size"]) == (None, 6)
+        assert (checkpointer.failed, trouble(log.path), checkpointer.status()["size"]) == (None, None, 6)
 
     def test_the_thread_signs_what_the_journal_commits(self, log: Log) -> None:
         """`notify` starts it; it looks after a second, and `close` ends it."""

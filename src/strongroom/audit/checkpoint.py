@@ -30,6 +30,7 @@ from .reading import Reader
 from .record import stamp
 from .savedgrowth import restore, save
 from .segments import Files
+from .trouble import tell, told
 from .turn import turn
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .anchors import Export
     from .reading import Cursors
 
+TROUBLE: Final = "checkpoint.trouble"
 EVERY: Final = 60.0
 RECORDS: Final = 10_000
 _GLANCE: Final = 1.0
@@ -157,7 +159,8 @@ class Checkpointer:
             error = exc
         except OSError as exc:
             error = UnavailableError("the journal cannot be read", hint=os.strerror(exc.errno or 0))
-        self.failed, self._growth = error.with_traceback(None), None
+        self._growth = None
+        self._fail(error.with_traceback(None))
         self._failures += 1
         return float(min(self._every * 2 ** min(self._failures - 1, 10), max(self._every, _LONGEST_PAUSE)))
 
@@ -168,9 +171,12 @@ class Checkpointer:
             IntegrityError: the checkpoints are damaged.
         """
         last = newest(self.path)
-        told: dict[str, Any] = {"size": last.size, "time": last.time, "origin": last.origin} if last else {}
-        failed = str(self.failed) if self.failed else None
-        return {**told, "failed": failed, "exports": [exporter.status() for exporter in self._exporters]}
+        facts: dict[str, Any] = {"size": last.size, "time": last.time, "origin": last.origin} if last else {}
+        return {
+            **facts,
+            "failed": trouble(self.path),
+            "exports": [exporter.status() for exporter in self._exporters],
+        }
 
     def close(self) -> None:
         """Make a last checkpoint if one is due, let the exports try once, and stop."""
@@ -248,9 +254,13 @@ class Checkpointer:
     def _settle(self) -> None:
         assert self._growth is not None
         stuck = [f"{chain}:{seq}" for chain, seq in self._growth.stuck.items()]
-        self.failed = _does_not_follow(stuck[0]) if stuck else None
+        self._fail(_does_not_follow(stuck[0]) if stuck else None)
         self._seen = _cursors(self._growth)
         self._pending, self._since, self._failures = 0, None, 0
+
+    def _fail(self, error: SecretStoreError | None) -> None:
+        self.failed = error
+        tell(self.path / TROUBLE, str(error) if error else None, self._clock.now())
 
     def _is_due(self) -> bool:
         """Whether so many records, or so old ones, wait for a checkpoint."""
@@ -295,6 +305,11 @@ class Checkpointer:
             pause = self.step()
             # What fails is not tried sooner because there is more of it.
             self._clock.wait(closing if self._failures else stirred, pause)
+
+
+def trouble(path: Path) -> str | None:
+    """What keeps the journal in a folder from being signed, as the last process that tried it said."""
+    return told(path / TROUBLE)
 
 
 def _cursors(growth: Growth | None) -> Cursors:

@@ -18,6 +18,7 @@ from strongroom.errors import IntegrityError, SecretStoreError, UnavailableError
 
 from .head import checkpoints, newest
 from .journal import origin_of
+from .trouble import tell, told
 from .turn import turn
 
 if TYPE_CHECKING:
@@ -92,15 +93,16 @@ class Exporter:
             error = UnavailableError("the journal cannot be written", hint=os.strerror(exc.errno or 0))
         self._error = error.with_traceback(None)
         self._failures += 1
+        tell(self._place.with_suffix(".trouble"), str(error), self._clock.now())
         longest: float = min(_FIRST_PAUSE * 2 ** min(self._failures - 1, 10), _LONGEST_PAUSE)
         return max(error.retry_after or 0.0, longest * (1 + self._clock.chance()) / 2)
 
     def status(self) -> dict[str, Any]:
-        """The anchor's name, how many records it covers, how many it lacks, and the last error."""
+        """The anchor's name, how many records it covers, how many it lacks, and what is wrong with it."""
         last, done = newest(self._path), self._done()
-        behind = (last.size if last else 0) - done
-        error = str(self._error) if self._error else None
-        return {"name": self._export.name, "size": done, "behind": max(0, behind), "error": error}
+        behind = max(0, (last.size if last else 0) - done)
+        trouble = told(self._place.with_suffix(".trouble"))
+        return {"name": self._export.name, "size": done, "behind": behind, "error": trouble}
 
     def close(self) -> None:
         """Carry what there is, if the anchor answers soon, and stop."""
@@ -123,6 +125,7 @@ class Exporter:
                 self._export.put(last, self._path)
                 self._note(last)
         self._error, self._failures = None, 0
+        tell(self._place.with_suffix(".trouble"), None, self._clock.now())
         return None
 
     def _agree(self, done: int) -> None:

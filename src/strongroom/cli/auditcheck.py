@@ -30,6 +30,16 @@ class SinkFinding:
 
 
 @dataclass(slots=True)
+class AnchorFinding:
+    """One anchor: its name, how many records it covers, how many it lacks, what is wrong."""
+
+    name: str
+    size: int = 0
+    behind: int = 0
+    error: str | None = None
+
+
+@dataclass(slots=True)
 class AuditFinding:
     """What `check` learned of the audit.
 
@@ -38,6 +48,7 @@ class AuditFinding:
         signed: how many records the newest checkpoint covers; None if there is none.
         signed_at: when that was made.
         exported: whether checkpoints go anywhere out of this machine's reach.
+        anchors: how far each has come.
         sinks: how far each has come.
         problem: what keeps it from recording, with what to do; empty if nothing does.
     """
@@ -46,13 +57,14 @@ class AuditFinding:
     signed: int | None = None
     signed_at: str | None = None
     exported: bool = False
+    anchors: list[AnchorFinding] = field(default_factory=list)
     sinks: list[SinkFinding] = field(default_factory=list)
     problem: str = ""
 
     @property
     def needs_action(self) -> bool:
         """Whether somebody must do something."""
-        return bool(self.problem)
+        return bool(self.problem) or any(anchor.error for anchor in self.anchors)
 
     def document(self) -> dict[str, Any]:
         """As JSON says it."""
@@ -61,6 +73,10 @@ class AuditFinding:
     def print(self) -> None:
         """For people."""
         click.echo(one_line(f"audit {self.trail}: {self.problem or self._state()}"))
+        for anchor in self.anchors:
+            error = f": {anchor.error}" if anchor.error else ""
+            covers = f"covers {anchor.size} records, {anchor.behind} less than signed"
+            click.echo(one_line(f"audit anchor {anchor.name}: {covers}{error}"))
         for sink in self.sinks:
             skipped = f", {sink.skipped} records were given up" if sink.skipped else ""
             last = f"last took records {sink.last}" if sink.last else "took nothing yet"
@@ -91,7 +107,7 @@ def examine(config: Config, entry: AuditEntry) -> AuditFinding:
             if lease.failed:  # where that is allowed, it goes on unrecorded
                 raise lease.failed
             if entry.path:
-                _look(found, Path(entry.path))
+                _look(found, entry, Path(entry.path))
         finally:
             lease.close()
     except SecretStoreError as error:
@@ -99,9 +115,18 @@ def examine(config: Config, entry: AuditEntry) -> AuditFinding:
     return found
 
 
-def _look(found: AuditFinding, journal: Path) -> None:
+def _look(found: AuditFinding, entry: AuditEntry, journal: Path) -> None:
+    from strongroom.audit.checkpoint import trouble
+    from strongroom.audit.exporting import Exporter
     from strongroom.audit.head import newest
     from strongroom.audit.shipping import progress
+    from strongroom.auditing import exports_of
+    from strongroom.clock import Clock
+
+    if entry.checkpoint:
+        found.problem = one_line(trouble(journal) or "")
+        exports = exports_of(entry.checkpoint, Clock())
+        found.anchors = [AnchorFinding(**Exporter(journal, export, Clock()).status()) for export in exports]
 
     if last := newest(journal):
         found.signed, found.signed_at = last.size, last.time

@@ -19,8 +19,8 @@ import pytest
 from strongroom.errors import InvalidRequestError, UnavailableError
 from strongroom.memory import MemoryBackend
 from strongroom.testing.clock import FakeClock
-from strongroom.webhooks import Delivery, Receiver, ReplayStore, WebhookError
-from tests.canary import assert_no_canary_in
+from strongroom.webhooks import Delivery, Receiver, ReplayStore, Sender, WebhookError
+from tests.canary import CANARY, assert_no_canary_in
 from tests.scale import scaled
 from tests.unit.webhook_support import BODY, NAME, headers, opened, secret
 
@@ -214,13 +214,16 @@ def test_a_file_that_is_held_or_no_database_is_unavailable(tmp_path: Path, effec
             ReplayStore(path)
 
 
-def test_a_secret_that_cannot_be_read_is_no_refusal(seen: ReplayStore, clock: FakeClock) -> None:
-    """503, not 401: a sender gives up on who refuses it."""
+def test_a_secret_of_another_form_is_no_refusal(seen: ReplayStore, clock: FakeClock) -> None:
+    """It is the receiver's own fault, told with the secret's name; a sender gives up on who refuses it."""
     store = opened(MemoryBackend(clock=clock), clock)
-    store.put(NAME, "not a webhook secret, and a CANARY of a kind")
+    store.put(NAME, f"not a webhook's, {CANARY}")
     with pytest.raises(InvalidRequestError) as caught:
         Receiver(store, NAME, replays=seen, clock=clock).verify(headers(), BODY)
     assert_no_canary_in(caught.value)
+    assert str(caught.value).startswith(f"webhook {NAME}: not a key of Standard Webhooks (")
+    with pytest.raises(InvalidRequestError, match=f"webhook {NAME}: not a key"):
+        Sender(store, NAME, clock=clock).headers(BODY)
 
 
 _KILLED = """

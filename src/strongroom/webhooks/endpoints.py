@@ -114,6 +114,7 @@ class Sender:
             InvalidRequestError: the id or the secret is not as Standard Webhooks has it.
             UnavailableError: the secret could not be read.
         """
-        return signed_headers(
-            self._secret.good(), id or f"msg_{uuid.uuid4().hex}", body, at=self._clock.now()
+        message, at = id or f"msg_{uuid.uuid4().hex}", self._clock.now()
+        return self._secret.used(
+            lambda values: signed_headers(values, message, body, at=at), self._secret.good()
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from strongroom.value import SecretValue
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 GRACE: Final = timedelta(hours=24)
 """How long the previous version is accepted by default; a cache may hold it as current for an hour."""
@@ -66,13 +67,21 @@ class RotatedSecret:
         """
         current = self._current()
         try:
-            return check(current.value)
+            return self.used(check, current.value)
         except WebhookError as error:
             refusal = error
         previous = self._previous(current) if refusal.reason == "signature" else None
         if previous is None:
             raise refusal
-        return check(previous)
+        return self.used(check, previous)
+
+    def used(self, use: Callable[[V], T], value: V) -> T:
+        """Use a value, or several; one that is not of the form it must be is told by the secret's name."""
+        try:
+            return use(value)
+        except InvalidRequestError as error:
+            error.operation, error.name = "webhook", self.name
+            raise
 
     def good(self) -> list[SecretValue]:
         """The current value, and the previous one while it is good: what a sender signs with."""

@@ -24,8 +24,6 @@ from tests.canary import assert_no_canary
 from tests.unit.cli_support import Cli
 from tests.unit.core_support import DEADLINE, NAME, Running, text
 
-ED25519_SEED = bytes(range(32))
-
 
 class Held(Sink):
     """A receiver that takes everything, or nothing, or never answers.
@@ -438,3 +436,35 @@ def test_making_and_changing_keys_and_keyrings_is_recorded(
         ("keyring.rewrap", "main"),
     ]
     assert not service._shared
+
+
+def test_each_signature_has_its_pair_and_a_hook_may_refuse_one() -> None:
+    """Of a message and of a digest, by the alias; the public half is no secret and no event."""
+    from strongroom.backend import Clock
+    from strongroom.keys import Signer
+    from strongroom.layers.audited_keys import AuditedSigner
+    from tests.unit.core_support import Recorder
+
+    class Stamp(Signer):
+        key_id, provider_id, algorithm = "arn:key/1", "test", "ES256"
+
+        def sign_digest(self, digest: bytes) -> bytes:
+            return b"signature"
+
+        def public_key(self) -> bytes:
+            return b"public"
+
+    recorder, closed = Recorder(), Recorder()
+    closed.close = lambda: closed.events.append(recorder.events[-1])  # type: ignore[attr-defined]
+    signer = AuditedSigner(Stamp(), "audit", [recorder], Clock(), [cast("Any", closed)])
+    assert (signer.key_id, signer.algorithm, signer.public_key()) == ("arn:key/1", "ES256", b"public")
+    assert signer.sign(b"message") == signer.sign_digest(bytes(32)) == b"signature"
+    assert recorder.told() == [("sign", None), ("sign", "ok")] * 2
+    assert {(event.name, event.backend, event.location) for event in recorder.events} == {
+        ("audit", "test", "arn:key/1")
+    }
+    recorder.fails_before = PermissionDeniedError("no")
+    with pytest.raises(PermissionDeniedError):
+        signer.sign(b"message")
+    signer.close()
+    assert closed.events, "what was opened for it ends with it"

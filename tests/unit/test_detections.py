@@ -74,7 +74,7 @@ def test_a_detection_is_a_record_that_names_its_records(name: str) -> None:
 @pytest.mark.parametrize("seed", range(scaled(10, "weeks of normal traffic")))
 def test_a_week_of_normal_traffic_fires_nothing(seed: int) -> None:
     """After a week of learning: restarts, kills, deployments, refusals, faults, a new secret, a rotation."""
-    records = Company(seed, pace=15 if NIGHTLY else 240).records()
+    records = Company(seed, pace=30 if NIGHTLY else 240).records()
     assert judged(records, MONDAY + timedelta(days=15), learn="7d", **SETTINGS) == []
 
 

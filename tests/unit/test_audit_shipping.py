@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 
+from strongroom.audit.formats import render
 from strongroom.audit.journal import Journal
 from strongroom.audit.lane import EVERY, LONGEST_PAUSE, Lane, Route
 from strongroom.audit.reading import Reader
 from strongroom.audit.shipping import Shipper, progress
 from strongroom.audit.sinkgate import SinkGate
 from strongroom.audit.sinks.base import Entry, TooLargeError
+from strongroom.audit.sinks.files import FileSink
 from strongroom.audit.sinks.syslog import SyslogSink
 from strongroom.audit.wire import Reach
 from strongroom.errors import InvalidRequestError, UnavailableError
@@ -32,6 +34,7 @@ from tests.unit.audit_sink_support import Catcher, ids_in, journal_of, refusing
 
 CHILD = """
 import sys
+from strongroom.audit.formats import render
 from strongroom.audit.journal import Journal
 from strongroom.audit.lane import Route
 from strongroom.audit.shipping import Shipper
@@ -253,6 +256,42 @@ def test_a_receiver_that_comes_and_goes_misses_nothing_of_busy_writers(tmp_path:
     expected = {chain: [line.seq for line in Reader(tmp_path).chain(chain)] for chain in received}
     assert {chain: list(dict.fromkeys(seqs)) for chain, seqs in received.items()} == expected
     assert len(expected) == len(Reader(tmp_path).chains())
+
+
+@pytest.mark.parametrize("garbage", [b"", b"{}", b"\xff\x00", b"[1]", b'{"kind":"event"}', b"{" * 10_000])
+def test_a_line_that_is_no_record_stops_nothing(garbage: bytes, tmp_path: Path) -> None:
+    """Altered by whoever can: a strict receiver gets all others, and the journal says which it did not."""
+
+    def strict(entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if not render(entry.fields, "ocsf", line=entry.line):
+                raise UnavailableError("malformed")
+
+    journal = journal_of(tmp_path, 5)
+    (segment,) = (tmp_path / "chains").rglob("*.jsonl")
+    lines = segment.read_bytes().split(b"\n")
+    segment.write_bytes(b"\n".join([*lines[:2], garbage, *lines[3:]]))
+    sink = Catcher(strict)
+    lane = lane_to(sink, tmp_path, append=journal_of(tmp_path, 0).append)
+    run(lane)
+    run(lane)
+    (skipped,) = records_of(tmp_path, "skipped")
+    assert (skipped["count"], skipped["from"].partition(":")[2]) == (1, "2")
+    assert set(sink.ids) == set(ids_in(tmp_path)) - {skipped["from"], ":"}
+    journal.close()
+
+
+def test_each_record_says_on_which_host_its_writer_runs(tmp_path: Path) -> None:
+    """Which only the first record of a chain tells; who ships next still knows."""
+    journal = journal_of(tmp_path / "journal", 2)
+    for _ in range(2):
+        lane = Lane(tmp_path / "journal", Route("file", FileSink(tmp_path / "out", "ecs")), FakeClock())
+        run(lane)
+        lane.close()
+        journal.append({"kind": "event", "phase": "intent", "op": "get", "name": "later"})
+    told = [json.loads(line)["host"]["name"] for line in (tmp_path / "out").read_bytes().splitlines()]
+    assert told == [os.uname().nodename] * 4
+    journal.close()
 
 
 # A receiver that refuses sizes

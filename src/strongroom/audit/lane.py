@@ -7,15 +7,16 @@ import fcntl
 import json
 import os
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from strongroom.errors import InvalidRequestError, SecretStoreError, UnavailableError
+from strongroom.errors import IntegrityError, InvalidRequestError, SecretStoreError, UnavailableError
 
 from .reading import Cursor, Cursors, Line, Reader
-from .record import stamp
+from .record import parse, stamp
 from .segments import segment_name, segment_numbers
+from .sinks.base import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -69,6 +70,7 @@ class State:
 
     Attributes:
         cursors: behind what the receiver has, or what was given up.
+        hosts: where the writer of each chain runs, at its cursor.
         sent: records that it took, over all time.
         skipped: records that were given up, over all time.
         last: when it last took something.
@@ -78,12 +80,34 @@ class State:
     """
 
     cursors: Cursors = field(default_factory=dict)
+    hosts: dict[str, str] = field(default_factory=dict)
     sent: int = 0
     skipped: int = 0
     last: str | None = None
     behind: int = 0
     error: SecretStoreError | None = None
     holder: bool = False
+
+
+@dataclass
+class _Batch:
+    """Entries to send, and what stands in the state when they are sent.
+
+    `more` tells a full batch from one to which others are being added right now: sent at once, those would go
+    one by one.
+    """
+
+    after: Cursors
+    hosts: dict[str, str]
+    entries: list[Entry] = field(default_factory=list)
+    more: bool = False
+
+    def add(self, line: Line) -> None:
+        entry = Entry(line.data, place=f"{line.chain}:{line.seq}")
+        if b'"host":' in line.data and entry.fields.get("kind") in ("chain", "adopt"):
+            self.hosts[line.chain] = str(entry.fields.get("host", ""))
+        self.entries.append(replace(entry, host=self.hosts.get(line.chain, "")))
+        self.after[line.chain] = line.after
 
 
 class Lane:
@@ -159,15 +183,12 @@ class Lane:
                 self._skip_oldest()
         if self._clock.monotonic() < self._not_before:
             return EVERY
-        lines, after, more = self._next()
-        if after == self.state.cursors:
+        batch = self._next()
+        if batch.after == self.state.cursors:
             self.state.error = None
             return EVERY
-        refused = self.route.sink.send_fitting([line.data for line in lines])
-        for entry in refused:
-            self._give_up(entry.id, entry.id, 1)
-        self._accepted(after, len(lines) - len(refused))
-        return 0.0 if more else EVERY
+        self._accepted(batch, self._hand_over(batch.entries))
+        return 0.0 if batch.more else EVERY
 
     def _pause(self) -> float:
         self._failures += 1
@@ -175,37 +196,53 @@ class Lane:
         self._not_before = self._clock.monotonic() + longest * (0.5 + self._clock.chance() / 2)
         return EVERY
 
-    def _accepted(self, after: Cursors, count: int) -> None:
+    def _accepted(self, batch: _Batch, count: int) -> None:
         state = self.state
-        state.cursors, state.sent, state.error = after, state.sent + count, None
-        state.last = stamp(self._clock.now())
+        state.cursors, state.hosts, state.sent = batch.after, batch.hosts, state.sent + count
+        state.last, state.error = stamp(self._clock.now()), None
         self._failures, self._not_before = 0, 0.0
-        state.behind = behind(self._reader, after)
+        state.behind = behind(self._reader, state.cursors)
         save(self._folder, state)
 
-    def _next(self) -> tuple[list[Line], Cursors, bool]:
-        """The next lines within the batch's bounds, each time of another chain first: none starves.
-
-        Whether there are more tells a full batch from one to which others are being added right now: sent at
-        once, those would go one by one.
-        """
-        lines: list[Line] = []
-        after, room = dict(self.state.cursors), self.route.batch_bytes
+    def _next(self) -> _Batch:
+        """What is next, each time of another chain first, so that none starves."""
+        batch = _Batch(dict(self.state.cursors), dict(self.state.hosts))
         chains = self._reader.chains()
         self._turn += 1
+        room = self.route.batch_bytes
         for index in range(len(chains)):
-            chain = chains[(self._turn + index) % len(chains)]
-            with contextlib.closing(self._lines(chain, after)) as found:
+            with contextlib.closing(self._lines(chains[(self._turn + index) % len(chains)])) as found:
                 for line in found:
                     room -= len(line.data)
-                    if len(lines) >= self.route.batch or (lines and room < 0):
-                        return lines, after, True
-                    lines.append(line)
-                    after[chain] = line.after
-        return lines, after, False
+                    if len(batch.entries) >= self.route.batch or (batch.entries and room < 0):
+                        batch.more = True
+                        return batch
+                    batch.add(line)
+        return batch
 
-    def _lines(self, chain: str, cursors: Cursors) -> Generator[Line, None, None]:
-        yield from self._reader.chain(chain, cursors.get(chain, Cursor()))
+    def _lines(self, chain: str) -> Generator[Line, None, None]:
+        yield from self._reader.chain(chain, self.state.cursors.get(chain, Cursor()))
+
+    def _hand_over(self, entries: list[Entry]) -> int:
+        """How many the sink took. What is no record, and what it takes in no form, is given up."""
+        problem: Exception | None = None
+        refused: list[Entry] = []
+        try:
+            refused = self.route.sink.send_fitting(entries)
+        except Exception as exc:  # noqa: BLE001  (raised again, unless it is a line's fault)
+            problem = exc
+        taken = len(entries) - len(refused)
+        if problem is not None:
+            records = [entry for entry in entries if _is_record(entry.line)]
+            if len(records) == len(entries):
+                raise problem
+            # One altered line in the journal must not keep all that follow it from the receiver.
+            whole = {entry.id for entry in records}
+            refused = [entry for entry in entries if entry.id not in whole]
+            taken = self._hand_over(records) if records else 0
+        for entry in refused:
+            self._give_up(entry.id, entry.id, 1)
+        return taken
 
     def _give_up(self, first: str, last: str, count: int) -> None:
         """Tell the journal first: what is missing at the receiver is never missing without a word."""
@@ -227,7 +264,7 @@ class Lane:
 
     def _skip(self, chain: str, size: int) -> None:
         first = last = None
-        with contextlib.closing(self._lines(chain, self.state.cursors)) as found:
+        with contextlib.closing(self._lines(chain)) as found:
             for line in found:
                 if size <= 0:
                     break
@@ -274,7 +311,8 @@ def load(folder: Path) -> State:
     with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
         kept = json.loads((folder / "cursor.json").read_bytes())
         cursors = {str(chain): Cursor(*map(int, place)) for chain, place in kept["chains"].items()}
-        state = State(cursors, int(kept["sent"]), int(kept["skipped"]), kept["last"])
+        hosts = {str(chain): str(host) for chain, host in kept["hosts"].items()}
+        state = State(cursors, hosts, int(kept["sent"]), int(kept["skipped"]), kept["last"])
     return state
 
 
@@ -284,7 +322,8 @@ def save(folder: Path, state: State) -> None:
     It is synced before it takes the old one's name: some file systems would else have an empty file after a
     power cut, and a journal of years would be sent again.
     """
-    kept = {"v": 1, "chains": state.cursors, "sent": state.sent, "skipped": state.skipped, "last": state.last}
+    kept = {"v": 1, "chains": state.cursors, "hosts": state.hosts, "sent": state.sent}
+    kept |= {"skipped": state.skipped, "last": state.last}
     draft = folder / "cursor.tmp"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -295,3 +334,11 @@ def save(folder: Path, state: State) -> None:
     finally:
         os.close(descriptor)
     draft.replace(folder / "cursor.json")
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        parse(line)
+    except IntegrityError:
+        return False
+    return True

@@ -7,8 +7,9 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from strongroom.errors import InvalidRequestError, UnavailableError
@@ -40,9 +41,13 @@ class Entry:
 
     Attributes:
         line: its bytes in the journal, which its leaf hash is over; of a clipped record its JSON.
+        host: where the writer of its chain runs, if known.
+        place: its id as who read the journal counted; empty for what the record says itself.
     """
 
     line: bytes
+    host: str = ""
+    place: str = ""
 
     @cached_property
     def fields(self) -> Mapping[str, Any]:
@@ -56,7 +61,17 @@ class Entry:
     @property
     def id(self) -> str:
         """``<chain>:<seq>``, by which a receiver knows a record that it was sent again."""
-        return f"{self.fields.get('chain', '')}:{self.fields.get('seq', '')}"
+        return self.place or f"{self.fields.get('chain', '')}:{self.fields.get('seq', '')}"
+
+    def shorter(self) -> Iterator[Entry]:
+        """Ever shorter forms of it; the last says only that it is, where, and how it ended."""
+        kept = {key: self.fields[key] for key in _KEPT if key in self.fields}
+        for fields in (*(clip(self.fields, longest) for longest in CLIPS), clip(kept, CLIPS[-1])):
+            yield replace(self, line=_compact(fields).encode())
+
+
+Item = bytes | Mapping[str, Any] | Entry
+"""A record as a sink takes it."""
 
 
 class Sink(ABC):
@@ -76,8 +91,8 @@ class Sink(ABC):
             )
         self.form, self.limit = form, limit
 
-    def send(self, batch: Sequence[bytes | Mapping[str, Any]]) -> None:
-        """Hand over records, given as lines of the journal or decoded; returns when the receiver has them.
+    def send(self, batch: Sequence[Item]) -> None:
+        """Hand over records, as lines of the journal or decoded; returns when the receiver has them.
 
         What was handed over before an error may have arrived: a repeat may tell it twice, by the same ids.
 
@@ -89,7 +104,7 @@ class Sink(ABC):
         if entries:
             self.deliver(entries)
 
-    def send_fitting(self, batch: Sequence[bytes | Mapping[str, Any]]) -> list[Entry]:
+    def send_fitting(self, batch: Sequence[Item]) -> list[Entry]:
         """As `send`, but in parts and clipped where the receiver refuses a size.
 
         Returns:
@@ -107,7 +122,7 @@ class Sink(ABC):
                 taken = True
             elif middle:
                 pieces += [piece[middle:], piece[:middle]]
-            elif any(self._takes([_entry(form)]) for form in shorter(piece[0].fields)):
+            elif any(self._takes([form]) for form in piece[0].shorter()):
                 taken = True
             else:
                 refused += piece
@@ -149,7 +164,7 @@ class Sink(ABC):
         Raises:
             TooLargeError: it does not fit, however short its texts.
         """
-        for version in _ever_shorter(entry):
+        for version in chain([entry], entry.shorter()):
             text = self._render(version)
             if self.limit is None or len(text) <= self.limit:
                 return text
@@ -162,7 +177,7 @@ class Sink(ABC):
             return one_line(entry.line.decode("utf-8", "replace")).encode()
         from strongroom.audit.formats import render
 
-        rendered = render(entry.fields, self.form, line=entry.line)
+        rendered = render(entry.fields, self.form, host=entry.host, line=entry.line)
         text = rendered if isinstance(rendered, str) else _compact(rendered)
         return one_line(text).encode()
 
@@ -205,18 +220,9 @@ def _clip(value: Any, longest: int) -> Any:
     return [_clip(item, longest) for item in value[:_FEW]] if isinstance(value, list) else value
 
 
-def shorter(fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Ever shorter forms of a record; the last says only that it is, where, and how it ended."""
-    yield from (clip(fields, longest) for longest in CLIPS)
-    yield clip({key: fields[key] for key in _KEPT if key in fields}, CLIPS[-1])
-
-
-def _ever_shorter(entry: Entry) -> Iterator[Entry]:
-    yield entry
-    yield from map(_entry, shorter(entry.fields))
-
-
-def _entry(item: bytes | Mapping[str, Any]) -> Entry:
+def _entry(item: Item) -> Entry:
+    if isinstance(item, Entry):
+        return item
     return Entry(_compact(item).encode() if isinstance(item, Mapping) else bytes(item))
 
 

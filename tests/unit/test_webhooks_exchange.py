@@ -195,6 +195,14 @@ def test_in_grace_both_of_a_clients_keys_are_accepted(exchange: Exchange) -> Non
         receiver.verify("GET", TARGET, late[0])
 
 
+def test_a_clients_mistake_that_was_mended_is_passed_over(exchange: Exchange) -> None:
+    """A forged request is refused, whatever the version before was."""
+    exchange.store.put(NAME, "pasted by mistake")
+    exchange.store.put(NAME, client(1))
+    with pytest.raises(WebhookError):
+        exchange.receiver().verify("GET", TARGET, sign_request(client(9), "GET", TARGET, at=NOW))
+
+
 @pytest.mark.parametrize(
     "wrong", ['{"key":"k"}', '{"key":"k","secret":"short"}', '{"key":1,"secret":2}', "no"]
 )

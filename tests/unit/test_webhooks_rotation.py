@@ -130,6 +130,15 @@ def test_the_secret_before_the_previous_is_refused(pair: Pair) -> None:
         pair.receiver.verify(pair.signed_by(0), BODY)
 
 
+def test_a_mistake_that_was_mended_stops_nobody(pair: Pair) -> None:
+    """A previous value that is no secret of a webhook is passed over, by both ends."""
+    pair.admin.put(NAME, "pasted by mistake")
+    pair.admin.put(NAME, secret(1))
+    pair.deliver()
+    with pytest.raises(WebhookError):
+        pair.receiver.verify(pair.signed_by(9), BODY)
+
+
 def test_without_grace_only_the_current_secret_counts(pair: Pair) -> None:
     """And a negative one is no grace at all."""
     strict = Receiver(pair.ours, NAME, replays=pair.replays, grace=timedelta(0), clock=pair.clock)

@@ -9,6 +9,7 @@ from strongroom.clock import Clock
 
 from .refusal import TOLERANCE, Delivery, checked_tolerance
 from .rotated import GRACE, RotatedSecret
+from .schemes import is_key
 from .standard import Headers, signed_headers, verify
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Receiver:
         clock: Clock | None = None,
     ):
         checked_tolerance(tolerance)
-        self._secret = RotatedSecret(store, name, grace=grace, clock=clock)
+        self._secret = RotatedSecret(store, name, is_key, grace=grace, clock=clock)
         self._replays, self._tolerance, self._clock = replays, tolerance, clock or Clock()
 
     def verify(self, headers: Headers, body: bytes) -> Delivery:
@@ -100,7 +101,7 @@ class Sender:
     """
 
     def __init__(self, store: Store, name: str, *, grace: timedelta = GRACE, clock: Clock | None = None):
-        self._secret = RotatedSecret(store, name, grace=grace, clock=clock)
+        self._secret = RotatedSecret(store, name, is_key, grace=grace, clock=clock)
         self._clock = clock or Clock()
 
     def headers(self, body: bytes, *, id: str | None = None) -> dict[str, str]:  # noqa: A002

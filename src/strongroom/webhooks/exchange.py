@@ -39,6 +39,13 @@ _DIGITS: Final = {"ms": 13, "s": 10}
 _SHORTEST: Final = 24  # characters, as Standard Webhooks has bytes
 
 
+def _is_client(value: SecretValue) -> bool:
+    try:
+        return bool(_key(value))
+    except InvalidRequestError:
+        return False
+
+
 @dataclass(frozen=True)
 class RequestForm:
     """How a request is signed; by default as `strongroom.integrations.httpx_auth.HmacAuth` does.
@@ -168,7 +175,7 @@ class RequestReceiver:
         clock: Clock | None = None,
     ):
         self._within = checked_tolerance(tolerance)
-        self._secret = RotatedSecret(store, name, grace=grace, clock=clock)
+        self._secret = RotatedSecret(store, name, _is_client, grace=grace, clock=clock)
         self._replays, self._form, self._clock = replays, form or RequestForm(), clock or Clock()
 
     def verify(self, method: str, target: str, headers: Headers, body: bytes = b"") -> Delivery:

@@ -42,6 +42,8 @@ class RotatedSecret:
     Args:
         store: an open `SecretStore`.
         name: of the secret.
+        fits: whether a value is of the form that it must be. A previous one that is not is passed over: it
+            was a mistake, which the current one has mended.
         grace: how long the previous version stays good; none at all if zero.
         clock: for tests.
 
@@ -49,10 +51,18 @@ class RotatedSecret:
         InvalidRequestError: the grace is negative.
     """
 
-    def __init__(self, store: Store, name: str, *, grace: timedelta = GRACE, clock: Clock | None = None):
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        fits: Callable[[SecretValue], bool],
+        *,
+        grace: timedelta = GRACE,
+        clock: Clock | None = None,
+    ):
         if grace < timedelta(0):
             raise InvalidRequestError("a grace is not negative", operation="webhook", name=name)
-        self.name = name
+        self.name, self._fits = name, fits
         self._store, self._grace, self._clock = store, grace, clock or Clock()
         # Each is replaced whole, so that threads need no lock, and a fork leaves none held.
         self._known: tuple[str, datetime] | None = None
@@ -114,6 +124,7 @@ class RotatedSecret:
 
     def _fetched(self) -> SecretValue | None:
         try:
-            return self._store.get(self.name, stage=Stage.PREVIOUS).value
+            value = self._store.get(self.name, stage=Stage.PREVIOUS).value
         except (SecretNotFoundError, UnsupportedOperationError):
             return None
+        return value if self._fits(value) else None

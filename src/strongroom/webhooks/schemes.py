@@ -61,6 +61,11 @@ def schemes_of(keys: SigningKey | Iterable[SigningKey]) -> list[Scheme] | Invali
     return schemes or InvalidRequestError("without a key nothing is genuine", operation="webhook")
 
 
+def is_key(value: SecretValue) -> bool:
+    """Whether a value is written as a key of Standard Webhooks."""
+    return _parsed(value) is not None
+
+
 def _written(value: SecretValue | InvalidRequestError) -> Scheme | None:
     return _parsed(value) if isinstance(value, SecretValue) else None
 

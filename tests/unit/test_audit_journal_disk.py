@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,6 +158,17 @@ class TestRealDisk:
         found = {f"{record['chain']}:{record['seq']}" for record in records}
         assert set(answered.read_text().split()) <= found
 
+    def test_a_full_disk_refuses_and_goes_on_when_there_is_room(self, tmp_path: Path) -> None:
+        """A file system of 64 KiB, filled by the journal and by others: nothing that was answered is lost."""
+        mount = 'mount -t tmpfs -o size=64k none "$1" || exit 77; exec "$0" -c "$2" "$1"'
+        argv = ["unshare", "-m", "sh", "-c", mount, sys.executable, str(tmp_path), _FILLING]
+        if os.geteuid():
+            argv[1:1] = ["-U", "-r"]
+        run = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if run.returncode == 77 or "unshare" in run.stderr:
+            pytest.skip("a mount namespace of one's own: this machine gives none")
+        assert (run.returncode, run.stderr) == (0, "")
+
     def test_a_folder_that_cannot_be_written_refuses(self, tmp_path: Path) -> None:
         """As a user without the right to write there; the same answer as of a disk mounted read-only."""
         folder = tmp_path / "audit"
@@ -163,6 +176,36 @@ class TestRealDisk:
         folder.chmod(0o500)
         tmp_path.chmod(0o755)
         assert _in_child(lambda: _refused_as_nobody(folder)) == 0
+
+
+_FILLING = """
+import pathlib, sys
+from strongroom.audit.journal import Journal
+from strongroom.audit.verify import verify
+from strongroom.errors import UnavailableError
+root = pathlib.Path(sys.argv[1])
+(root / "ballast").write_bytes(bytes(16384))
+journal, answered = Journal.open(root / "audit"), []
+
+def append():
+    answered.append(journal.append({"kind": "event", "phase": "intent", "op": "get", "name": "x" * 200}))
+
+def refusals(count):
+    for _ in range(count):
+        try:
+            append()
+        except UnavailableError as error:
+            assert error.performed is False and "ENOSPC" in str(error) and "free space" in str(error)
+            yield error
+
+assert len(list(refusals(200))) > 20
+(root / "ballast").unlink()
+append()
+assert journal.failed is None
+journal.close()
+report = verify(root / "audit")
+assert report.findings == [] and report.records >= len(answered) + 1
+"""
 
 
 def _append_until_refused(path: Path, answered: Path) -> int:

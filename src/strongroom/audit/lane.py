@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import string
 from dataclasses import dataclass, field, replace
@@ -15,8 +14,8 @@ from strongroom.errors import IntegrityError, InvalidRequestError, SecretStoreEr
 
 from .reading import Cursor, Cursors, Line, Reader
 from .record import parse, stamp
-from .segments import segment_name, segment_numbers
 from .sinks.base import Entry
+from .sinkstate import State, behind, load, pending, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -62,31 +61,6 @@ class Route:
             raise InvalidRequestError("a sink's name or its on_full is malformed")
         if min(self.max_lag, self.batch, self.batch_bytes) < 1:
             raise InvalidRequestError("a sink's bounds are positive numbers")
-
-
-@dataclass
-class State:
-    """What is known of a sink's progress.
-
-    Attributes:
-        cursors: behind what the receiver has, or what was given up.
-        hosts: where the writer of each chain runs, at its cursor.
-        sent: records that it took, over all time.
-        skipped: records that were given up, over all time.
-        last: when it last took something.
-        behind: bytes of the journal that it does not have.
-        error: why the last attempt failed; None when it did not.
-        holder: whether this process does the sending.
-    """
-
-    cursors: Cursors = field(default_factory=dict)
-    hosts: dict[str, str] = field(default_factory=dict)
-    sent: int = 0
-    skipped: int = 0
-    last: str | None = None
-    behind: int = 0
-    error: SecretStoreError | None = None
-    holder: bool = False
 
 
 @dataclass
@@ -257,8 +231,8 @@ class Lane:
         excess = self.state.behind - self.route.max_lag // 2
         share = excess / self.state.behind
         for chain in self._reader.chains():
-            pending = _pending(self._reader, chain, self.state.cursors.get(chain, Cursor()))
-            self._skip(chain, round(pending * share))
+            there = pending(self._reader, chain, self.state.cursors.get(chain, Cursor()))
+            self._skip(chain, round(there * share))
         save(self._folder, self.state)
         self.state.behind = behind(self._reader, self.state.cursors)
 
@@ -291,49 +265,6 @@ class Lane:
         self.state = load(self._folder)
         self.state.holder = True
         return True
-
-
-def behind(reader: Reader, cursors: Cursors) -> int:
-    """Bytes of the journal after the cursors."""
-    return sum(_pending(reader, chain, cursors.get(chain, Cursor())) for chain in reader.chains())
-
-
-def _pending(reader: Reader, chain: str, cursor: Cursor) -> int:
-    folder = reader.path / "chains" / chain
-    later = [number for number in segment_numbers(folder) if number >= cursor.segment]
-    sizes = {number: (folder / segment_name(number)).stat().st_size for number in later}
-    return sum(sizes.values()) - min(cursor.offset, sizes.get(cursor.segment, 0))
-
-
-def load(folder: Path) -> State:
-    """The state kept in a sink's folder; where it is damaged all is sent again, by the same ids."""
-    state = State()
-    with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
-        kept = json.loads((folder / "cursor.json").read_bytes())
-        cursors = {str(chain): Cursor(*map(int, place)) for chain, place in kept["chains"].items()}
-        hosts = {str(chain): str(host) for chain, host in kept["hosts"].items()}
-        state = State(cursors, hosts, int(kept["sent"]), int(kept["skipped"]), kept["last"])
-    return state
-
-
-def save(folder: Path, state: State) -> None:
-    """Keep the state, whole or not at all.
-
-    It is synced before it takes the old one's name: some file systems would else have an empty file after a
-    power cut, and a journal of years would be sent again.
-    """
-    kept = {"v": 1, "chains": state.cursors, "hosts": state.hosts, "sent": state.sent}
-    kept |= {"skipped": state.skipped, "last": state.last}
-    draft = folder / "cursor.tmp"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        rest = json.dumps(kept).encode()
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
-    draft.replace(folder / "cursor.json")
 
 
 def _is_record(line: bytes) -> bool:

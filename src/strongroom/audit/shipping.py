@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, final
 from strongroom.clock import Clock
 from strongroom.errors import InvalidRequestError, SecretStoreError, UnavailableError
 
-from .lane import Lane, Route, State, behind, load
+from .lane import Lane, Route
 from .reading import Reader
+from .sinkstate import State, behind, load
 
 if TYPE_CHECKING:
     import os

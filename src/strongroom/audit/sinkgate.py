@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from strongroom.errors import SecretStoreError, UnavailableError
 
 from .record import GENESIS, VERSION, encode, leaf_hash, stamp
+from .sinks.base import Entry
 
 if TYPE_CHECKING:
     from strongroom.clock import Clock
@@ -104,9 +105,10 @@ class SinkGate:
         self._waiting.clear()
 
     def _refused(self) -> SecretStoreError | None:
+        host = os.uname().nodename
         try:
             # A receiver that refuses a size gets it clipped: a long name is no reason to refuse an operation.
-            if not self._sink.send_fitting(self._waiting):
+            if not self._sink.send_fitting([Entry(line, host) for line in self._waiting]):
                 return None
             problem = "its size is refused"
         except SecretStoreError as error:

@@ -139,6 +139,18 @@ def test_a_clock_that_runs_ahead_makes_nothing_overdue(folder: Path, clock: Fake
     assert look(folder, clock) == ["break-glass", "first-seen-principal"]
 
 
+def test_a_reminder_is_a_record_of_its_own(folder: Path, clock: FakeClock) -> None:
+    """Week by week, of one rotation, by one watcher."""
+    scene = here(clock)
+    scene.rotates("rotator", "db/ledger", "v2")
+    place(folder, scene)
+    with watching(folder, clock) as watcher:
+        for _ in range(100):
+            clock.advance(86_400)
+            watcher.poll()
+    assert [record["facts"]["age_days"] for record in recorded(folder)] == [90, 97]
+
+
 def test_records_that_were_cut_off_are_told(folder: Path, clock: FakeClock) -> None:
     """Somebody shortened a file that had been judged; what is written after it is judged too."""
     scene = here(clock)

@@ -401,6 +401,14 @@ class TestSuppressions:
         [found] = judged(scene.records)
         assert found.facts["actor.uid"] == "eve"
 
+    def test_none_lasts_longer_than_ninety_days(self) -> None:
+        """Whoever wrote the record by hand."""
+        scene = Scene()
+        until = stamp(scene.now + timedelta(days=4000))
+        scene.add("suppression", rule="break-glass", until=until, reason="for ever")
+        scene.wait(days=91).reads("eve", "break-glass/root", outcome="PermissionDeniedError")
+        assert rules_of(judged(scene.records)) == ["break-glass"]
+
     def test_it_does_not_reach_back(self) -> None:
         """What had happened before it is told, also if it is judged after it."""
         late = Scene(MONDAY - timedelta(minutes=5), chain=2)

@@ -12,6 +12,7 @@ from .context import Context
 from .events import Event, events_of, key_of
 from .settings import DetectSettings
 from .spans import DAY, SECOND, parse_time, written
+from .suppressing import LONGEST
 from .windows import Found, Windows
 
 if TYPE_CHECKING:
@@ -208,7 +209,8 @@ class Engine:
 
     def _told(self, rule: Rule, event: Event, records: list[str], facts: dict[str, Any]) -> Detection | None:
         ids = tuple(dict.fromkeys(records))[-_RECORDS:]
-        material = "\n".join([_key(rule, event), *ids, event.text("name")])
+        # A reminder of the same record is told again: it is of another day.
+        material = "\n".join([_key(rule, event), *ids, event.text("name"), event.text("age_days")])
         facts["id"] = hashlib.sha256(material.encode("utf-8", "replace")).hexdigest()[:32]
         detection = Detection(rule.name, rule.level, rule.title, event.time, ids, facts)
         if self._is_suppressed(detection, event):
@@ -228,7 +230,7 @@ class Engine:
         return False
 
     def _suppress(self, event: Event) -> None:
-        """From its own time on: what had been found before it stays found, also when it is judged later."""
+        """From its own time on, and no longer than any may last, whoever wrote the record."""
         facts = {
             key.removeprefix("facts."): value
             for key, value in event.fields.items()
@@ -236,6 +238,7 @@ class Engine:
         }
         until = parse_time(event.text("until"))
         if until is not None:
+            until = min(until, event.time + LONGEST)
             self._state.put("suppression", event.record, [event.text("rule"), event.time, until, facts])
 
     def _is_suppressed(self, detection: Detection, event: Event) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import stat
 from hashlib import sha256
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
+from hypothesis import given
+from hypothesis import strategies as st
 
 from strongroom.audit import verify_note
 from strongroom.audit.head import Checkpoint, body
@@ -243,3 +246,14 @@ def test_what_is_no_checkpoint_is_refused(text: str) -> None:
     filled: Any = text.format(base64.b64encode(bytes(32)).decode())
     with pytest.raises(IntegrityError):
         Checkpoint.parse(f"{filled}\n{GO_LINE}")
+
+
+@given(text=st.text(), cut=st.integers(0, len(C2SP_CHECKPOINT)), length=st.integers(0, 9))
+def test_no_text_makes_the_parser_fall_over(text: str, cut: int, length: int) -> None:
+    """Whatever is put into a note, it is a note, a checkpoint, or told to be none."""
+    changed = C2SP_CHECKPOINT[:cut] + text + C2SP_CHECKPOINT[cut + length :]
+    for parse in (Note.parse, Checkpoint.parse):
+        with contextlib.suppress(IntegrityError):
+            parse(changed)
+    with contextlib.suppress(InvalidRequestError):
+        NoteKey.parse(GO_KEY[: cut % 60] + text)

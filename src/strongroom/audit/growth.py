@@ -6,7 +6,6 @@ and is never rewritten, so all trees that were ever signed are beginnings of one
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 
     from .head import Checkpoint
     from .reading import Line
+
+    _Noted = tuple[int, Checkpoint]
 
 ORDER: Final = "order.jsonl"
 
@@ -96,12 +97,12 @@ class Growth:
             IntegrityError: a checkpoint that the records do not give; records in the order that are not
                 there, or others than were ordered.
         """
-        waiting = deque(notes)
-        self._compare(waiting)
+        ahead = iter(notes)
+        waiting = self._compared(ahead, next(ahead, None))
         for leaf in self.leaves():
             self.tree.append(leaf)
-            if waiting and waiting[0][1].size == self.tree.size:
-                self._compare(waiting)
+            if waiting and waiting[1].size <= self.tree.size:
+                waiting = self._compared(ahead, waiting)
         if waiting:
             raise IntegrityError(
                 "the order of records ends before the last checkpoint does",
@@ -137,15 +138,17 @@ class Growth:
         if self.tree.size < size:
             raise IntegrityError("the order of records ends before the checkpoint does")
 
-    def _compare(self, waiting: deque[tuple[int, Checkpoint]]) -> None:
-        while waiting and waiting[0][1].size <= self.tree.size:
-            end, checkpoint = waiting.popleft()
+    def _compared(self, ahead: Iterator[_Noted], waiting: _Noted | None) -> _Noted | None:
+        """The first checkpoint of a larger tree than this, all before it being of ours."""
+        while waiting and waiting[1].size <= self.tree.size:
+            self.noted, checkpoint = waiting
             if (checkpoint.size, checkpoint.root) != (self.tree.size, self.tree.root()):
                 raise IntegrityError(
                     f"the journal is not the one whose checkpoint of {checkpoint.size} records was signed",
                     hint="nothing more is signed; strongroom audit verify says where they differ",
                 )
-            self.noted, self.newest = end, checkpoint
+            self.newest, waiting = checkpoint, next(ahead, None)
+        return waiting
 
     def _ordered(self, run: Run) -> Generator[bytes, None, None]:
         place = self.places.get(run.chain, Place())

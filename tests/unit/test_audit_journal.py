@@ -372,7 +372,9 @@ class TestOrigin:
         """Nothing is written beside somebody else's files."""
         path.mkdir()
         (path / "journal.json").write_text(content)
-        with pytest.raises(InvalidRequestError, match="no audit journal"):
-            Journal.open(path, origin="example.net/audit")
+        for origin in (None, "example.net/audit"):
+            with pytest.raises(InvalidRequestError, match="no audit journal"):
+                Journal.open(path, origin=origin)
+        assert [file.name for file in path.iterdir() if file.is_file()] == ["journal.json"]
         with pytest.raises(InvalidRequestError, match="no audit journal"):
             origin_of(path)

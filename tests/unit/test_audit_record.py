@@ -195,6 +195,22 @@ def test_only_what_is_on_the_list_gets_in(fields: dict[str, Any]) -> None:
         encode({**HEADING, **fields})
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"version": 7}, {"outcome": b"ok"}, {"phase": "sometime"}, {"store": ["a"]}]
+)
+def test_a_wrong_type_is_refused_also_where_all_keys_are_known(wrong: dict[str, Any]) -> None:
+    """A writer must not write what a verifier takes for an alteration."""
+    right = {"kind": "event", "phase": "outcome", "op": "get", "version": "7", "outcome": "ok", "store": "a"}
+
+    def place(fields: dict[str, Any]) -> bytes:
+        return encode_next(HEADING["chain"], 7, GENESIS, 1, {"time": stamp(NOW), **fields})
+
+    for _ in range(2):
+        assert parse(place(right))
+    with pytest.raises(InvalidRequestError):
+        place({**right, **wrong})
+
+
 @pytest.mark.parametrize("size", [TEXT_LIMIT, TEXT_LIMIT + 1, 10_000])
 @pytest.mark.parametrize("character", ["x", "ß", "😀"])
 def test_long_texts_are_clipped_and_say_so(size: int, character: str) -> None:

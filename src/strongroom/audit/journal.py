@@ -158,7 +158,7 @@ class Journal:
                 self._give_up()
 
     def committed(self, callback: Callable[[], None]) -> None:
-        """Call this after each write, in the thread of somebody who appended; it must be quick."""
+        """Call this after each write, in the thread of one who waited for it; it must be quick."""
         self._callbacks.append(callback)
 
     def after_fork(self) -> None:
@@ -285,7 +285,8 @@ def _make(path: Path, origin: str | None, files: Files) -> None:
     about = path / "journal.json"
     if not about.exists():
         _create(about, origin or _origin(), files)
-    if origin is not None and origin_of(path) != origin:
+    found = origin_of(path)
+    if origin not in (None, found):
         raise InvalidRequestError(
             f"the audit journal at {path} has another origin", hint="give each its own folder"
         )

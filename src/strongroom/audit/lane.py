@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import string
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -14,7 +14,7 @@ from strongroom.errors import IntegrityError, InvalidRequestError, SecretStoreEr
 
 from .reading import Cursor, Cursors, Line, Reader
 from .record import parse, stamp
-from .sinks.base import Entry
+from .sinks.base import Entry, unhurried
 from .sinkstate import State, behind, load, pending, save
 
 if TYPE_CHECKING:
@@ -77,10 +77,11 @@ class _Batch:
     more: bool = False
 
     def add(self, line: Line) -> None:
-        entry = Entry(line.data, place=f"{line.chain}:{line.seq}")
-        if b'"host":' in line.data and entry.fields.get("kind") in ("chain", "adopt"):
-            self.hosts[line.chain] = str(entry.fields.get("host", ""))
-        self.entries.append(replace(entry, host=self.hosts.get(line.chain, "")))
+        if b'"host":' in line.data:
+            record = Entry(line.data).fields
+            if record.get("kind") in ("chain", "adopt"):
+                self.hosts[line.chain] = str(record.get("host", ""))
+        self.entries.append(Entry(line.data, self.hosts.get(line.chain, ""), f"{line.chain}:{line.seq}"))
         self.after[line.chain] = line.after
 
 
@@ -134,12 +135,11 @@ class Lane:
     def after_fork(self) -> None:
         """The parent goes on sending; this process stands by."""
         self._release()
-        self.state.holder = False
         self.route.sink.after_fork()
 
     def _release(self) -> None:
         # Closed, never unlocked: after a fork that would take the parent's lock from it.
-        lock, self._lock = self._lock, None
+        lock, self._lock, self.state.holder = self._lock, None, False
         if lock is not None:
             os.close(lock)
 
@@ -151,9 +151,8 @@ class Lane:
         if not holder:
             return _STANDBY if self.route.on_full == "skip" else EVERY
         if self.full and self.route.on_full == "skip" and self._append is not None:
-            with contextlib.suppress(
-                UnavailableError
-            ):  # told by the journal's own failure; sending still helps
+            # A journal that takes no word of it says so itself; to go on sending still helps.
+            with contextlib.suppress(UnavailableError):
                 self._skip_oldest()
         if self._clock.monotonic() < self._not_before:
             return EVERY
@@ -186,7 +185,7 @@ class Lane:
         room = self.route.batch_bytes
         for index in range(len(chains)):
             with contextlib.closing(self._lines(chains[(self._turn + index) % len(chains)])) as found:
-                for line in found:
+                for line in unhurried(found):
                     room -= len(line.data)
                     if len(batch.entries) >= self.route.batch or (batch.entries and room < 0):
                         batch.more = True
@@ -207,7 +206,7 @@ class Lane:
             problem = exc
         taken = len(entries) - len(refused)
         if problem is not None:
-            records = [entry for entry in entries if _is_record(entry.line)]
+            records = [entry for entry in unhurried(entries) if _is_record(entry.line)]
             if len(records) == len(entries):
                 raise problem
             # One altered line in the journal must not keep all that follow it from the receiver.
@@ -239,7 +238,7 @@ class Lane:
     def _skip(self, chain: str, size: int) -> None:
         first = last = None
         with contextlib.closing(self._lines(chain)) as found:
-            for line in found:
+            for line in unhurried(found):
                 if size <= 0:
                     break
                 first, last, size = first or line, line, size - len(line.data) - 1
@@ -253,14 +252,15 @@ class Lane:
             return True
         for folder in (*reversed(self._folder.parents[:2]), self._folder):  # a mode is for the last one alone
             folder.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(
-            self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self._folder / "lock", flags, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
             os.close(descriptor)
-            return False
+            if isinstance(error, BlockingIOError):
+                return False
+            raise
         self._lock = descriptor
         self.state = load(self._folder)
         self.state.holder = True

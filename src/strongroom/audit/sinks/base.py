@@ -10,15 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from strongroom.errors import InvalidRequestError, UnavailableError
 from strongroom.value import SecretValue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from strongroom.webhooks.schemes import SigningKey
+
+T = TypeVar("T")
 
 FORMATS: Final = ("json", "ocsf", "ecs", "cef")
 CLIPS: Final = (512, 128, 48)
@@ -148,15 +150,8 @@ class Sink(ABC):
         """Forget what the parent holds, without ending it for the parent."""
 
     def all_written(self, entries: Sequence[Entry]) -> Iterator[bytes]:
-        """Each record as one line. Now and then it lets other threads run.
-
-        A batch is some milliseconds of work; a thread that comes back from the disk, where the journal's
-        callers wait, would have to wait for the interpreter's switch interval (5 ms) instead.
-        """
-        for index, entry in enumerate(entries, 1):
-            yield self.written(entry)
-            if not index % _TURN:
-                time.sleep(0)
+        """Each record as one line."""
+        return map(self.written, unhurried(entries))
 
     def written(self, entry: Entry) -> bytes:
         """The record as one line in the sink's format, clipped until it fits.
@@ -180,6 +175,18 @@ class Sink(ABC):
         rendered = render(entry.fields, self.form, host=entry.host, line=entry.line)
         text = rendered if isinstance(rendered, str) else _compact(rendered)
         return one_line(text).encode()
+
+
+def unhurried(items: Iterable[T]) -> Iterator[T]:
+    """The items; now and then other threads may run.
+
+    A batch is some milliseconds of work; a thread that comes back from the disk, where the journal's callers
+    wait, would have to wait for the interpreter's switch interval (5 ms) instead.
+    """
+    for index, item in enumerate(items, 1):
+        yield item
+        if not index % _TURN:
+            time.sleep(0)
 
 
 def one_line(text: str) -> str:

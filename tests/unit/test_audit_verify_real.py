@@ -112,6 +112,24 @@ def test_a_chain_that_was_adopted_after_a_torn_line(real: Real) -> None:
     journal.close()
 
 
+@pytest.mark.parametrize("origin", ["a/b_c~d", "..", "x y", "straße/1"])
+def test_one_folder_for_the_anchors_of_many_journals(real: Real, tmp_path: Path, origin: str) -> None:
+    """Whatever a journal is called, the verifier finds its anchors among those of others."""
+    journal = real.journal()
+    write(journal, 3)
+    real.checkpoint()
+    journal.close()
+    other = Journal.open(tmp_path / "other", origin=origin)
+    write(other, 3)
+    other.close()
+    key = str(create_note_key(tmp_path / "other.key", "other"))
+    made = Checkpointer(tmp_path / "other", FileSigner.open(tmp_path / "other.key")).checkpoint()
+    assert made
+    FolderExport(real.anchors).put(made, tmp_path / "other")
+    assert verify(tmp_path / "other", [key], [real.anchors]).status == "ok"
+    assert verify(real.path, [real.key], [real.anchors]).status == "ok"
+
+
 def test_what_somebody_did_to_it(real: Real) -> None:
     """The real file, with one letter changed."""
     journal = real.journal()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -288,7 +289,27 @@ class TestCheckpoint:
         )
         done = run("checkpoint", "--json")
         assert done.code == 6
+        assert "no/such/ has not got the checkpoint" in done.err
         assert run("verify", "--key", done.json["key"], "--anchor", "anchors").code == 0
+
+    def test_a_journal_that_was_set_back_is_not_signed(self, journal: Path, tmp_path: Path) -> None:
+        """An anchor has a checkpoint of more records: another signature would contradict it. Exit 7."""
+        Path("anchors").mkdir()
+        run("checkpoint", "real", "--new-key", "log.key")
+        key, anchor = Path("log.key").resolve(), f"file://{tmp_path}/anchors/"
+        Path("strongroom.toml").write_text(
+            f'[audit]\njournal = {{ path = "{journal.resolve()}" }}\n'
+            f'checkpoint = {{ signer = "{key}", export = ["{anchor}"] }}\n'
+        )
+        shutil.copytree("real", "backup")
+        with closing(Journal.open("real")) as more:
+            more.append({"kind": "event", "phase": "intent", "op": "get", "name": "db/password"})
+        assert run("checkpoint").code == 0
+        shutil.rmtree("real")
+        shutil.copytree("backup", "real")
+        with closing(Journal.open("real")) as other:
+            other.append({"kind": "event", "phase": "intent", "op": "put", "name": "db/password"})
+        assert run("checkpoint").code == 7
 
     def test_without_a_key_or_a_journal(self, journal: Path) -> None:
         """Exit 2, and what to do."""

@@ -118,7 +118,7 @@ def anchor_marks(anchors: Sequence[Path], journal: Path | None, judge: Judge) ->
     """The checkpoints in files and folders kept elsewhere, smallest first.
 
     A file holds one note, or JSON lines with a ``note`` each. A folder may hold the anchors of several
-    journals, each in a folder named by its origin, percent-encoded; then only this journal's are read.
+    journals, each in a folder named by its origin, ``_2F`` for a slash; then only this journal's are read.
 
     Raises:
         InvalidRequestError: one of them is not there, or lies in the journal itself.
@@ -129,8 +129,8 @@ def anchor_marks(anchors: Sequence[Path], journal: Path | None, judge: Judge) ->
 
 
 def _folder(anchor: Path, origin: str) -> Path:
-    name = quote(origin, safe="", errors="replace")
-    name = name.replace(".", "%2E") if set(name) == {"."} else name
+    quoted = quote(origin, safe="", errors="replace").replace("_", "%5F").replace("~", "%7E")
+    name = (quoted if origin.strip(".") else quoted.replace(".", "%2E")).replace("%", "_")
     # Looked up, not opened: a damaged origin may be longer than any file's name.
     return anchor / name if name in names(anchor) else anchor
 

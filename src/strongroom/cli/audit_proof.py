@@ -18,10 +18,15 @@ from .output import on_terminal, report
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from strongroom.audit.checkpoint import Checkpointer
     from strongroom.audit.head import Checkpoint
     from strongroom.audit.verify_proof import ProofReport
     from strongroom.audit.verify_report import Report
+    from strongroom.clock import Clock
     from strongroom.keys import Signer
+
+_PATIENCE = 10.0
+"""Seconds that `audit checkpoint` waits for its anchors."""
 
 _KEYS = click.option(
     "--key",
@@ -281,9 +286,8 @@ def checkpoint(options: Options, path: str | None, signer: str | None, new_key: 
         from strongroom.audit.notekey import create_note_key
 
         create_note_key(new_key, origin)
-    made, key = _sign(options, folder, signer or new_key)
+    made, key, failed = _sign(options, folder, signer or new_key)
     size, note = (made.size, made.note) if made else (0, None)
-    failed = _exported(options, folder, made) if made else None
     document = {"journal": str(folder), "size": size, "key": key, "note": note}
     # A file of keys skips the first line, so that what is printed here is one.
     report(options, document, f"# {size} records are signed; this key verifies it:")
@@ -302,34 +306,37 @@ def _begin(options: Options, folder: Path) -> None:
         Journal.open(folder, origin=entry.origin or None).close()
 
 
-def _sign(options: Options, folder: Path, signer: str | None) -> tuple[Checkpoint | None, str]:
+def _sign(
+    options: Options, folder: Path, signer: str | None
+) -> tuple[Checkpoint | None, str, SecretStoreError | None]:
+    """The checkpoint, the key that verifies it, and why an anchor has not got it, if one has not."""
     from strongroom.audit.checkpoint import Checkpointer
-
-    opened = _signer(options, signer)
-    try:
-        maker = Checkpointer(folder, opened)
-        made, key = maker.checkpoint(), str(maker.key)
-    finally:
-        opened.close()
-    return made, key
-
-
-def _exported(options: Options, folder: Path, made: Checkpoint) -> SecretStoreError | None:
-    """Send the checkpoint to every configured export; why one did not take it, if one did not."""
     from strongroom.auditing import exports_of
     from strongroom.clock import Clock
 
-    entry = configuration(options).audit
-    failed = None
-    if entry is None or entry.checkpoint is None or Path(entry.path).resolve() != folder.resolve():
-        return None
-    for export in exports_of(entry.checkpoint, Clock()):
-        try:
-            with closing(export):
-                export.put(made, folder)
-        except SecretStoreError as error:
-            failed = error
-    return failed
+    clock, entry = Clock(), configuration(options).audit
+    ours = entry and entry.checkpoint and Path(entry.path).resolve() == folder.resolve()
+    exports = exports_of(entry.checkpoint, clock) if ours and entry and entry.checkpoint else []
+    with (
+        closing(_signer(options, signer)) as opened,
+        closing(Checkpointer(folder, opened, exports=exports, clock=clock)) as maker,
+    ):
+        made, key = maker.checkpoint(), str(maker.key)
+        return made, key, _lag(maker, clock)
+
+
+def _lag(maker: Checkpointer, clock: Clock) -> SecretStoreError | None:
+    """Why an anchor has not got the newest checkpoint, after a while."""
+    until = clock.monotonic() + _PATIENCE
+    while True:
+        behind = [export for export in maker.status()["exports"] if export["behind"]]
+        if not behind:
+            return None
+        if all(export["error"] for export in behind) or clock.monotonic() >= until:
+            name, why = behind[0]["name"], behind[0]["error"] or "it takes long"
+            hint = "the next checkpoint covers this one; strongroom check tells how far each is behind"
+            return UnavailableError(f"{name} has not got the checkpoint: {why}", hint=hint)
+        clock.sleep(0.05)
 
 
 def _signer(options: Options, named: str | None) -> Signer:

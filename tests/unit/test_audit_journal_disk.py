@@ -98,6 +98,30 @@ class TestRefused:
         assert len(list(folder.glob("*.jsonl"))) == 2
         assert verify(journal.path).findings == []
 
+    def test_nobody_goes_on_from_what_a_disk_forgot(self, journal: Journal, files: FailingFiles) -> None:
+        """Killed after a failed sync: the file looks whole until the power goes, and syncs without error."""
+        journal.append(intent("first"))
+        with files.failing("sync"), pytest.raises(UnavailableError):
+            journal.append(intent("second"))
+        assert journal._chain is not None
+        journal._chain.close()  # as a kill would, which a test does not survive
+        told = [record.get("name") for _, _, record in Reader(journal.path, durable=True).records()]
+        assert told == [None, "first"]
+        Journal.open(journal.path).append(intent("next"))
+        assert names(journal) == ["chain", "first", "adopt", "segment", "recovery", "next"]
+
+    def test_what_was_written_again_can_be_gone_on_from(self, journal: Journal, files: FailingFiles) -> None:
+        """The mark goes when the disk answers."""
+        journal.append(intent("first"))
+        with files.failing("sync"), pytest.raises(UnavailableError):
+            journal.append(intent("second"))
+        journal.append(intent("third"))
+        journal.close()
+        Journal.open(journal.path).append(intent("next"))
+        assert names(journal)[-2:] == ["adopt", "next"]
+        told = [record.get("name") for _, _, record in Reader(journal.path, durable=True).records()]
+        assert [name for name in told if name] == ["first", "second", "third", "next"]
+
     @pytest.mark.parametrize("partial", [0, 1, 100])
     def test_half_a_line_on_a_full_disk_is_cut_off_before_the_next(
         self, journal: Journal, files: FailingFiles, partial: int

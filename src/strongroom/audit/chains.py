@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from strongroom.errors import IntegrityError, InvalidRequestError
 
 from .record import GENESIS, encode_next, leaf_hash, parse, stamp
-from .segments import Files, Segment, segment_name, segment_numbers
+from .segments import Files, Segment, segment_name, segment_numbers, sound_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -275,7 +275,8 @@ def tail_of(folder: Path) -> Tail:
 
 def _tail(path: Path, number: int) -> Tail:
     """How a segment ends; `seq` is 0 if it holds no good line."""
-    size = path.stat().st_size
+    there, sound = path.stat().st_size, sound_bytes(path)
+    size = there if sound is None else min(there, sound)
     with path.open("rb") as file:
         start = max(0, size - _UNSYNCED - LINE_LIMIT)
         file.seek(start)
@@ -290,7 +291,7 @@ def _tail(path: Path, number: int) -> Tail:
         tail = Tail(number, end, 0, record["seq"] + 1, prev, record["kind"] == "segment")
     if start and not tail.seq:
         raise IntegrityError("a chain of the journal is damaged")
-    return replace(tail, lost=size - tail.size, ended=tail.ended and tail.size == size)
+    return replace(tail, lost=there - tail.size, ended=tail.ended and tail.size == there)
 
 
 def _linked(line: bytes, chain: str, before: Tail) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from strongroom.errors import IntegrityError
 
 from .chains import CHAIN_NAME, LINE_LIMIT
 from .record import parse
-from .segments import segment_name, segment_numbers
+from .segments import segment_name, segment_numbers, sound_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,6 +138,9 @@ def _whole_lines(path: Path, offset: int, durable: bool) -> Iterator[bytes]:
         while block := file.read(_BLOCK):
             if durable:  # after reading: what was read is in what is synced
                 os.fdatasync(file.fileno())
+                sound = sound_bytes(path)
+                block = block if sound is None else block[: max(0, sound - offset)]
+                offset += len(block)
             *lines, rest = (rest + block).split(b"\n")
             yield from (line + b"\n" for line in lines)
             if len(rest) > 4 * LINE_LIMIT:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
 
 SUFFIX: Final = ".jsonl"
+_SPOILED: Final = ".spoiled"
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -50,7 +52,7 @@ class Segment:
     """
 
     def __init__(self, path: Path, files: Files, size: int = 0, *, whole: bool = True):
-        self.path, self.size, self.spoiled = path, size, False
+        self.path, self.size, self.spoiled = path, size, sound_bytes(path) is not None
         self._files, self._whole = files, whole
         self._descriptor = files.open(path, _APPEND | (0 if size else os.O_CREAT))
 
@@ -64,12 +66,15 @@ class Segment:
         if not self._whole:
             self._reopen()
         self._whole = False
+        marked = self.spoiled
         rest = memoryview(data)
         while rest:
             rest = rest[self._files.write(self._descriptor, bytes(rest)) :]
         self._sync()
         self.size += len(data)
         self._whole = True
+        if marked:
+            _mark(self.path).unlink(missing_ok=True)
 
     def missing(self) -> int | None:
         """Bytes that somebody else took away (0: added), None if nobody touched the file since our last."""
@@ -94,6 +99,8 @@ class Segment:
             self._files.sync(self._descriptor)
         except OSError:
             self.spoiled = True
+            with contextlib.suppress(OSError):  # for who comes after a crash of ours
+                _mark(self.path).write_bytes(b"%d" % self.size)
             raise
 
     def _reopen(self) -> None:
@@ -102,6 +109,23 @@ class Segment:
         os.close(self._descriptor)
         self._descriptor = descriptor
         self._files.truncate(descriptor, self.size)
+
+
+def sound_bytes(path: Path) -> int | None:
+    """Bytes of a segment that are durable, where its writer could not make all so and died; None: all may be.
+
+    Linux shows what it failed to write until the power goes, and syncs without error meanwhile: nobody may
+    go on from there, or sign it.
+    """
+    try:
+        size = _mark(path).read_bytes()
+    except FileNotFoundError:
+        return None
+    return int(size) if size.isdigit() else 0
+
+
+def _mark(path: Path) -> Path:
+    return path.with_suffix(_SPOILED)
 
 
 def segment_name(number: int) -> str:

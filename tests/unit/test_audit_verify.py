@@ -9,6 +9,8 @@ import json
 import os
 import shutil
 import string
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Sequence
 from hashlib import sha256
@@ -58,6 +60,22 @@ class TestIndependence:
         for file in files:
             for name in _imports(ast.parse(file.read_text())):
                 assert name == "record" or name.startswith("verify") or name == "strongroom.errors", file.name
+
+    def test_a_verification_loads_nothing_of_the_writer_and_nothing_of_the_network(
+        self, tmp_path: Path
+    ) -> None:
+        """Seen from outside: after it was done, no other module of `audit` and no socket is there."""
+        _, path, anchor = small(tmp_path)
+        code = (
+            "import sys; from strongroom.audit.verify import verify; "
+            "print(verify(*sys.argv[1:2], [sys.argv[2]], [sys.argv[3]]).status, *sys.modules)"
+        )
+        argv = [sys.executable, "-c", code, str(path), KEY.text, str(anchor)]
+        verdict, *loaded = subprocess.run(argv, capture_output=True, check=True, text=True).stdout.split()
+        ours = {name.removeprefix("strongroom.") for name in loaded if name.startswith("strongroom.")}
+        assert verdict == "ok"
+        assert ours <= {"errors", "audit", "audit.record"} | {n for n in ours if n.startswith("audit.verify")}
+        assert not {"socket", "_socket", "ssl", "http.client"} & set(loaded)
 
     def test_the_record_leads_nowhere_else(self) -> None:
         """What `record` imports when it runs is the standard library and the errors."""

@@ -25,6 +25,7 @@ PLAIN = {rule.name: rule for rule in RULES if rule.alerts and rule.matches}
 JOINT = [rule.name for rule in RULES if rule.correlation]
 
 
+@functools.cache
 def query(name: str) -> str:
     """What pySigma makes of a rule file."""
     [text] = sqliteBackend().convert(SigmaCollection.load_ruleset([SHIPPED / f"{name}.yml"]))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from strongroom.audit.anchors import Export, FileExport, FolderExport, HttpsExport, folder_name
 from strongroom.audit.exporting import Exporter
@@ -19,7 +22,9 @@ from strongroom.audit.note import Note, NoteKey
 from strongroom.audit.verify import verify
 from strongroom.audit.verify_tree import consistent
 from strongroom.audit.witness import WitnessExport
+from strongroom.auditing import exports_of
 from strongroom.backend import Settings
+from strongroom.cli.main import cli
 from strongroom.errors import (
     IntegrityError,
     InvalidRequestError,
@@ -28,6 +33,7 @@ from strongroom.errors import (
 )
 from strongroom.registry import open_export
 from strongroom.testing.clock import FakeClock
+from strongroom.toml.file import read_text
 from strongroom.value import SecretValue
 from tests.canary import CANARY
 from tests.servers.https import Authority, Request, Response, serving
@@ -396,3 +402,54 @@ class TestCarrying:
         log.sign()
         assert Exporter(log.path, anchor, FakeClock()).step() is None
         assert [each.size for each in anchor.kept] == [11]
+
+
+class TestCheck:
+    """What `strongroom check` says of checkpoints and anchors."""
+
+    @pytest.fixture
+    def file(self, log: Log, place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A configuration with one anchor that works and one that is dead."""
+        file = place.parent / "strongroom.toml"
+        file.write_text(
+            f'[store.app]\nurl = "memory://"\n[audit]\njournal = {{ path = "{log.path}" }}\n'
+            f'[audit.checkpoint]\nsigner = "{log.path.parent / "audit.key"}"\n'
+            f'export = ["file://{place}/", "http://127.0.0.1:9/dead"]\n'
+        )
+        monkeypatch.setenv("STRONGROOM_CONFIG", str(file))
+        return file
+
+    def checked(self) -> tuple[int, dict[str, Any]]:
+        done = CliRunner().invoke(cli, ["check", "--json"], prog_name="strongroom")
+        audit: dict[str, Any] = json.loads(done.stdout)["audit"]
+        return done.exit_code, audit
+
+    def test_it_tells_how_far_each_anchor_is_and_what_is_wrong(self, log: Log, file: Path) -> None:
+        """By their names, also when it was another process that tried."""
+        entry = read_text(file, file.read_text(), "").audit
+        assert entry is not None
+        assert entry.checkpoint is not None
+        log.write()
+        log.sign()
+        for export in exports_of(entry.checkpoint, FakeClock()):
+            Exporter(log.path, export, FakeClock()).step()
+        code, audit = self.checked()
+        assert (code, audit["signed"], audit["problem"]) == (10, 6, "")
+        works, dead = audit["anchors"]
+        assert (works["size"], works["behind"], works["error"]) == (6, 0, None)
+        assert (dead["name"], dead["size"], dead["behind"]) == ("http://127.0.0.1:9/dead", 0, 6)
+        assert "cannot be reached" in dead["error"]
+        done = CliRunner().invoke(cli, ["check"], prog_name="strongroom")
+        assert "audit anchor http://127.0.0.1:9/dead: covers 0 records" in done.stdout
+
+    @pytest.mark.usefixtures("file")
+    def test_it_tells_why_nothing_is_signed(self, log: Log) -> None:
+        """A journal that does not extend its last checkpoint needs a person."""
+        log.write()
+        log.sign()
+        (log.path / "order.jsonl").write_bytes(b"{}\n")
+        log.write()
+        log.checkpointer(records=1).step()
+        code, audit = self.checked()
+        assert code == 10
+        assert "order of records is damaged" in audit["problem"]

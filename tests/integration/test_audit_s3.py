@@ -110,7 +110,7 @@ def test_a_journal_that_was_set_back_is_found_out(
     exporter = Exporter(log.path, anchor, FakeClock())
     signed(log)
     assert exporter.step()
-    assert isinstance(exporter.conflict(), IntegrityError)
+    assert isinstance(exporter.conflict(0), IntegrityError)
     assert len(bucket.list_objects_v2(Bucket=BUCKET)["Contents"]) == 1
 
 

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from strongroom.audit.anchors import Export, FileExport, FolderExport, HttpsExport, folder_name
-from strongroom.audit.exporting import Exporter
+from strongroom.audit.exporting import Exporter, exporters
 from strongroom.audit.head import Checkpoint
 from strongroom.audit.note import Note, NoteKey
 from strongroom.audit.verify import verify
@@ -376,6 +376,17 @@ class TestCarrying:
         anchor.free.set()
         checkpointer.close()
         assert anchor.kept[-1].size == 11
+
+    def test_two_anchors_of_one_name_have_each_their_own_memory(self, log: Log) -> None:
+        """Such as one bucket's name on two servers: what one has says nothing of the other."""
+        one, two = Slow(), Slow(UnavailableError("dead"))
+        log.write()
+        log.sign()
+        carrying = exporters(log.path, [one, two], FakeClock())
+        for exporter in carrying:
+            exporter.step()
+        assert [each.status()["behind"] for each in carrying] == [0, 6]
+        assert [each.status()["name"] for each in carrying] == ["slow://anchor", "slow://anchor #2"]
 
     def test_a_journal_that_was_set_back_is_signed_no_more(self, log: Log) -> None:
         """An anchor has a checkpoint that the journal has not: a restored backup must not fork the log."""

@@ -14,12 +14,13 @@ import threading
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, final
 
 from strongroom.clock import Clock
 from strongroom.errors import IntegrityError, InvalidRequestError, SecretStoreError, UnavailableError
 
-from .exporting import Exporter
+from .exporting import PATIENCE, exporters
 from .growth import ORDER, Growth
 from .head import CHECKPOINTS, LOCK, Checkpoint, body, checkpoints, newest
 from .journal import origin_of
@@ -100,7 +101,7 @@ class Checkpointer:
         self._own = threading.Lock()
         self._stirred, self._closing = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._exporters = [Exporter(self.path, export, self._clock) for export in self._exports]
+        self._exporters = exporters(self.path, self._exports, self._clock)
 
     @property
     def origin(self) -> str:
@@ -186,8 +187,11 @@ class Checkpointer:
         if thread is not None and thread is not threading.current_thread():
             thread.join(_PATIENCE)
             self.step()
+        until = monotonic() + PATIENCE
         for exporter in self._exporters:
-            exporter.close()
+            exporter.end()
+        for exporter in self._exporters:
+            exporter.close(until)
 
     def after_fork(self) -> None:
         """In a forked child: begin anew; the parent's threads and its turn are the parent's."""
@@ -202,6 +206,13 @@ class Checkpointer:
         return self._note_signer
 
     def _attempt(self) -> Checkpoint | None:
+        try:
+            return self._make()
+        except OSError as exc:
+            failure = UnavailableError("the journal cannot be read", hint=os.strerror(exc.errno or 0))
+        raise failure
+
+    def _make(self) -> Checkpoint | None:
         """One checkpoint, in our turn. After any failure what is on disk is read anew."""
         growth, self._growth = self._growth or restore(self.path) or Growth(self.path), None
         growth = self._followed(growth)
@@ -221,8 +232,9 @@ class Checkpointer:
         """A journal that was set back would sign other trees than those that anchors have."""
         for exporter in self._exporters:
             exporter.resume()
+        until = self._clock.monotonic() + PATIENCE
         for exporter in self._exporters:
-            conflict = exporter.conflict()
+            conflict = exporter.conflict(until)
             if conflict is not None:
                 raise conflict
 

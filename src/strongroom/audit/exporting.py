@@ -10,8 +10,10 @@ import contextlib
 import json
 import os
 import threading
+from collections import Counter
 from functools import partial
 from hashlib import sha256
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, final
 
 from strongroom.errors import IntegrityError, SecretStoreError, UnavailableError
@@ -22,6 +24,7 @@ from .trouble import tell, told
 from .turn import turn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from strongroom.clock import Clock
@@ -32,17 +35,29 @@ if TYPE_CHECKING:
 FOLDER: Final = "exports"
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 300.0
-_PATIENCE: Final = 2.0
-"""Seconds that `close` waits for what is on its way."""
+PATIENCE: Final = 2.0
+"""Seconds that all anchors together are waited for, before the first checkpoint and at the end."""
+
+
+def exporters(path: Path, exports: Sequence[Export], clock: Clock) -> list[Exporter]:
+    """One for each; anchors of one name are numbered, so that each has its own memory."""
+    names: Counter[str] = Counter()
+    made = []
+    for export in exports:
+        names[export.name] += 1
+        number = f" #{names[export.name]}" if names[export.name] > 1 else ""
+        made.append(Exporter(path, export, clock, export.name + number))
+    return made
 
 
 @final
 class Exporter:
     """Carries the checkpoints of one journal to one anchor; processes take turns."""
 
-    def __init__(self, path: Path, export: Export, clock: Clock):
+    def __init__(self, path: Path, export: Export, clock: Clock, name: str = ""):
         self._path, self._export, self._clock = path, export, clock
-        self._place = path / FOLDER / sha256(export.name.encode()).hexdigest()[:16]
+        self._name = name or export.name
+        self._place = path / FOLDER / sha256(self._name.encode()).hexdigest()[:16]
         self._error: SecretStoreError | None = None
         self._failures = 0
         self._asked = threading.Event()
@@ -64,12 +79,13 @@ class Exporter:
         if self._thread is None:
             self.notify()
 
-    def conflict(self) -> IntegrityError | None:
+    def conflict(self, until: float) -> IntegrityError | None:
         """Why nothing may be signed: the anchor has what the journal has not, so the journal was set back.
 
-        An anchor that does not answer within two seconds is asked later.
+        Args:
+            until: by the monotonic clock; an anchor that has not answered by then is asked later.
         """
-        self._clock.wait(self._asked, _PATIENCE)
+        self._clock.wait(self._asked, max(0.0, until - self._clock.monotonic()))
         return self._error if isinstance(self._error, IntegrityError) else None
 
     def step(self) -> float | None:
@@ -102,15 +118,19 @@ class Exporter:
         last, done = newest(self._path), self._done()
         behind = max(0, (last.size if last else 0) - done)
         trouble = told(self._place.with_suffix(".trouble"))
-        return {"name": self._export.name, "size": done, "behind": behind, "error": trouble}
+        return {"name": self._name, "size": done, "behind": behind, "error": trouble}
 
-    def close(self) -> None:
-        """Carry what there is, if the anchor answers soon, and stop."""
+    def end(self) -> None:
+        """Carry what there is, if the anchor answers, and stop."""
         self._closing.set()
         self._stirred.set()
+
+    def close(self, until: float) -> None:
+        """`end`, and wait for it as long as that, by the monotonic clock of the system."""
+        self.end()
         thread, self._thread = self._thread, None
         if thread is not None and not self._failures:
-            thread.join(_PATIENCE)
+            thread.join(max(0.0, until - monotonic()))
         self._export.close()
 
     def _carry(self) -> float | None:

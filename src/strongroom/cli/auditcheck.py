@@ -117,7 +117,7 @@ def examine(config: Config, entry: AuditEntry) -> AuditFinding:
 
 def _look(found: AuditFinding, entry: AuditEntry, journal: Path) -> None:
     from strongroom.audit.checkpoint import trouble
-    from strongroom.audit.exporting import Exporter
+    from strongroom.audit.exporting import exporters
     from strongroom.audit.head import newest
     from strongroom.audit.shipping import progress
     from strongroom.auditing import exports_of
@@ -126,7 +126,9 @@ def _look(found: AuditFinding, entry: AuditEntry, journal: Path) -> None:
     if entry.checkpoint:
         found.problem = one_line(trouble(journal) or "")
         exports = exports_of(entry.checkpoint, Clock())
-        found.anchors = [AnchorFinding(**Exporter(journal, export, Clock()).status()) for export in exports]
+        found.anchors = [
+            AnchorFinding(**exporter.status()) for exporter in exporters(journal, exports, Clock())
+        ]
 
     if last := newest(journal):
         found.signed, found.signed_at = last.size, last.time

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import threading
 from pathlib import Path
 
@@ -12,7 +14,10 @@ from strongroom.audit.checkpoint import Checkpointer
 from strongroom.audit.head import Checkpoint
 from strongroom.audit.journal import Journal
 from strongroom.audit.notekey import FileSigner, create_note_key
+from strongroom.audit.proof import prove
+from strongroom.audit.record import encode
 from strongroom.audit.verify import verify
+from strongroom.audit.verify_proof import check_proof
 from strongroom.audit.verify_report import Kind
 from tests.scale import scaled
 
@@ -141,3 +146,31 @@ def test_what_somebody_did_to_it(real: Real) -> None:
     report = verify(real.path, [real.key], [real.anchors])
     assert report.first
     assert (report.first.kind, report.first.index) == (Kind.ALTERED, 1)
+
+
+def test_no_other_proof_passes_for_one(real: Real, tmp_path: Path) -> None:
+    """Bytes of a proof changed at random: refused, or the record and its place are the same still."""
+    journal = real.journal()
+    write(journal, 20)
+    older = real.checkpoint()
+    write(journal, 9)
+    real.checkpoint()
+    journal.close()
+    [chain] = (real.path / "chains").iterdir()
+    proof, file = prove(real.path, f"{chain.name}:17", older=older.note), tmp_path / "proof"
+    text, chance = json.dumps(proof).encode(), random.Random(9162)
+    file.write_bytes(text)
+    assert check_proof(file, [real.key]).status == "ok"
+    for _ in range(scaled(5_000, "changed proofs", 50)):
+        changed = bytearray(text)
+        for _ in range(chance.choice([1, 1, 3])):
+            at, other = chance.randrange(len(changed)), chance.randrange(len(changed))
+            put = chance.choice(
+                [bytes([changed[at] ^ 1 << chance.randrange(8)]), changed[other : other + 20], b""]
+            )
+            changed[at : at + max(1, len(put))] = put
+        file.write_bytes(changed)
+        report = check_proof(file, [real.key])
+        json.dumps(report.as_json())
+        assert report.status == "broken" or (report.id, report.index) == (proof["id"], proof["index"])
+        assert report.status == "broken" or encode(report.record).decode() == proof["record"]

@@ -182,7 +182,7 @@ class TestRealDisk:
         found = {f"{record['chain']}:{record['seq']}" for record in records}
         assert set(answered.read_text().split()) <= found
 
-    def test_a_full_disk_refuses_and_goes_on_when_there_is_room(self, tmp_path: Path) -> None:
+    def test_a_disk_that_is_full_or_read_only_refuses_until_it_is_not(self, tmp_path: Path) -> None:
         """A file system of 64 KiB, filled by the journal and by others: nothing that was answered is lost."""
         mount = 'mount -t tmpfs -o size=64k none "$1" || exit 77; exec "$0" -c "$2" "$1"'
         argv = ["unshare", "-m", "sh", "-c", mount, sys.executable, str(tmp_path), _FILLING]
@@ -203,7 +203,7 @@ class TestRealDisk:
 
 
 _FILLING = """
-import pathlib, sys
+import pathlib, subprocess, sys
 from strongroom.audit.journal import Journal
 from strongroom.audit.verify import verify
 from strongroom.errors import UnavailableError
@@ -229,6 +229,14 @@ assert journal.failed is None
 journal.close()
 report = verify(root / "audit")
 assert report.findings == [] and report.records >= len(answered) + 1
+
+subprocess.run(["mount", "-o", "remount,ro", root], check=True)
+try:
+    Journal.open(root / "audit").append({"kind": "event", "phase": "intent", "op": "get"})
+except UnavailableError as error:
+    assert error.performed is False and "EROFS" in str(error) and "read-only" in str(error)
+else:
+    raise AssertionError("a journal that cannot be written took a record")
 """
 
 

@@ -82,7 +82,10 @@ class Calls(Subscriber):
     """
 
     def __init__(self, name: str, callback: Callable[[str, str], None]):
+        from contextvars import copy_context
+
         self._name, self._callback = name, callback
+        self._context = copy_context()  # what the callback reads, whoever subscribed reads
         self._versions: deque[str] = deque(maxlen=_BACKLOG)
         self._ended = False
         self.after_fork()
@@ -107,7 +110,8 @@ class Calls(Subscriber):
 
     def _run(self) -> None:
         while version := self._next():
-            notify(self._callback, self._name, version)
+            # A copy: one that a thread was in when the process forked stays entered for ever.
+            self._context.copy().run(notify, self._callback, self._name, version)
 
     def _next(self) -> str | None:
         with self._lock:

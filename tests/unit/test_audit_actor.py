@@ -26,7 +26,7 @@ from strongroom.layers.layer import Layer
 from strongroom.memory import MemoryBackend
 from strongroom.testing.clock import FakeClock
 from tests.unit.audit_trail_support import Trails
-from tests.unit.core_support import NAME, Recorder, Running, memory, overwrite
+from tests.unit.core_support import DEADLINE, NAME, Recorder, Running, memory, overwrite
 
 ARN = "arn:aws:sts::123456789012:assumed-role/app/i-1"
 ACCOUNT = "system:serviceaccount:shop:api"
@@ -90,6 +90,26 @@ class TestSaid:
                 thread.start()
                 thread.join()
         assert seen == [None, Actor("alice")]
+
+    def test_a_callback_acts_for_whoever_subscribed(self) -> None:
+        """It runs in a thread of Strongroom's, with the context in which `on_change` was called."""
+        backend, seen, told = memory(), [], threading.Event()
+        overwrite(backend.inner, "first")
+        store = strongroom.SecretStore(backend)
+
+        def changed(name: str, version: str) -> None:
+            seen.append(current())
+            told.set()
+
+        with strongroom.actor("alice"):
+            store.on_change(NAME, changed)
+        for number in range(2):
+            told.clear()
+            with strongroom.actor("bob"):
+                store.put(NAME, f"value {number}")
+            assert told.wait(DEADLINE)
+        assert seen == [Actor("alice")] * 2
+        store.close()
 
     def test_the_trace_is_that_of_a_span_that_is_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """OpenTelemetry is asked only if the program has loaded it; without a span there is no trace."""

@@ -147,7 +147,7 @@ def _kept(path: Path, size: int) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("power", [False, True], ids=["killed", "power cut"])
 def test_what_was_answered_outlives_a_crash(tmp_path: Path, power: bool) -> None:
     """Also of what follows a crash, over and over, in one journal."""
-    points = scaled(200, f"crashes of eight writers, {'power cut' if power else 'killed'}", 66)
+    points = scaled(200, f"crashes of eight writers, {'power cut' if power else 'killed'}", 100)
     for start in range(0, points, ROUNDS):
         root = tmp_path / str(start)
         root.mkdir()
@@ -163,7 +163,7 @@ def test_what_was_answered_outlives_a_crash(tmp_path: Path, power: bool) -> None
 
 def test_at_every_step_of_one_writer_a_power_cut_loses_no_answer(tmp_path: Path) -> None:
     """The disk stops answering at each of its calls in turn, and forgets all that it was not made to keep."""
-    for step in range(0, 60, 60 // scaled(60, "steps of one writer", 4)):
+    for step in range(0, 60, 60 // scaled(60, "steps of one writer", 8)):
         root = tmp_path / str(step)
         root.mkdir()
         site = Site(root, random.Random(step))

@@ -76,7 +76,7 @@ def test_every_kind_comes_back_as_it_went(kind: str) -> None:
 
 
 @given(name=TEXTS, version=TEXTS, location=TEXTS)
-@settings(max_examples=scaled(2000, "records of hostile names", 20), deadline=None, database=None)
+@settings(max_examples=scaled(2000, "records of hostile names", 50), deadline=None, database=None)
 def test_no_text_can_forge_a_line(name: str, version: str, location: str) -> None:
     """One line, printable ASCII, and what it means is what was said, up to what no UTF-8 can say."""
     line = encode(whole("event", name=name, version=version, location=location))
@@ -88,7 +88,7 @@ def test_no_text_can_forge_a_line(name: str, version: str, location: str) -> Non
 
 
 @given(name=TEXTS, reads=st.lists(st.tuples(TEXTS, TEXTS, st.integers(0, 2**63 - 1)), min_size=1, max_size=3))
-@settings(max_examples=scaled(2000, "records by both encoders", 20), deadline=None, database=None)
+@settings(max_examples=scaled(2000, "records by both encoders", 50), deadline=None, database=None)
 def test_the_bytes_are_the_same_without_orjson(name: str, reads: list[tuple[str, str, int]]) -> None:
     """A verifier on a machine with the standard library alone must find the same form."""
     records = [whole("event", name=name), whole("reads", reads=[list(read) for read in reads])]
@@ -104,7 +104,7 @@ def test_the_bytes_are_the_same_without_orjson(name: str, reads: list[tuple[str,
 @given(
     name=TEXTS, time=st.sampled_from([stamp(NOW), "", "2026", "\n" * 30]), performed=st.none() | st.booleans()
 )
-@settings(max_examples=scaled(2000, "records encoded the quick way", 20), deadline=None, database=None)
+@settings(max_examples=scaled(2000, "records encoded the quick way", 50), deadline=None, database=None)
 def test_the_quick_way_gives_the_same_bytes(name: str, time: str, performed: bool | None) -> None:
     """Or the same refusal, whatever came before it."""
     rest = {"kind": "event", "phase": "intent", "op": "get", "name": name, "performed": performed}
@@ -125,7 +125,7 @@ def test_the_quick_way_gives_the_same_bytes(name: str, time: str, performed: boo
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode(errors="replace")))
-@settings(max_examples=scaled(5000, "lines that are no records", 20), deadline=None, database=None)
+@settings(max_examples=scaled(5000, "lines that are no records", 50), deadline=None, database=None)
 def test_what_is_not_a_record_is_one_error(line: bytes) -> None:
     """Never another, whatever stands there."""
     with pytest.raises(IntegrityError):

@@ -66,7 +66,9 @@ class Site:
     def adopt_all(self) -> None:
         """As many writers as there are chains: each chain's end is repaired."""
         chains = max(1, len(list((self.audit / "chains").iterdir())))
-        journals = [Journal.open(self.audit, origin=ORIGIN, files=ForgetfulFiles(self.notes)) for _ in range(chains)]
+        journals = [
+            Journal.open(self.audit, origin=ORIGIN, files=ForgetfulFiles(self.notes)) for _ in range(chains)
+        ]
         for journal in journals:
             journal.append({"kind": "event", "phase": "intent", "op": "get", "name": "survivor"})
         for journal in journals:

@@ -12,7 +12,6 @@ at once, and past the bound so does the error.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from .backend import Clock, Secret
 from .cached import Absence, Entry, Hits, Outage, Outcome, Refresher, answer, given, twin
 from .cachepolicy import Bounds, CachePolicy
+from .clock import elapsed
 from .errors import SecretNotFoundError, SecretStoreError, UnavailableError
 from .names import Name
 
@@ -83,7 +83,7 @@ class Cache:
         self._policy, self._read, self._clock = policy, read, clock
         # The system's own function, without ours around it: it is a third of the time of a warm read.
         plain = type(clock).monotonic is Clock.monotonic
-        self.monotonic: Callable[[], float] = time.monotonic if plain else clock.monotonic
+        self.monotonic: Callable[[], float] = elapsed if plain else clock.monotonic
         self.warm: dict[str, Entry] = {}
         self.landed: Callable[[Name, Secret], object] = _nobody
         self._hits = Hits(policy.size)

@@ -74,11 +74,6 @@ class TestParity:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def backend(clock: FakeClock) -> FaultyBackend:
     backend = memory(clock=clock)
     backend.inner.put(Name(NAME), SecretValue(text("first")), None)

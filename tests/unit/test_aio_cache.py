@@ -20,21 +20,9 @@ from strongroom.testing.clock import FakeClock
 from strongroom.testing.faults import FaultyBackend
 from strongroom.value import SecretValue
 from tests.scale import scaled
-from tests.unit.core_support import DEADLINE, NAME, Gate, Recorder, memory, overwrite, text
+from tests.unit.core_support import DEADLINE, NAME, Gate, Recorder, text
 
 FRESH, STALE = 100.0, 1000.0
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def backend(clock: FakeClock) -> FaultyBackend:
-    backend = memory(clock=clock)
-    overwrite(backend.inner, "first")
-    return backend
 
 
 @pytest.fixture

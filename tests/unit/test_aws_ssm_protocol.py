@@ -45,11 +45,6 @@ def account() -> Account:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def coordinator(tmp_path: Path, clock: FakeClock) -> Iterator[SQLiteCoordinator]:
     opened = SQLiteCoordinator(tmp_path / "leases.db", clock)
     yield opened

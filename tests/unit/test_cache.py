@@ -49,18 +49,6 @@ Waiting = Callable[[int], None]
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def backend(clock: FakeClock) -> FaultyBackend:
-    backend = memory(clock=clock)
-    overwrite(backend.inner, "first")
-    return backend
-
-
-@pytest.fixture
 def store(backend: FaultyBackend, clock: FakeClock) -> SecretStore:
     return SecretStore(backend, cache=POLICY, clock=clock)
 

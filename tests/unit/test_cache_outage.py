@@ -12,22 +12,10 @@ from strongroom.store import SecretStore
 from strongroom.testing.clock import FakeClock
 from strongroom.testing.faults import FaultyBackend
 from tests.canary import assert_no_canary
-from tests.unit.core_support import NAME, Gate, Running, memory, overwrite, refreshed, text
+from tests.unit.core_support import NAME, Gate, Running, overwrite, refreshed, text
 
 FRESH, STALE = 100.0, 1000.0
 POLICY = CachePolicy(FRESH, STALE)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def backend(clock: FakeClock) -> FaultyBackend:
-    backend = memory(clock=clock)
-    overwrite(backend.inner, "first")
-    return backend
 
 
 @pytest.fixture

@@ -33,11 +33,6 @@ NAME = Name("db/password")
 POLICY = BreakerPolicy(failures=3, pause=30)
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 def member() -> FaultyBackend:
     """Holds the secret, and counts its calls."""
     faulty = FaultyBackend(MemoryBackend())

@@ -73,11 +73,6 @@ class Slow(FaultyBackend):
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def eu(clock: FakeClock) -> Iterator[Slow]:
     """Takes the writes."""
     member = Slow(clock)

@@ -62,11 +62,6 @@ key.close()
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def opened(request: pytest.FixtureRequest, clock: FakeClock) -> Iterator[Open]:
     """Opens a wrapper or a signer, on the double of this process unless at another `url`."""
     held: list[KeyWrapper | Signer] = []

@@ -114,11 +114,6 @@ def value(label: str) -> SecretValue:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def shelf() -> Shelf:
     return Shelf()
 

@@ -33,11 +33,6 @@ DAY = 86_400
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def backend(tmp_path: Path, clock: FakeClock) -> Iterator[LocalBackend]:
     backend = local(tmp_path, clock=clock)
     yield backend

@@ -21,11 +21,6 @@ from tests.unit.core_support import KEY, NAME, Eventual, memory, overwrite, text
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def faulty(clock: FakeClock) -> FaultyBackend:
     return memory(clock=clock)
 

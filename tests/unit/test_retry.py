@@ -51,11 +51,6 @@ class Provider:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def settings(clock: FakeClock) -> Settings:
     return Settings(clock=clock, attempts=3)
 

@@ -78,18 +78,6 @@ def gone() -> bool:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def backend(clock: FakeClock) -> FaultyBackend:
-    backend = memory(clock=clock)
-    overwrite(backend.inner, "first")
-    return backend
-
-
-@pytest.fixture
 def store(backend: FaultyBackend, clock: FakeClock) -> Iterator[SecretStore]:
     with SecretStore(backend, clock=clock) as store:
         yield store

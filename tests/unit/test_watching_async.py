@@ -22,18 +22,6 @@ Main = Callable[[AsyncSecretStore], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def backend(clock: FakeClock) -> FaultyBackend:
-    backend = memory(clock=clock)
-    overwrite(backend.inner, "first")
-    return backend
-
-
-@pytest.fixture
 def store(backend: FaultyBackend, clock: FakeClock) -> Iterator[SecretStore]:
     with SecretStore(backend, clock=clock) as store:
         yield store

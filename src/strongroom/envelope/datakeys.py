@@ -6,11 +6,11 @@ import copy
 import os
 import sys
 import threading
-import time
 import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, final
 
+from strongroom.clock import elapsed
 from strongroom.errors import (
     IntegrityError,
     InvalidRequestError,
@@ -181,7 +181,7 @@ class DataKeyCache:
         max_messages: messages written under one data key; at most 2^20.
         max_bytes: bytes of plaintext written under one data key; at most 2^36. What is longer is not cached.
         capacity: entries; the one not used for longest goes first.
-        clock: seconds that never go back; `time.monotonic` if not given.
+        clock: seconds that never go back; the system's if not given.
 
     Safe across threads: one asks the KEKs, the others wait for it. A fork drops all entries in the child.
 
@@ -207,7 +207,7 @@ class DataKeyCache:
             if not 0 < value <= most:
                 raise InvalidRequestError(f"a data-key cache takes {name} above 0 and at most {most}")
         self._max_age, self._max_messages, self._max_bytes = max_age, max_messages, max_bytes
-        self._capacity, self._clock = capacity, clock or time.monotonic
+        self._capacity, self._clock = capacity, clock or elapsed
         self.after_fork()
         _caches.add(self)
 

@@ -42,6 +42,8 @@ consul = "strongroom_consul:ConsulBackend"
 ```
 
 From then on `strongroom.open("consul://127.0.0.1:8500/app")` finds it. A built-in scheme cannot be taken.
+Name in `auth_keys` and `option_keys` all that your class takes of `settings.auth` and `settings.options`: a
+misspelled key in `strongroom.toml` is then refused at once, with the nearest right one.
 
 ## Test it
 

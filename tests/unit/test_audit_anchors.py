@@ -101,6 +101,25 @@ class TestFiles:
             anchor.put(forged(made), log.path)
         assert anchor.above(ORIGIN, 0) == replace(made, time=made.time if kind is FileExport else "")
 
+    def test_what_others_put_there_is_no_word_on_ours(self, log: Log, place: Path) -> None:
+        """A stray file, and another journal's checkpoint, stop neither the anchor nor the signing."""
+        anchor, file = FolderExport(place), FileExport(place / "audit.jsonl")
+        log.write()
+        made = log.sign()
+        anchor.put(made, log.path)
+        folder = place / folder_name(ORIGIN)
+        (folder / "99999999999999999999.note").write_text("nothing")
+        (folder / "zzz.note").write_text(made.note.replace(ORIGIN, "example.com/other"))
+        file.path.write_text('{"note": 1}\n')
+        assert anchor.above(ORIGIN, 0) == replace(made, time="")
+        assert anchor.above(ORIGIN, 6) is None
+        assert file.above(ORIGIN, 0) is None
+        file.put(made, log.path)
+        (folder / f"{11:020d}.note").write_text("nothing")
+        log.write()
+        with pytest.raises(UnavailableError, match="something else under the checkpoint's name"):
+            anchor.put(log.sign(), log.path)
+
     @pytest.mark.parametrize("url", ["file://{}/exports/", "file://{}/anchor.jsonl"])
     def test_an_anchor_inside_the_journal_is_none(self, log: Log, url: str) -> None:
         """Whoever can change the journal could change it, too."""

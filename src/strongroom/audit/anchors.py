@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from functools import partial
+from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, final
 from urllib.parse import quote
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 SUFFIX: Final = ".note"
+_STRAYS: Final = 16
+"""Files of a folder that are looked at for a checkpoint: somebody may have put others among them."""
+
 _TYPE: Final = "text/plain; charset=utf-8"
 
 
@@ -156,7 +161,7 @@ class FileExport(Export):
 
     def above(self, origin: str, size: int) -> Checkpoint | None:
         last = LineFile(self.path).last()
-        there = Checkpoint.of(last) if last else None
+        there = _read(partial(Checkpoint.of, last)) if last else None
         return there if there and there.size > size and origin in ("", there.origin) else None
 
 
@@ -177,17 +182,16 @@ class FolderExport(Export):
             failure = _failure(self.path, exc)
         else:
             if there is not None:
-                _compare(_parsed(there), checkpoint)
+                _compare(_parsed(there, checkpoint.origin), checkpoint)
             return
         raise failure
 
     def above(self, origin: str, size: int) -> Checkpoint | None:
         try:
-            names = os.listdir(self.path / folder_name(origin))
-            newest = max((name for name in names if name.endswith(SUFFIX)), default="")
-            if newest <= _file_name(size):
-                return None
-            return _parsed((self.path / folder_name(origin) / newest).read_bytes())
+            folder = self.path / folder_name(origin)
+            above = [name for name in os.listdir(folder) if name.endswith(SUFFIX) and name > _file_name(size)]
+            found = (_parsed((folder / name).read_bytes(), origin) for name in nlargest(_STRAYS, above))
+            return next((each for each in found if each), None)
         except FileNotFoundError:
             return None
         except OSError as exc:
@@ -206,12 +210,12 @@ class ObjectExport(Export):
     def put(self, checkpoint: Checkpoint, journal: Path) -> None:
         key = object_name(checkpoint)
         if not self._created(key, checkpoint):
-            _compare(_parsed(self._store.read(key)), checkpoint)
+            _compare(_parsed(self._store.read(key), checkpoint.origin), checkpoint)
 
     def above(self, origin: str, size: int) -> Checkpoint | None:
         with suppress(PermissionDeniedError):  # who may not list can still write
             key = self._store.following(f"{folder_name(origin)}/{_file_name(size)}")
-            return _parsed(self._store.read(key)) if key else None
+            return _parsed(self._store.read(key), origin) if key else None
         return None
 
     def _created(self, key: str, checkpoint: Checkpoint) -> bool:
@@ -304,13 +308,23 @@ def _outside(path: Path, journal: Path) -> None:
         raise InvalidRequestError("an anchor inside the journal anchors nothing", hint="put it elsewhere")
 
 
-def _parsed(data: bytes) -> Checkpoint:
-    text = data.decode(errors="replace")
-    return Checkpoint.parse(text)
+def _parsed(data: bytes, origin: str) -> Checkpoint | None:
+    """The checkpoint that an anchor has; what somebody else put there is no word on ours."""
+    found = _read(partial(Checkpoint.parse, data.decode(errors="replace")))
+    return found if found and found.origin == origin else None
 
 
-def _compare(there: Checkpoint, ours: Checkpoint) -> None:
+def _read(parse: Callable[[], Checkpoint]) -> Checkpoint | None:
+    try:
+        return parse()
+    except IntegrityError:
+        return None
+
+
+def _compare(there: Checkpoint | None, ours: Checkpoint) -> None:
     """Two trees of one origin and size are one tree."""
+    if there is None:
+        raise UnavailableError("the anchor has something else under the checkpoint's name", hint="remove it")
     if (there.origin, there.size) == (ours.origin, ours.size) and there.root != ours.root:
         raise IntegrityError(
             f"the anchor has another tree of {ours.size} records: one of the two is a forgery",

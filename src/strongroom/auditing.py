@@ -211,14 +211,18 @@ def _export(entry: AnchorEntry, clock: Clock) -> Export:
 def signer_of(entry: CheckpointEntry, keys: Keys) -> Signer:
     """What signs the checkpoints: a key of the configuration, or one in a file of its own.
 
+    A key of the configuration is opened when it first signs: no operation waits for it.
+
     Raises:
-        SecretStoreError: it cannot be opened.
+        SecretStoreError: the file holds no key.
     """
     if entry.signer.startswith("/"):
         from .audit.notekey import FileSigner
 
         return FileSigner.open(entry.signer)
-    return keys.signer(entry.signer)
+    from .layers.lazy_signer import LazySigner
+
+    return LazySigner(lambda: keys.signer(entry.signer))
 
 
 def sink_of(entry: SinkEntry, clock: Clock) -> Sink:

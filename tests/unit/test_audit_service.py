@@ -438,6 +438,31 @@ def test_making_and_changing_keys_and_keyrings_is_recorded(
     assert not service._shared
 
 
+def test_what_the_audit_stands_on_can_be_made_first(
+    journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key of its subjects, though nothing can be recorded without it; then everything is."""
+    (tmp_path / "keys").mkdir(mode=0o700)
+    (tmp_path / "strongroom.toml").write_text(
+        f'[audit]\njournal = {{ path = "{journal}" }}\nsubject_key = "kek"\n[store.prod]\nurl = "memory://"\n'
+        f'[key.kek]\nurl = "local-key://{tmp_path}/keys/kek.json"\n'
+    )
+    monkeypatch.setenv("STRONGROOM_CONFIG", str(tmp_path / "strongroom.toml"))
+    assert Cli()("list", store="prod").code == 2
+    assert Cli()("key", "create", "kek", store="prod").code == 0
+    assert Cli()("list", store="prod").code == 0
+    assert told(journal) == [("list", "prod", None), ("list", "prod", "ok")]
+
+
+def test_a_signer_that_is_down_stops_no_operation(journal: Path) -> None:
+    """It is opened when it first signs, in the background, and tried again there."""
+    more = 'checkpoint = { signer = "hsm" }\n[key.hsm]\nurl = "pkcs11:token=t;object=k"\nmodule = "/none.so"'
+    with strongroom.open("prod", config=config(journal, more)) as store:
+        store.put(NAME, text("x"))
+    assert told(journal)[-1] == ("put", "prod", "ok")
+    assert not service._shared
+
+
 def test_each_signature_has_its_pair_and_a_hook_may_refuse_one() -> None:
     """Of a message and of a digest, by the alias; the public half is no secret and no event."""
     from strongroom.backend import Clock

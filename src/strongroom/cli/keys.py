@@ -98,8 +98,8 @@ def create(options: Options, target: str, kind: str, module: str | None) -> None
         report(options, document, f"would make {entry.url} ({kind})")
         return
     settings = _unlocked(replace(entry, settings=reach(entry, config)), module)
-    with recorded(config) as record:
-        document["url"] = record("key.create", target, lambda: create_key(entry.url, settings, kind))
+    with recorded(config, target) as record:
+        document["url"] = record("key.create", lambda: create_key(entry.url, settings, kind))
     report(options, document, f"made {document['url']} ({kind})")
 
 

@@ -112,12 +112,17 @@ def configuration(options: Options) -> Config:
 
 
 @contextmanager
-def recorded(config: Config) -> Iterator[Callable[[str, str, Callable[[], Any]], Any]]:
-    """Gives what runs a named operation on something, and records it where there is an audit."""
-    if config.audit is None:
-        yield lambda _operation, _name, call: call()
+def recorded(config: Config, name: str) -> Iterator[Callable[[str, Callable[[], Any]], Any]]:
+    """Gives what runs an operation on what is named, and records it where there is an audit.
+
+    What the audit itself stands on is made before there can be one.
+    """
+    entry = config.audit
+    own = (entry.subject_key, entry.checkpoint.signer if entry.checkpoint else "") if entry else ()
+    if entry is None or name in own:
+        yield lambda _operation, call: call()
         return
     from strongroom.config import audit
 
-    with closing(audit(config, config.audit)) as lease:
-        yield lease.record
+    with closing(audit(config, entry)) as lease:
+        yield lambda operation, call: lease.record(operation, name, call)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from strongroom.audit.journal import Journal
 from strongroom.audit.reading import Reader
 from strongroom.audit.verify import verify
 from strongroom.errors import UnavailableError
+from tests.scale import scaled
 from tests.unit.audit_disk import FailingFiles, records_of
 
 INTENT = {"kind": "event", "phase": "intent", "op": "get", "name": "db/password"}
@@ -282,6 +286,37 @@ def _adopted(path: Path) -> Path:
     journal.append(intent("next"))
     journal.close()
     return path
+
+
+def test_a_disk_that_comes_and_goes_loses_no_answer(journal: Journal, files: FailingFiles) -> None:
+    """Eight threads, and a disk that fails at one call or another: what was answered stands in one chain."""
+    rounds, answered, done = scaled(2000, "records on a disk that comes and goes", 50), [], threading.Event()
+
+    def append(thread: int) -> None:
+        for number in range(rounds):
+            with contextlib.suppress(UnavailableError):
+                answered.append((journal.append(intent(f"{thread}.{number}")), f"{thread}.{number}"))
+
+    def fail() -> None:
+        chance = random.Random(7)
+        while not done.wait(0.002):
+            with files.failing(chance.choice(["write", "sync", "open"]), partial=chance.choice([0, 50, 500])):
+                done.wait(0.002)
+
+    threads = [threading.Thread(target=append, args=(number,)) for number in range(8)]
+    failing = threading.Thread(target=fail)
+    for thread in (failing, *threads):
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    done.set()
+    failing.join(60)
+    journal.close()
+    (records,) = records_of(journal.path).values()
+    assert answered
+    for record, name in answered:
+        assert records[int(record.split(":")[1])]["name"] == name
+    assert verify(journal.path).findings == []
 
 
 class TestTornTails:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from hypothesis import strategies as st
 
 from strongroom.audit.record import FIELDS, encode, parse
+from strongroom.audit.sinks.base import Entry
 
 CHAIN: Final = "0123456789abcdef" * 2
 SINCE: Final = "2026-11-23T11:59:00.000000000Z"
@@ -115,3 +117,9 @@ names: Final = st.one_of(
     st.sampled_from(_FORGERIES),
 )
 """Names with everything that ends a line, a field, or a reader's attention somewhere; some very long."""
+
+
+def shorter(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a sink tells of a record whose receiver refuses its size, ever less."""
+    line = json.dumps(found).encode()
+    return (dict(short.fields) for short in Entry(line).shorter())

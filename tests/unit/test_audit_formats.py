@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from strongroom.audit.actor import Actor
 from strongroom.audit.formats import FORMATS, render, render_line
 from strongroom.audit.record import TEXT_LIMIT, encode
-from strongroom.audit.sinks.base import shorter
 from strongroom.audit.sinks.syslog import LIMIT, SyslogSink
 from strongroom.audit.visible import visible
 from strongroom.errors import IntegrityError, InvalidRequestError
 from tests.scale import scaled
-from tests.unit.audit_records import ACTOR, CHAIN, every_kind, names, record
+from tests.unit.audit_records import ACTOR, CHAIN, every_kind, names, record, shorter
 from tests.unit.cef_reader import original, read_cef
 
 ALICE = Actor("alice@example.net", "kubernetes", name="Alice", address="2001:db8::7", on_behalf_of="bob")

@@ -23,9 +23,8 @@ from py_ocsf_models.objects.resource_details import ResourceDetails
 from strongroom.audit.actor import Actor
 from strongroom.audit.formats import render
 from strongroom.audit.record import encode, leaf_hash
-from strongroom.audit.sinks.base import shorter
 from tests.scale import scaled
-from tests.unit.audit_records import ACTOR, CHAIN, every_kind, names, record
+from tests.unit.audit_records import ACTOR, CHAIN, every_kind, names, record, shorter
 
 ALICE = Actor("alice@example.net", "kubernetes", name="Alice", address="192.0.2.7", on_behalf_of="bob")
 ADDED = Path(__file__).parents[1] / "vectors" / "ocsf" / "record_integrity-1.9.0.json"

@@ -117,6 +117,25 @@ def test_a_receiver_that_is_down_gets_everything_later(tmp_path: Path) -> None:
     assert lane.state.error is None
 
 
+def test_a_receiver_that_is_down_is_asked_with_few_records(tmp_path: Path) -> None:
+    """What an attempt costs the program is small while nothing comes of it; then all go at once again."""
+    journal_of(tmp_path, 99).close()
+    sizes: list[int] = []
+
+    def down_three_times(entries: Sequence[Entry]) -> None:
+        sizes.append(len(entries))
+        if len(sizes) <= 3:
+            raise UnavailableError("down")
+
+    clock, sink = FakeClock(), Catcher(down_three_times)
+    lane = lane_to(sink, tmp_path, clock)
+    for _ in range(4):
+        run(lane)
+        clock.advance(LONGEST_PAUSE)
+    assert sizes == [100, 10, 10, 10, 90]
+    assert sink.ids == ids_in(tmp_path)
+
+
 def test_whoever_ships_next_goes_on_where_the_last_stopped(tmp_path: Path) -> None:
     """A restart repeats nothing that was taken, and skips nothing that was not."""
     journal = journal_of(tmp_path, 5)
@@ -272,9 +291,11 @@ def test_a_line_that_is_no_record_stops_nothing(garbage: bytes, tmp_path: Path) 
     lines = segment.read_bytes().split(b"\n")
     segment.write_bytes(b"\n".join([*lines[:2], garbage, *lines[3:]]))
     sink = Catcher(strict)
-    lane = lane_to(sink, tmp_path, append=journal_of(tmp_path, 0).append)
-    run(lane)
-    run(lane)
+    clock = FakeClock()
+    lane = lane_to(sink, tmp_path, clock, append=journal_of(tmp_path, 0).append)
+    for _ in range(4):
+        run(lane)
+        clock.advance(LONGEST_PAUSE)
     (skipped,) = records_of(tmp_path, "skipped")
     assert (skipped["count"], skipped["from"].partition(":")[2]) == (1, "2")
     assert set(sink.ids) == set(ids_in(tmp_path)) - {skipped["from"], ":"}

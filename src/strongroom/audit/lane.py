@@ -31,6 +31,7 @@ LONGEST_PAUSE: Final = 60.0
 """Seconds after a failure at most; the first pause is a second, and each doubles."""
 
 _STANDBY: Final = 5.0
+_PROBE: Final = 10
 _NAME: Final = frozenset(string.ascii_letters + string.digits + "-_.")
 
 
@@ -178,16 +179,20 @@ class Lane:
         save(self._folder, state)
 
     def _next(self) -> _Batch:
-        """What is next, each time of another chain first, so that none starves."""
+        """What is next, each time of another chain first, so that none starves.
+
+        A sink that failed is asked with a few records: what they cost is lost if it is still down.
+        """
         batch = _Batch(dict(self.state.cursors), dict(self.state.hosts))
         chains = self._reader.chains()
         self._turn += 1
+        most = min(self.route.batch, _PROBE) if self._failures else self.route.batch
         room = self.route.batch_bytes
         for index in range(len(chains)):
             with contextlib.closing(self._lines(chains[(self._turn + index) % len(chains)])) as found:
                 for line in unhurried(found):
                     room -= len(line.data)
-                    if len(batch.entries) >= self.route.batch or (batch.entries and room < 0):
+                    if len(batch.entries) >= most or (batch.entries and room < 0):
                         batch.more = True
                         return batch
                     batch.add(line)
@@ -197,7 +202,10 @@ class Lane:
         yield from self._reader.chain(chain, self.state.cursors.get(chain, Cursor()))
 
     def _hand_over(self, entries: list[Entry]) -> int:
-        """How many the sink took. What is no record, and what it takes in no form, is given up."""
+        """How many the sink took. What it takes in no form, and what is no record, is given up.
+
+        The latter is looked for among the few records of a second attempt, not whenever a receiver is down.
+        """
         problem: Exception | None = None
         refused: list[Entry] = []
         try:
@@ -205,8 +213,10 @@ class Lane:
         except Exception as exc:  # noqa: BLE001  (raised again, unless it is a line's fault)
             problem = exc
         taken = len(entries) - len(refused)
+        if problem is not None and not self._failures:
+            raise problem
         if problem is not None:
-            records = [entry for entry in unhurried(entries) if _is_record(entry.line)]
+            records = [entry for entry in entries if _is_record(entry.line)]
             if len(records) == len(entries):
                 raise problem
             # One altered line in the journal must not keep all that follow it from the receiver.

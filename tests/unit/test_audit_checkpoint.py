@@ -153,6 +153,15 @@ class TestRefusing:
         order.write_bytes(order.read_bytes().splitlines(keepends=True)[0])
         self.refused(log, "ends before the last checkpoint")
 
+    def test_a_lost_order(self, log: Log) -> None:
+        """Also where the checkpoints are lost with it: what was remembered beside them still says so."""
+        log.write()
+        log.sign()
+        log.write()
+        (log.path / "order.jsonl").unlink()
+        (log.path / "checkpoints.jsonl").write_bytes(b"")
+        self.refused(log, "6 records were signed, and the order of records ends at 0")
+
     def test_an_order_of_other_records(self, log: Log) -> None:
         """The same number of records in another order has another root."""
         other = Journal.open(log.path)

@@ -240,11 +240,17 @@ class Checkpointer:
 
     def _followed(self, growth: Growth) -> Growth:
         """Read what others ordered since we last looked; if we remember wrongly, from the start."""
+        remembered = growth.tree.size
         try:
             growth.follow(checkpoints(self.path, growth.noted))
         except IntegrityError:
             growth = Growth(self.path)
             growth.follow(checkpoints(self.path))
+        if growth.tree.size < remembered:
+            raise IntegrityError(
+                f"{remembered} records were signed, and the order of records ends at {growth.tree.size}",
+                hint="restore the journal; strongroom audit verify says what is missing",
+            )
         return growth
 
     def _ordered(self, growth: Growth) -> Growth:

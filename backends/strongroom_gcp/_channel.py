@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -24,6 +25,14 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import grpc
+
+with suppress(ImportError):  # older releases log nothing
+    from google.api_core import client_logging
+
+    # Now, and not at the first client: a "google" logger with a level, as an open store's clamp sets one, is
+    # taken for the program's own and stays connected to the root. Whatever other clients of the process log
+    # at DEBUG, values included, would go there once the store is closed.
+    client_logging.initialize_logging()  # type: ignore[no-untyped-call]
 
 T = TypeVar("T")
 SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)

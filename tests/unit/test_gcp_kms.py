@@ -426,6 +426,23 @@ def test_no_logger_of_googles_prints_a_request(wrapper: KeyWrapper, caplog: pyte
     assert not [record for record in caplog.records if record.name.startswith(("google", "grpc"))]
 
 
+_LOGGERS = """
+import logging, strongroom
+with strongroom.open("gcp-sm://project"):
+    import grpc
+    from google.cloud import secretmanager_v1 as api
+    transport = api.SecretManagerServiceClient.get_transport_class("grpc")
+    api.SecretManagerServiceClient(transport=transport(channel=grpc.insecure_channel("127.0.0.1:1")))
+print(logging.getLogger("google").propagate, logging.getLogger("google").level)
+"""
+
+
+def test_other_clients_of_the_process_log_where_they_did() -> None:
+    """Not to the root, though a store's clamp was on when Google's SDK first looked at its loggers."""
+    argv = [sys.executable, "-c", _LOGGERS]
+    assert subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout == "False 0\n"
+
+
 class TestProcesses:
     def test_8_children_and_their_parent_use_one_key(self, google_process: Process, opened: Open) -> None:
         """Forked while a connection stands open and no call is in flight."""

@@ -90,6 +90,7 @@ CALLS: dict[str, Callable[[Backend], object]] = {
     "promote_pending": lambda b: b.promote_pending(NAME, ROTATION),
     "discard_pending": lambda b: b.discard_pending(NAME, ROTATION),
     "own_key": lambda b: b.own_key(),
+    "principal": lambda b: b.principal(),
     "close": lambda b: b.close(),
 }
 WRITES = {"put", "purge", "delete", "restore", "retire", "set_tags"} | {

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from strongroom import registry
+from strongroom.toml.audit import ANCHOR
 from strongroom.toml.takes import KEYS, STORES
 from tests.test_docs import ROOT
 
@@ -19,13 +20,16 @@ PACKAGES = {
     "strongroom_pkcs11": ("pkcs11",),
     "strongroom_vault": ("vault", "vault-transit"),
 }
+BUCKET = {"region"}
+"""What a place of checkpoints takes beside what a store of AWS's takes."""
 HELPERS = {"_text", "_secret", "_option"}
 """Functions of backends that take a setting by its name."""
 
 
 def declared(package: str) -> set[str]:
     tables = [takes[scheme] for takes in (STORES, KEYS) for scheme in PACKAGES[package] if scheme in takes]
-    return {name for table in tables for name in (*table.auth, *table.options)}
+    buckets = BUCKET & set(ANCHOR.keys) if package == "strongroom_aws" else set[str]()
+    return {name for table in tables for name in (*table.auth, *table.options)} | buckets
 
 
 def trees(package: str) -> Iterator[ast.AST]:

@@ -13,5 +13,5 @@ pytest.register_assert_rewrite("strongroom.testing")
 pytest_plugins = ["pytester", "tests.guard", "tests.servers.fixtures"]
 
 # No deadline: the machine is shared, and times are the bench's business.
-settings.register_profile("strongroom", deadline=None, max_examples=1000 if NIGHTLY else 100)
+settings.register_profile("strongroom", deadline=None, max_examples=1000 if NIGHTLY else 50)
 settings.load_profile("strongroom")

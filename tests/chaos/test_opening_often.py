@@ -89,7 +89,7 @@ def test_stores_that_are_opened_and_closed_leave_nothing(configured: Path) -> No
             await store.put(NAME, CANARY)
             await asyncio.gather(*(store.get(NAME) for _ in range(3)))
 
-    rounds = scaled(ROUNDS, "stores opened and closed", share=25)
+    rounds = scaled(ROUNDS, "stores opened and closed", share=100)
     for act in (memory, forgotten, lambda: asyncio.run(awaited())):
         grown = grows(act, rounds)
         assert grown.objects <= TOLERATED, grown
@@ -107,7 +107,7 @@ def test_stores_on_disk_leave_nothing(configured: Path) -> None:
         with pytest.raises(strongroom.SecretStoreError):
             strongroom.open("broken", config=configured).get(NAME)
 
-    rounds = scaled(ROUNDS, "databases opened and closed", share=50)
+    rounds = scaled(ROUNDS, "databases opened and closed", share=100)
     for act in (both, broken):
         grown = grows(act, rounds)
         assert grown.objects <= TOLERATED, grown
@@ -124,7 +124,7 @@ def test_overrides_leave_nothing() -> None:
                 assert opened.get(NAME).value.matches(CANARY)
                 strongroom.open("prod").get(NAME)
 
-        rounds = scaled(ROUNDS, "overrides")
+        rounds = scaled(ROUNDS, "overrides", share=40)
         grown = grows(overridden, rounds)
         assert grown.objects <= TOLERATED, grown
         assert not config.overrides

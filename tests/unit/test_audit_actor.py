@@ -6,10 +6,12 @@ import asyncio
 import base64
 import contextvars
 import json
+import sqlite3
 import sys
 import threading
 import types
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -275,6 +277,20 @@ class TestSubjects:
         assert subjects.shred(sealed["uid"])
         assert subjects.open(sealed) is None
         subjects.close()
+
+    def test_one_that_is_shredded_while_it_is_made_can_be_tried_again(
+        self, subjects: Subjects, tmp_path: Path
+    ) -> None:
+        """Another process was quicker; that is a refusal of the audit, which a caller can act on."""
+        subjects.seal(Actor("alice", "explicit"))
+        with closing(sqlite3.connect(tmp_path / "subjects.db", isolation_level=None)) as other:
+            other.execute("CREATE TRIGGER quick AFTER INSERT ON subject BEGIN DELETE FROM subject"
+                          " WHERE uid = NEW.uid; END")  # fmt: skip
+            with pytest.raises(UnavailableError, match="shredded") as caught:
+                subjects.seal(Actor("bob", "explicit"))
+            assert (caught.value.performed, caught.value.retryable) == (False, True)
+            other.execute("DROP TRIGGER quick")
+        assert subjects.open(subjects.seal(Actor("bob", "explicit"))) == Actor("bob", "explicit")
 
     def test_other_processes_notice_a_shred_at_once(self, subjects: Subjects, tmp_path: Path) -> None:
         """Nothing is sealed under a key that nobody has any more."""

@@ -197,7 +197,8 @@ class Subjects:
         insert = "INSERT INTO subject VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
         connection.execute(insert, (uid, handle, key, wrapped))
         found = self._kept(connection, handle)
-        assert found
+        if found is None:
+            raise UnavailableError("the subject was shredded while it was made", performed=False)
         return found
 
     def _new_key(self, uid: str) -> tuple[bytes, str]:

@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 from strongroom.envelope.atomic import InputFile, atomic_output
 from strongroom.errors import InvalidRequestError, SecretConflictError, UnavailableError
 
+from .stdin import standard_input
+
 
 @contextmanager
 def source(path: str, *, buffered: bool = False) -> Iterator[BinaryIO]:
@@ -26,8 +28,8 @@ def source(path: str, *, buffered: bool = False) -> Iterator[BinaryIO]:
     if path == "-":
         if sys.stdin is None or sys.stdin.isatty():
             raise InvalidRequestError("stdin is a terminal", hint="name a FILE, or pipe it in")
-        with _typed("stdin"):
-            yield sys.stdin.buffer
+        with _typed("stdin"), standard_input() as stdin:
+            yield io.BufferedReader(stdin) if buffered and isinstance(stdin, io.RawIOBase) else stdin
         return
     file = InputFile(path)
     with io.BufferedReader(file) if buffered else file as stream:

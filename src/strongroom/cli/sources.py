@@ -10,6 +10,7 @@ from strongroom.passwords import Policy, generate
 from strongroom.value import SecretValue, is_utf8
 
 from .output import can_ask
+from .stdin import standard_input
 
 if TYPE_CHECKING:
     from strongroom.value import Kind
@@ -56,7 +57,8 @@ def read_file(path: str) -> SecretValue:
 def _stdin() -> SecretValue:
     if sys.stdin is None:
         raise InvalidRequestError("stdin is closed", hint="pipe the value in, or use --file or --generate")
-    return SecretValue(sys.stdin.buffer.read())
+    with standard_input() as stdin:
+        return SecretValue(stdin.read())
 
 
 def _of_kind(given: SecretValue, kind: Kind | None) -> SecretValue:

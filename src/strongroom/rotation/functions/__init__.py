@@ -1,0 +1,1 @@
+"""Rotators run by the clouds' functions."""

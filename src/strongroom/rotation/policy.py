@@ -1,0 +1,44 @@
+"""What is to be rotated, by whom, how often, and how patiently."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from strongroom.store import SecretStore
+
+    from .rotator import Rotator
+    from .schedule import Schedule
+
+ATTEMPTS: Final = 12
+"""How often a step is tried before automation stops and a person is asked: with the waits between, two hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How one secret is rotated.
+
+    Attributes:
+        name: the secret.
+        store: where it is; the engine reads and writes it as an application would, through audit and cache.
+        rotator: reaches the target.
+        schedule: when it is due; None rotates on request alone.
+        grace: how long the previous value goes on working after the new one is current. At least the bound of
+            every reader's cache, plus replica lag, plus clock skew; 0 for a single slot.
+        deadline: how long a person may take, of a human rotation.
+        attempts: after so many failures of one step the rotation is ORPHANED.
+        replaces: how many values the target may reject by its policy before that counts as a failure for good.
+        label: what the configuration calls this rotation.
+    """
+
+    name: str
+    store: SecretStore
+    rotator: Rotator
+    schedule: Schedule | None = None
+    grace: timedelta = timedelta(hours=2)
+    deadline: timedelta = timedelta(days=7)
+    attempts: int = ATTEMPTS
+    replaces: int = 3
+    label: str = ""

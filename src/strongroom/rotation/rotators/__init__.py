@@ -1,0 +1,1 @@
+"""Rotators for the targets that people have most."""

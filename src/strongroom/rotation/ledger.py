@@ -8,7 +8,7 @@ on its epoch and state, and what is recorded has been synced to disk when the ca
     STARTED -> CREATED -> SET -> TESTED -> PROMOTED -> GRACE -> REVOKING -> DONE
        |          |        |        |                    |          |
        +- WAITING +--------+--------+-> ABORTED          +-> ROLLED_BACK
-                  +--------+--------+-> SUPERSEDED       any open state -> ORPHANED -> (resume) the state before
+                  +--------+--------+-> SUPERSEDED       any open state -> ORPHANED -> (resume) as before
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ class Ledger(ABC):
             next_due: what it says from then on, in the same transaction.
 
         Raises:
-            InProgressError: another rotation of this secret is open, or its last lease plus the hook limit has
-                not passed.
+            InProgressError: another rotation of this secret is open, or its last lease plus the hook
+                limit has not passed.
             OvertakenError: the schedule has moved on from `tick`.
         """
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .schedule import Schedule
 
 ATTEMPTS: Final = 12
-"""How often a step is tried before automation stops and a person is asked: with the waits between, two hours."""
+"""How often a step is tried before automation stops and a person is asked: with the waits between, 2 h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Policy:
             every reader's cache, plus replica lag, plus clock skew; 0 for a single slot.
         deadline: how long a person may take, of a human rotation.
         attempts: after so many failures of one step the rotation is ORPHANED.
-        replaces: how many values the target may reject by its policy before that counts as a failure for good.
+        replaces: how many values the target may reject by its policy until that is a failure for good.
         label: what the configuration calls this rotation.
     """
 

@@ -45,6 +45,10 @@ SECTIONS = {
         "inspect": Entry("inspecting", "inspect", "say what a message says of itself; needs no key"),
         "reencrypt": Entry("reencrypting", "reencrypt", "put files, folders or a store under other keys"),
     },
+    "Rotation": {
+        "rotation": Entry("rotating", "rotation", "renew secrets at their targets, by schedule or now"),
+        "revoke": Entry("revoking", "revoke", "cut a leaked value off everywhere, now (asks)"),
+    },
     "Audit": {
         "audit": Entry("auditing", "audit", "prove, read and watch the audit journal"),
     },

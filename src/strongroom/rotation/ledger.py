@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS: Final = 60.0
 """How long a worker may be silent before another goes on. Hooks end before; each step renews it."""
+LEASE_LIMIT: Final = 3600.0
+"""No lease is longer: what a worker that died had is free after at most so many seconds."""
 
 
 class State(enum.Enum):
@@ -52,6 +54,11 @@ class State(enum.Enum):
 
 
 CLOSED: Final = frozenset([State.DONE, State.ROLLED_BACK, State.SUPERSEDED, State.ABORTED])
+"""Final: nothing moves a rotation out of these."""
+BY_HAND: Final = frozenset([State.WAITING, State.ORPHANED])
+"""Open, and no worker claims it: a person moves it on."""
+PROMOTED: Final = frozenset([State.PROMOTED, State.GRACE, State.REVOKING, State.DONE])
+"""Its value is, or was, current."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +76,16 @@ class Entry:
         lease_until: while a worker has it; None when it is free.
         attempts: failures of the present step in a row.
         replaced: how many values the target rejected by its policy.
-        error: class and operation of the last failure; never its text.
+        error: class and operation of the last failure; never its text. It goes, with the attempts, when the
+            state changes, but for ORPHANED.
         tick: the schedule's instant that it serves; None if a person asked.
         started, updated: by the ledger's clock.
         facts: identifiers to show and to resume by, such as the id of an access key; never a value.
+        proved: of an ORPHANED one, the state before, to which a person lets it go back.
+        promoted: when its value became current.
+        quiet_until: until then a worker that lost its lease may be in a hook still; then the secret's next
+            rotation may begin. None if every worker gave its lease back.
+        token: of the call that claimed or moved it last: that call, repeated after a lost answer, finds it.
     """
 
     id: str
@@ -90,6 +103,10 @@ class Entry:
     error: str | None = None
     tick: datetime | None = None
     facts: Mapping[str, str] | None = None
+    proved: State | None = None
+    promoted: datetime | None = None
+    quiet_until: datetime | None = None
+    token: str = ""
 
 
 class OvertakenError(SecretConflictError):
@@ -97,13 +114,16 @@ class OvertakenError(SecretConflictError):
 
 
 class InProgressError(SecretConflictError):
-    """Another rotation of the secret is open.
+    """Another rotation of the secret is open, or a worker that lost its lease of it may be in a hook still.
 
     Attributes:
-        rotation_id: of the open one.
+        rotation_id: of that one.
+        retry_after: seconds until the next may begin, if only that worker is waited for.
     """
 
-    rotation_id: str = ""
+    def __init__(self, message: str, *, rotation_id: str = "", **facts: Any):
+        super().__init__(message, **facts)
+        self.rotation_id = rotation_id
 
 
 class Ledger(ABC):
@@ -134,9 +154,10 @@ class Ledger(ABC):
             next_due: what it says from then on, in the same transaction.
 
         Raises:
-            InProgressError: another rotation of this secret is open, or its last lease plus the hook
-                limit has not passed.
+            InProgressError: another rotation of this secret is open, or the last lease that was taken from
+                a worker of it, plus the hook limit, has not passed.
             OvertakenError: the schedule has moved on from `tick`.
+            InvalidRequestError: the rotation id is another secret's.
         """
 
     @abstractmethod
@@ -162,14 +183,15 @@ class Ledger(ABC):
 
     @abstractmethod
     def renew(self, entry: Entry, seconds: float = LEASE_SECONDS) -> Entry:
-        """Keep a rotation; OvertakenError if it is not ours any more."""
+        """Keep a rotation, also past the lease's end if nobody has taken it; else OvertakenError."""
 
     @abstractmethod
     def record(self, entry: Entry, state: State, **changes: Any) -> Entry:
-        """Move a claimed rotation on, and return its record; the lease stays as it is.
+        """Move a claimed rotation on, and return its record; its lease stays, and ends with the rotation.
 
         Args:
             entry: as it was claimed or recorded last: nothing is written unless epoch and state are still so.
+                What was recorded already, and its answer lost, may be recorded again.
             changes: attributes of `Entry` to set besides; `due` may be a timedelta from the ledger's now.
 
         Raises:
@@ -178,7 +200,10 @@ class Ledger(ABC):
 
     @abstractmethod
     def release(self, entry: Entry, *, due: datetime | timedelta | None = None, **changes: Any) -> None:
-        """Give a claimed rotation back, to go on at `due`; one that was overtaken is not an error."""
+        """Give a claimed rotation back, to go on at `due`; one that was overtaken is not an error.
+
+        Only a worker that is in no hook any more may do this.
+        """
 
     @abstractmethod
     def move(
@@ -192,7 +217,8 @@ class Ledger(ABC):
     ) -> Entry:
         """What a person does, whoever has the lease: from one of `states` to another, under a new epoch.
 
-        The worker that had it is fenced: its next `renew` or `record` raises.
+        The worker that had it is fenced: its next `renew` or `record` raises. The record is free, and due now
+        unless `due` is given.
 
         Args:
             epoch: only if it is still this.
@@ -211,7 +237,7 @@ class Ledger(ABC):
 
     @abstractmethod
     def plan(self, secret: str, due: datetime, *, expected: datetime | None) -> bool:
-        """Set `next_due` if it is `expected` still; False if somebody else has set it."""
+        """Set `next_due` if it is `expected` still; whether it is `due` now."""
 
     @abstractmethod
     def due(self, limit: int) -> Sequence[tuple[str, datetime]]:
@@ -219,7 +245,11 @@ class Ledger(ABC):
 
     @abstractmethod
     def purge(self, before: datetime, limit: int = 10_000) -> int:
-        """Forget closed rotations that were updated before; how many. What `last_success` says stays."""
+        """Forget closed rotations that were updated before; how many.
+
+        The last one that was promoted stays, of every secret. What is forgotten could be begun again: keep
+        them for longer than the events that begin rotations may be late.
+        """
 
     def after_fork(self) -> None:
         """In a forked child: drop connections without closing them."""

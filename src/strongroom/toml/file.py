@@ -24,6 +24,7 @@ from .tables import DOCUMENT
 
 if TYPE_CHECKING:
     from .audit_entries import AuditEntry
+    from .rotation_entries import LedgerEntry, RotationEntry
 
 FILE_NAME = "strongroom.toml"
 _WORLD_WRITABLE = 0o002
@@ -42,6 +43,8 @@ class Config:
         coordinator: what guards conditional writes where a provider has none: a URL, or empty.
         profile: the environment whose entries stand in for others; empty for none.
         audit: the audit trail, or None if the file names none.
+        rotations: what is rotated, by label.
+        ledger: where it is kept how far each rotation has come, or None if the file names none.
     """
 
     path: Path | None = None
@@ -52,6 +55,8 @@ class Config:
     keyrings: Mapping[str, KeyringEntry] = field(default_factory=dict)
     profile: str = ""
     audit: AuditEntry | None = None
+    rotations: Mapping[str, RotationEntry] = field(default_factory=dict)
+    ledger: LedgerEntry | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, profile: str | None = None) -> Config:
@@ -163,7 +168,16 @@ def read_text(path: Path, text: str, profile: str) -> Config:
     views = {name: View(top, values, name) for name in ("", *profiles)}
     view = views[profile]
     return Config(
-        path, view.default, view.stores, view.keys, view.coordinator, view.keyrings, profile, view.audit
+        path,
+        view.default,
+        view.stores,
+        view.keys,
+        view.coordinator,
+        view.keyrings,
+        profile,
+        view.audit,
+        view.rotations,
+        view.ledger,
     )
 
 

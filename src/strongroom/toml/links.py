@@ -17,6 +17,7 @@ from .spot import Spot, near
 
 if TYPE_CHECKING:
     from .audit_entries import AuditEntry
+    from .rotation_entries import LedgerEntry, RotationEntry
 
 Values = Mapping[str, Any]
 
@@ -33,7 +34,8 @@ class View:
         InvalidRequestError: an alias that nothing has, or what cannot be as it is written.
 
     Attributes:
-        default, stores, keys, keyrings, coordinator, audit: as of `strongroom.toml.file.Config`.
+        default, stores, keys, keyrings, coordinator, audit, rotations, ledger: as of
+            `strongroom.toml.file.Config`.
     """
 
     def __init__(self, top: Spot, values: Values, profile: str = ""):
@@ -51,6 +53,8 @@ class View:
         self.default = self._default()
         self.coordinator = self._coordinator()
         self.audit = self._audit()
+        self.rotations = self._rotations()
+        self.ledger = self._ledger()
         self._check_references(profile)
 
     def _all(self, group: str) -> dict[str, tuple[Spot, Values]]:
@@ -91,6 +95,22 @@ class View:
         from .audit_entries import audit_entry
 
         return audit_entry(spot, table, self.keys)
+
+    def _rotations(self) -> Mapping[str, RotationEntry]:
+        found = self._all("rotation")
+        if not found:
+            return {}
+        from .rotation_entries import rotation_entries
+
+        return rotation_entries(found, self.stores, self.default)
+
+    def _ledger(self) -> LedgerEntry | None:
+        spot, table = self._one("ledger")
+        if not table:
+            return None
+        from .rotation_entries import ledger_entry
+
+        return ledger_entry(spot, table, self.stores)
 
     def _check_references(self, profile: str) -> None:
         """Without a credential that another store keeps nothing can need itself."""

@@ -144,6 +144,18 @@ def _audit() -> Table:
     return AUDIT
 
 
+def _rotation() -> Table:
+    from .rotation import ROTATION
+
+    return ROTATION
+
+
+def _ledger() -> Table:
+    from .rotation import LEDGER
+
+    return LEDGER
+
+
 _PARTS: Final[dict[str, Kind]] = {
     "default": Text("the store that is opened when none is named"),
     "store": _named("stores by alias", STORE),
@@ -151,6 +163,8 @@ _PARTS: Final[dict[str, Kind]] = {
     "keyring": _named("keyrings by alias", KEYRING),
     "coordinator": COORDINATOR,
     "audit": Deferred("the audit trail; without this table only a program's own hooks run", _audit),
+    "rotation": _named("secrets that are rotated, by label", Deferred("", _rotation)),
+    "ledger": Deferred("where it is kept how far each rotation has come", _ledger),
 }
 
 
@@ -163,7 +177,7 @@ class Document(Table):
         return super().hint(name)
 
 
-_LATER: Final = {"replica": "replication", "rotation": "rotation"}
+_LATER: Final = {"replica": "replication"}
 PROFILE: Final = Table("what replaces or adds to the entries above, each as a whole", _PARTS)
 DOCUMENT: Final = Document(
     "strongroom.toml",

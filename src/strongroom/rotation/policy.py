@@ -42,3 +42,8 @@ class Policy:
     attempts: int = ATTEMPTS
     replaces: int = 3
     label: str = ""
+
+
+def secret_of(policy: Policy) -> str:
+    """What the ledger calls the secret of a policy: ``STORE:NAME``."""
+    return f"{policy.store.alias or policy.store.origin}:{policy.name}"

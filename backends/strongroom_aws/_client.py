@@ -77,8 +77,8 @@ class Client:
     def _call(self, action: str, value: SecretValue | None, params: Mapping[str, Any]) -> Answer:
         method = getattr(self._connected(), xform_name(action))
         if value is None:
-            return self._service.seal(method(**params))
-        return self._service.seal(method(**params, **self._service.value_field(value)))
+            return self._service.seal(method(**_sent(params)))
+        return self._service.seal(method(**_sent(params), **self._service.value_field(value)))
 
     def _checked(self, answer: Answer, action: str, operation: str) -> Answer | SecretStoreError:
         if self._service.answers.get(action, "ResponseMetadata") in answer:
@@ -109,6 +109,13 @@ class Client:
 def pause(settings: Settings, attempt: int) -> None:
     """Wait before the next attempt of a loop over calls: exponential, with jitter, at most two seconds."""
     settings.clock.sleep(retry.pause(attempt))
+
+
+def _sent(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: given.reveal_text() if isinstance(given, SecretValue) else given
+        for name, given in params.items()
+    }
 
 
 def _unknown(operation: str) -> bool | None:

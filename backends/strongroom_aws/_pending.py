@@ -93,7 +93,7 @@ class Rotation:
         mark = f"{OURS}{self._id}/{base}"
         error: SecretStoreError
         try:
-            given = self._secrets.add(self._name, self._id, value, [mark])
+            given = self._secrets.add(self._name, self._id, value, [mark], rotating=True)
         except (SecretConflictError, UnavailableError) as exc:
             error = exc
         else:
@@ -118,7 +118,8 @@ class Rotation:
         """
         error: SecretStoreError
         try:
-            self._secrets.add(self._name, turn_of(base), SecretValue(self._id), [TURN + self._id])
+            follower = SecretValue(self._id)
+            self._secrets.add(self._name, turn_of(base), follower, [TURN + self._id], rotating=True)
         except (SecretConflictError, UnavailableError) as exc:
             error = exc
         else:
@@ -231,6 +232,7 @@ class Rotation:
             raise _superseded()
         if PENDING not in labels.on(self._id):
             self._take_turn(base)
+        self._secrets.replicas.require(self._name)
         error: SecretStoreError
         try:
             become_current(self._secrets, self._name, self._id, base)

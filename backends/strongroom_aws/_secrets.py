@@ -21,6 +21,7 @@ from ._client import Answer, Client, pause
 from ._errors import code_of
 from ._labels import CURRENT, PREVIOUS, PUT, RECORD, Labels, was_current
 from ._recent import Recent
+from ._replicas import Replicas
 from ._service import Service
 
 _NAME_FREE_TRIES = 20
@@ -70,11 +71,15 @@ def new_token() -> str:
 class Secrets:
     """Secrets Manager's operations on secrets by their full names."""
 
-    def __init__(self, client: Client, settings: Settings, region: str):
+    def __init__(
+        self, client: Client, settings: Settings, region: str, rotation_token: SecretValue | None = None
+    ):
         self.client = client
         self.settings = settings
         self.recent = Recent(settings.clock)
+        self.replicas = Replicas(self.described, settings.clock)
         self._region = region
+        self._rotation_token = rotation_token
 
     def made_current(self, name: str, version: str) -> SecretVersion:
         """Note and return what a write made current."""
@@ -90,6 +95,7 @@ class Secrets:
         answer = self.client.read("DescribeSecret", SecretId=name)
         if answer.get("DeletedDate"):
             raise SecretNotFoundError("the secret is in the bin", hint="restore brings it back")
+        self.replicas.saw(name, answer)
         return answer
 
     def labels(self, name: str) -> Labels:
@@ -159,20 +165,36 @@ class Secrets:
         return date is not None and date <= self.settings.clock.now() + _CLOCK_SKEW
 
     def add(
-        self, name: str, token: str, value: SecretValue, labels: Sequence[str] | None = None
+        self,
+        name: str,
+        token: str,
+        value: SecretValue,
+        labels: Sequence[str] | None = None,
+        *,
+        rotating: bool = False,
     ) -> frozenset[str]:
         """PutSecretValue: the labels that the new version bears.
+
+        Args:
+            rotating: send the RotationToken of the rotation that Secrets Manager runs, if there is one.
 
         Raises:
             SecretConflictError: in the bin, or the token was used for another value.
             InvalidRequestError: also for a replica, which is read-only.
         """
-        stages: dict[str, Any] = {"VersionStages": list(labels)} if labels else {}
-        answer = self.write("PutSecretValue", name, value, token=True, ClientRequestToken=token, **stages)
+        more: dict[str, Any] = {"VersionStages": list(labels)} if labels else {}
+        if rotating and self._rotation_token:
+            more["RotationToken"] = self._rotation_token
+        answer = self.write("PutSecretValue", name, value, token=True, ClientRequestToken=token, **more)
         return frozenset(answer.get("VersionStages", ()))
 
     def move(self, name: str, label: str, to: str | None, source: str | None) -> bool:
-        """UpdateSecretVersionStage, the compare-and-set: False if AWS refused, the label being elsewhere."""
+        """UpdateSecretVersionStage, the compare-and-set: False if AWS refused, the label being elsewhere.
+
+        Raises:
+            UnavailableError: also if a replica still copies the last change.
+        """
+        self.replicas.wait(name)
         versions = {"MoveToVersionId": to, "RemoveFromVersionId": source}
         given: dict[str, Any] = {key: version for key, version in versions.items() if version is not None}
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -54,8 +55,9 @@ class SecretsManager(Backend):
     """Secrets of one region of one account, under a prefix.
 
     Credentials come from the SDK's own chain, or from ``settings.auth``: ``profile``, or ``access_key_id``
-    and ``secret_access_key`` with an optional ``session_token``. The option ``recovery_window_days``, from 7
-    to 30 and by default 30, says how long ``delete`` can be undone.
+    and ``secret_access_key`` with an optional ``session_token``; a function that Secrets Manager calls in
+    another account's or an assumed role's name adds the event's ``rotation_token``. The option
+    ``recovery_window_days``, from 7 to 30 and by default 30, says how long ``delete`` can be undone.
     """
 
     scheme = "aws-sm"
@@ -64,12 +66,13 @@ class SecretsManager(Backend):
 
     def __init__(self, url: StoreURL, settings: Settings):
         url.allow("endpoint")
+        settings, token = _without_token(settings)
         self._settings = settings
         self._prefix = check_prefix(url.path.strip("/"), settings.names)
         self._region = url.host
         self._client = Client(SERVICE, url, settings)
         self._identity = CallerIdentity(url, settings)
-        self._secrets = Secrets(self._client, settings, self._region)
+        self._secrets = Secrets(self._client, settings, self._region, token)
         self._window = _window(settings.options)
         self.origin = f"aws-sm://{self._region}" + (f"/{self._prefix}" if self._prefix else "")
 
@@ -327,6 +330,14 @@ class SecretsManager(Backend):
         record = record_of(labels.on(current)) if current else None
         created = _utc(answer.get("CreatedDate"))
         return SecretInfo(key, tags_of(answer), newest, created, record, labels.held())
+
+
+def _without_token(settings: Settings) -> tuple[Settings, SecretValue | None]:
+    auth = dict(settings.auth)
+    token = auth.pop("rotation_token", None)
+    if token is None:
+        return settings, None
+    return replace(settings, auth=auth), token if isinstance(token, SecretValue) else SecretValue(token)
 
 
 def _version(version_id: str, labels: Any, created: datetime | None) -> SecretVersion:

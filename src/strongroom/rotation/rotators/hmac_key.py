@@ -7,11 +7,11 @@ The store is the target: senders sign with the current version, and receivers ac
 from __future__ import annotations
 
 import base64
-import json
 import secrets
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from strongroom.errors import InvalidRequestError
+from strongroom.rotation.fields import fields
 from strongroom.rotation.rotator import Rotator
 from strongroom.value import SecretValue
 
@@ -87,13 +87,7 @@ def _key(text: object, form: Form) -> bytes:
 
 
 def _client(value: SecretValue | None) -> dict[str, Any]:
-    found: object = None
-    if value is not None:
-        try:
-            found = json.loads(value.reveal())
-        except (ValueError, RecursionError):  # JSONDecodeError.doc is the value
-            found = None
-    if isinstance(found, dict):
-        return found
-    found = None
+    found = fields(value) if value is not None else {}
+    if found:
+        return dict(found)
     raise InvalidRequestError("the value is no JSON object", hint='form = "client" renews its secret')

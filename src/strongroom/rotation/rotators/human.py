@@ -7,11 +7,11 @@ the old credential still opens, the person ends at the same page.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, NoReturn
 
 from strongroom.errors import InvalidRequestError
+from strongroom.rotation.fields import fields
 from strongroom.rotation.rotator import Rotator, WaitingForHumanError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class HumanRotator(Rotator):
         """What is missing, by name; no word of the value."""
         if self._pattern is not None:
             return "" if self._pattern.fullmatch(value.reveal()) else "the form that its pattern states"
-        found = _object(value) if self._fields else {}
+        found = fields(value) if self._fields else {}
         missing = [
             field for field in self._fields if not isinstance(found.get(field), str) or not found[field]
         ]
@@ -79,11 +79,3 @@ def _compiled(pattern: str | None) -> re.Pattern[bytes] | None:
     except re.error:
         pass
     raise InvalidRequestError("the pattern is no regular expression")
-
-
-def _object(value: SecretValue) -> dict[str, object]:
-    try:
-        found = json.loads(value.reveal())
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

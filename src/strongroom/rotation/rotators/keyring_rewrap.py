@@ -7,15 +7,17 @@ old one opens, use ``strongroom reencrypt``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import IntegrityError, PermissionDeniedError
+from strongroom.rotation.fields import fields
 from strongroom.rotation.rotator import Rotator
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from strongroom.envelope.keyring import Keyring
     from strongroom.rotation.rotator import Rotation
     from strongroom.value import SecretValue
@@ -103,9 +105,5 @@ def _described(keyring: Keyring) -> dict[str, Any]:
     }
 
 
-def _facts(value: SecretValue | None) -> dict[str, Any]:
-    try:
-        found = json.loads(value.reveal()) if value is not None else None
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _facts(value: SecretValue | None) -> Mapping[str, Any]:
+    return fields(value) if value is not None else {}

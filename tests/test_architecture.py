@@ -21,7 +21,7 @@ ORDER = """
 errors
 value names telemetry passwords quiet clock
 backend keys lease declared
-localkey retry stamp
+localkey retry stamp sqlitefile postgres
 coordinator wrapcount
 guarded gate companion
 memory envelope stages replication.record webhooks
@@ -38,7 +38,8 @@ rotation
 toml
 auditing
 config
-loading resolving
+loading resolving rotatoroptions
+rotations
 integrations notify testing rotation.functions
 cli
 """
@@ -49,13 +50,17 @@ LEVELS["strongroom"] = max(LEVELS.values()) + 1
 
 BACKEND_MAY_IMPORT = {
     f"strongroom.{name}"
-    for name in ("backend", "keys", "lease", "guarded", "retry", "stamp", "value", "errors", "names")
+    for name in (
+        *("backend", "keys", "lease", "guarded", "retry", "stamp", "value", "errors", "names"),
+        *("rotation.rotator", "rotation.fields"),
+    )
 }
 # The embedded store brings its own key: its KEKs and keysets are the envelope's local ones.
 BACKEND_EXCEPTIONS = {"strongroom_local": {"strongroom.localkey", "strongroom.wrapcount"}}
 # Who in the core may use what beyond the standard library; a star: at import time too.
 THIRD_PARTY = {
     "strongroom.localkey": {"cryptography"},
+    "strongroom.postgres": {"psycopg"},
     "strongroom.keys": {"cryptography"},
     "strongroom.envelope": {"cryptography"},
     "strongroom.webhooks": {"cryptography"},

@@ -6,18 +6,12 @@ processes of one machine, `StoreCoordinator` for all who reach a store that has 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import sqlite3
-import tempfile
-import threading
 import uuid
-import weakref
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .backend import ABSENT, Backend, Capability, Clock, Stage
 from .errors import (
@@ -29,11 +23,8 @@ from .errors import (
 )
 from .lease import Coordinator, Lease
 from .names import Name, Reserved
+from .sqlitefile import SQLiteFile
 from .value import SecretValue
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 _SCHEMA = """CREATE TABLE IF NOT EXISTS lease (
     resource TEXT PRIMARY KEY, fence INTEGER NOT NULL, expires REAL NOT NULL,
@@ -53,13 +44,8 @@ class SQLiteCoordinator(Coordinator):
     """
 
     def __init__(self, path: str | os.PathLike[str], clock: Clock | None = None):
-        self._path = Path(path)
+        self._file = SQLiteFile(path, _SCHEMA, "the coordinator's database")
         self._clock = clock or Clock()
-        self._connection: sqlite3.Connection | None = None
-        self._pid = 0
-        self.renew()
-        with _fork_lock:
-            _coordinators.add(self)
 
     def acquire(self, resource: str, seconds: float) -> Lease | None:
         now = self._now()
@@ -93,126 +79,13 @@ class SQLiteCoordinator(Coordinator):
             raise SecretConflictError("the lease was overtaken", hint="stop; another holder writes now")
 
     def close(self) -> None:
-        with self._lock:
-            self._disconnect()
-
-    def pause(self) -> None:
-        """Before a fork: close the connection and let nobody open one, until `resume` (or `renew`)."""
-        self._lock.acquire()
-        self._disconnect()
-
-    def resume(self) -> None:
-        """After a fork, in the parent."""
-        self._lock.release()
-
-    def renew(self) -> None:
-        """After a fork, in the child: a lock that nobody holds."""
-        self._lock = threading.Lock()
-
-    def _disconnect(self) -> None:
-        if self._connection and self._pid == os.getpid():
-            self._connection.close()
-            self._connection = None
+        self._file.close()
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
 
     def _run(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
-        def work(connection: sqlite3.Connection) -> list[Any]:
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                return connection.execute(statement, values).fetchall()
-
-        return self._on_connection(work)
-
-    def _on_connection(self, work: Callable[[sqlite3.Connection], list[Any]]) -> list[Any]:
-        with self._lock:
-            try:
-                return work(self._open())
-            except (sqlite3.Error, OSError) as exc:
-                problem = getattr(exc, "sqlite_errorname", type(exc).__name__)
-        raise UnavailableError(f"the coordinator's database {self._path} does not answer ({problem})")
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._create()
-            opened = sqlite3.connect(self._path, timeout=5.0, isolation_level=None, check_same_thread=False)
-            opened.execute("PRAGMA journal_mode = WAL")
-            opened.execute("PRAGMA synchronous = FULL")  # a fence given twice after a power cut is no fence
-            opened.execute(_SCHEMA)
-            self._connection, self._pid = opened, os.getpid()
-        if self._pid != os.getpid():  # a fork made in C, of which `_before_fork` was not told
-            raise UnavailableError(
-                "the coordinator was open when this process was forked", hint="open it after forking"
-            )
-        return self._connection
-
-    def _create(self) -> None:
-        """Make a missing file; one that exists is not touched.
-
-        It is built under another name and linked into place whole: of processes that turn one new file to
-        WAL at the same moment, SQLite tells some at once that it is busy, without waiting. A kill leaves at
-        most a hidden file beside it, which nothing reads.
-
-        ▲ Closing any descriptor of a file drops all of the process's POSIX locks on it, also those of another
-        store's coordinator (https://sqlite.org/howtocorrupt.html, section 2.2).
-        """
-        if self._path.exists():
-            return
-        descriptor, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)  # 0600
-        try:
-            with contextlib.closing(sqlite3.connect(name, isolation_level=None)) as built:
-                built.execute("PRAGMA journal_mode = WAL")
-                built.execute(_SCHEMA)
-            os.fsync(descriptor)
-            with contextlib.suppress(FileExistsError):
-                os.link(name, self._path)
-            _sync_folder(self._path.parent)  # a file lost in a power cut would begin its fences again
-        finally:
-            os.close(descriptor)
-            for suffix in ("", "-wal", "-shm"):
-                Path(f"{name}{suffix}").unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-_coordinators: weakref.WeakSet[SQLiteCoordinator] = weakref.WeakSet()
-_fork_lock = threading.Lock()
-_at_fork: list[SQLiteCoordinator] = []
-
-
-# ▲ A child inherits SQLite's table of the locks that its process holds, and not the locks (howtocorrupt.html,
-# section 2.6): the parent would remove the log as its last user, and fences that the child was given be given
-# again (a test shows it). So nothing is open during a fork; afterwards both open their own.
-def _before_fork() -> None:
-    _fork_lock.acquire()
-    _at_fork[:] = list(_coordinators)
-    for coordinator in _at_fork:
-        coordinator.pause()
-
-
-def _after_in_parent() -> None:
-    for coordinator in _at_fork:
-        coordinator.resume()
-    _at_fork.clear()
-    _fork_lock.release()
-
-
-def _after_in_child() -> None:
-    global _fork_lock  # noqa: PLW0603  (the parent's thread that holds it does not exist here)
-    _fork_lock = threading.Lock()
-    for coordinator in _at_fork:
-        coordinator.renew()
-    _at_fork.clear()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+        return self._file.write(lambda connection: connection.execute(statement, values).fetchall())
 
 
 @dataclass(frozen=True, slots=True)

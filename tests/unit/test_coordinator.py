@@ -248,7 +248,7 @@ def test_a_fork_waits_for_a_thread_that_uses_the_coordinator(path: Path) -> None
     coordinator, busy, let = SQLiteCoordinator(path), threading.Event(), threading.Event()
 
     def hold() -> None:
-        with coordinator._lock:
+        with coordinator._file._lock:
             busy.set()
             assert let.wait(30)
 

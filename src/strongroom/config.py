@@ -34,6 +34,7 @@ __all__ = [
     "Config",
     "KeyEntry",
     "KeyringEntry",
+    "Opening",
     "StoreEntry",
     "audit",
     "coordinator",
@@ -82,7 +83,7 @@ def open(  # noqa: A001  (the module's main verb, as in gzip.open)
         raise InvalidRequestError(message, hint="give each member its own under its alias in strongroom.toml")
     settings = replace(entry.settings, auth=merged(entry.settings.auth, auth or {}), clock=clock or Clock())
     with ExitStack() as opened:
-        opening = _Opening(loaded, settings.clock, opened, hooks)
+        opening = Opening(loaded, settings.clock, opened, hooks)
         trail = opening.trail()
         backend = opening.store(replace(entry, settings=settings))
         told = (trail.hook(backend.principal, strict=entry.strict, alias=entry.alias),) if trail else ()
@@ -145,7 +146,7 @@ def reach(entry: StoreEntry | KeyEntry, config: Config, clock: Clock | None = No
         SecretStoreError: as the store that keeps one says.
     """
     with ExitStack() as opened:
-        return _Opening(config, clock or Clock(), opened).settings(entry)
+        return Opening(config, clock or Clock(), opened).settings(entry)
 
 
 def keyring(
@@ -168,7 +169,7 @@ def keyring(
     loaded, clock = config if isinstance(config, Config) else Config.load(config), clock or Clock()
     entry = loaded.keyring(target)
     with ExitStack() as opened:
-        opening = _Opening(loaded, clock, opened)
+        opening = Opening(loaded, clock, opened)
         opening.coordinate()
         place, roots = opening.place(entry), [opening.key(alias) for alias in entry.roots]
         make: Callable[..., Keyring] = Keyring.create if create else Keyring.open
@@ -232,7 +233,7 @@ def audit(config: Config, entry: AuditEntry, clock: Clock | None = None) -> Leas
 def _key_hooks(
     config: Config, clock: Clock | None, opened: ExitStack, hooks: Sequence[AuditHook]
 ) -> tuple[tuple[AuditHook, ...], list[Lease]]:
-    trail = _Opening(config, clock or Clock(), opened, hooks).trail()
+    trail = Opening(config, clock or Clock(), opened, hooks).trail()
     return ((trail.hook(), *hooks), [trail]) if trail else (tuple(hooks), [])
 
 
@@ -245,7 +246,7 @@ def coordinator(config: Config, clock: Clock | None = None) -> Iterator[Coordina
         SecretStoreError: as its store says.
     """
     with ExitStack() as opened:
-        yield _Opening(config, clock or Clock(), opened).coordinator()
+        yield Opening(config, clock or Clock(), opened).coordinator()
 
 
 def _overridden(
@@ -259,7 +260,7 @@ def _overridden(
     return known.get(target) if target else None
 
 
-class _Opening:
+class Opening:
     """Opens a store with all it stands on; what was opened is closed by `opened` if a later part fails.
 
     Keys and raw backends are opened once, however many members of a failover name them.
@@ -314,17 +315,17 @@ class _Opening:
         return StorePlace(backend, entry.alias, clock=self._clock)
 
     def settings(self, entry: StoreEntry | KeyEntry) -> Settings:
-        auth = read_all(entry.settings.auth, self._secret)
+        auth = read_all(entry.settings.auth, self.secret)
         return replace(entry.settings, auth=auth, clock=self._clock)
 
-    def _secret(self, text: str) -> SecretValue:
+    def secret(self, text: str) -> SecretValue:
         """A credential that another store keeps. It is only read, so nothing has to be guarded."""
         from .references import Reference
 
         reference = Reference.parse(text)
         entry = self._config.stores[reference.alias]
         with ExitStack() as opened:
-            backend = _Opening(self._config, self._clock, opened, self._hooks).alone(entry)
+            backend = Opening(self._config, self._clock, opened, self._hooks).alone(entry)
             names = entry.settings.names
             with SecretStore(backend, hooks=self._hooks, cache=None, names=names, alias=entry.alias) as store:
                 return reference.part_of(store.get(reference.name, version=reference.version).value)

@@ -65,6 +65,7 @@ THIRD_PARTY = {
     "strongroom.envelope": {"cryptography"},
     "strongroom.webhooks": {"cryptography"},
     "strongroom.audit": {"cryptography", "orjson", "opentelemetry", "yaml"},
+    "strongroom.rotation": {"cronsim"},
     "strongroom.cli": {"click*", "rich", "dotenv", "yaml", "jinja2"},
     "strongroom.integrations": {"pydantic*", "pydantic_settings*", "sqlalchemy*", "psycopg*", "httpx*"},
     "strongroom.testing": {"cryptography", "pytest*"},

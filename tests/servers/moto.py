@@ -29,7 +29,24 @@ class Moto:
 
     def reset(self) -> None:
         """Forget everything, in all regions."""
-        urllib.request.urlopen(f"{self.url}/moto-api/reset", data=b"", timeout=10).close()
+        self._post("reset", b"")
+
+    @contextmanager
+    def authenticating(self) -> Iterator[None]:
+        """In this block signatures are verified and policies enforced, as AWS does; else anybody may do all.
+
+        moto takes an inactive access key all the same, which AWS refuses.
+        """
+        self._post("reset-auth", b"0")
+        try:
+            yield
+        finally:
+            self._post("reset-auth", b"inf")
+
+    def _post(self, what: str, body: bytes) -> None:
+        plain = {"Content-Type": "text/plain"}  # of a form moto would keep nothing to read
+        request = urllib.request.Request(f"{self.url}/moto-api/{what}", body, plain)
+        urllib.request.urlopen(request, timeout=10).close()
 
 
 @contextmanager

@@ -1,0 +1,229 @@
+"""The rotator of IAM access keys, against moto with signatures verified and policies enforced."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import boto3
+import pytest
+
+from strongroom.errors import (
+    IntegrityError,
+    PermissionDeniedError,
+    SecretConflictError,
+    SecretNotFoundError,
+    UnavailableError,
+)
+from strongroom.rotation.fields import identifier
+from strongroom.rotation.rotator import Rotation
+from strongroom.value import SecretValue
+from strongroom_aws.access_keys import AccessKeys
+from tests.canary import assert_no_canary_in, not_ours
+from tests.servers.moto import REGION, Moto
+
+USER = "exchange-bot"
+_NEEDED = ["ListAccessKeys", "CreateAccessKey", "DeleteAccessKey", "GetAccessKeyLastUsed"]
+_NEEDED += ["ListUserTags", "TagUser", "UntagUser"]
+
+
+@dataclass
+class Account:
+    """An AWS account with an administrator of keys, a user of the name `USER`, and one of another."""
+
+    moto: Moto
+    admin: SecretValue = field(repr=False)
+    current: SecretValue = field(repr=False)
+
+    def rotator(self, **options: Any) -> AccessKeys:
+        given = {"user": USER, "region": REGION, "endpoint": self.moto.url, "admin": lambda: self.admin}
+        return AccessKeys(**{**given, **options})
+
+    def client(self, service: str, value: SecretValue) -> Any:
+        """Another program's client, with the credentials of a value."""
+        key = value.reveal_json()
+        session = boto3.Session(key["access_key_id"], key["secret_access_key"], region_name=REGION)
+        return session.client(service, endpoint_url=self.moto.url)  # type: ignore[call-overload]
+
+    def keys(self, user: str = USER) -> set[str]:
+        with not_ours():
+            listed = self.client("iam", self.admin).list_access_keys(UserName=user)["AccessKeyMetadata"]
+        return {key["AccessKeyId"] for key in listed}
+
+    def marks(self) -> list[str]:
+        tags = self.client("iam", self.admin).list_user_tags(UserName=USER)["Tags"]
+        return [tag["Key"] for tag in tags if tag["Key"].startswith("strongroom/")]
+
+    def new_key(self, user: str = USER) -> SecretValue:
+        """A key that somebody makes by hand."""
+        with not_ours():
+            return _value(self.client("iam", self.admin).create_access_key(UserName=user)["AccessKey"])
+
+
+def _value(key: dict[str, str]) -> SecretValue:
+    return SecretValue.of(
+        {"access_key_id": key["AccessKeyId"], "secret_access_key": key["SecretAccessKey"], "region": REGION}
+    )
+
+
+def _policy() -> str:
+    allowed = {"Effect": "Allow", "Action": [f"iam:{action}" for action in _NEEDED], "Resource": "*"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+
+
+@pytest.fixture
+def account(moto_server: Moto) -> Iterator[Account]:
+    with not_ours():
+        iam = moto_server.client("iam")
+        for user in ("admin", USER, "somebody-else"):
+            iam.create_user(UserName=user)
+        iam.put_user_policy(UserName="admin", PolicyName="rotator", PolicyDocument=_policy())
+        admin, current = (
+            _value(iam.create_access_key(UserName=user)["AccessKey"]) for user in ("admin", USER)
+        )
+    with moto_server.authenticating():
+        yield Account(moto_server, admin, current)
+
+
+def _rotation(account: Account, **facts: Any) -> Rotation:
+    return Rotation(**{"id": str(uuid.uuid4()), "name": "aws/bot", "current": account.current, **facts})
+
+
+def _made(rotator: AccessKeys, r: Rotation) -> SecretValue:
+    return SecretValue.of(rotator.create_secret(r))
+
+
+def _id(value: SecretValue | None) -> str:
+    found = identifier(value, "access_key_id")
+    assert found
+    return found
+
+
+def test_a_rotation_from_create_to_revoke_leaves_one_key(account: Account) -> None:
+    """Both keys work until the old one is revoked; then AWS refuses it, and no mark is left on the user."""
+    rotator, r = account.rotator(), _rotation(account)
+    assert rotator.reclaim(r) == ()
+    r = replace(r, pending=_made(rotator, r))
+    assert r.pending
+    assert account.keys() == {_id(account.current), _id(r.pending)}
+    rotator.test_secret(r, r.pending)
+    rotator.test_secret(r, account.current)
+    rotator.revoke_secret(r, account.current)
+    assert account.keys() == {_id(r.pending)}
+    assert rotator.refuses(r, account.current)
+    assert not rotator.refuses(r, r.pending)
+    assert account.marks() == []
+
+
+def test_what_else_stands_in_the_secret_is_kept(account: Account) -> None:
+    """The region stands in it still; only the key's two fields are new."""
+    r = _rotation(account)
+    made = _made(account.rotator(), r).reveal_json()
+    assert made["region"] == REGION
+    assert made.keys() == account.current.reveal_json().keys()
+
+
+def test_revoking_twice_is_one_revoke(account: Account) -> None:
+    """A repeat after a crash finds no key, and is a success."""
+    rotator, r = account.rotator(), _rotation(account)
+    r = replace(r, pending=_made(rotator, r))
+    for _ in range(2):
+        rotator.revoke_secret(r, account.current)
+    assert account.keys() == {_id(r.pending)}
+
+
+def test_a_key_whose_answer_was_lost_is_reclaimed_by_the_next_attempt(account: Account) -> None:
+    """The user's tag tells which keys were there before: the one that came then is the lost one."""
+    rotator, r = account.rotator(), _rotation(account)
+    rotator.create_secret(r)
+    second = replace(r, epoch=2)
+    assert rotator.reclaim(second) == ()
+    assert account.keys() == {_id(account.current)}
+    made = _made(rotator, second)
+    assert account.keys() == {_id(account.current), _id(made)}
+
+
+def test_an_overtaken_worker_reclaims_nothing(account: Account) -> None:
+    """The key of a higher epoch is the one that the rotation goes on with."""
+    rotator, r = account.rotator(), _rotation(account)
+    rotator.create_secret(replace(r, epoch=1))
+    rotator.reclaim(replace(r, epoch=3))
+    made = _made(rotator, replace(r, epoch=3))
+    assert rotator.reclaim(replace(r, epoch=2)) == ()
+    assert rotator.reclaim(replace(r, epoch=3)) == ()
+    assert account.keys() == {_id(account.current), _id(made)}
+
+
+def test_a_key_that_nobody_knows_is_reported_and_stays(account: Account) -> None:
+    """Somebody made it by hand before the rotation began."""
+    foreign = account.new_key()
+    rotator, r = account.rotator(), _rotation(account)
+    assert rotator.reclaim(r) == (_id(foreign),)
+    with pytest.raises(SecretConflictError, match=_id(foreign)):
+        rotator.create_secret(r)
+    assert account.keys() == {_id(account.current), _id(foreign)}
+
+
+def test_a_key_of_another_rotation_is_reported_and_stays(account: Account) -> None:
+    """It may be another secret's; who knows which is asked."""
+    rotator = account.rotator()
+    made = _made(rotator, _rotation(account))
+    assert rotator.reclaim(_rotation(account, epoch=9)) == (_id(made),)
+    assert {_id(made)} <= account.keys()
+
+
+def test_the_slot_of_the_value_before_is_used_again(account: Account) -> None:
+    """After a rollback the bad value is the previous one, and its key would block every later rotation."""
+    bad = account.new_key()
+    made = _made(account.rotator(), _rotation(account, previous=bad))
+    assert account.keys() == {_id(account.current), _id(made)}
+
+
+def test_the_current_key_of_another_user_is_refused(account: Account) -> None:
+    """A rotator set up for another user would promote a key of the wrong principal."""
+    theirs = account.new_key("somebody-else")
+    with pytest.raises(IntegrityError, match="another user's"):
+        account.rotator().create_secret(_rotation(account, current=theirs))
+    with pytest.raises(SecretConflictError, match="another principal's"):
+        account.rotator().test_secret(_rotation(account), theirs)
+    assert len(account.keys()) == 1
+
+
+def test_a_current_key_that_is_gone_does_not_stop_the_rotation(account: Account) -> None:
+    """A compromised key may be deleted before there is another."""
+    rotator, r = account.rotator(), _rotation(account)
+    rotator.withdraw(r, _id(account.current))
+    made = _made(rotator, r)
+    assert account.keys() == {_id(made)}
+
+
+def test_an_admin_that_may_not_list_is_no_proof_of_a_revoke(account: Account) -> None:
+    """The rotator's own refusal must never pass for the refusal of a value."""
+    gone = account.new_key()
+    r = _rotation(account)
+    account.rotator().withdraw(r, _id(gone))
+    weak = account.rotator(admin=lambda: account.current)
+    with pytest.raises(UnavailableError, match="may not list"):
+        weak.refuses(r, gone)
+    assert account.rotator().refuses(r, gone)
+
+
+def test_a_refused_key_that_is_active_still_counts_as_accepted(account: Account) -> None:
+    """IAM is eventually consistent: what STS refuses now it may take in a second."""
+    wrong = SecretValue.of({"access_key_id": _id(account.current), "secret_access_key": "x" * 40})
+    with pytest.raises(UnavailableError, match="active"):
+        account.rotator().refuses(_rotation(account), wrong)
+
+
+def test_refusals_of_the_rotator_itself_name_what_is_lacking(account: Account) -> None:
+    """An operator reads which action to allow, or which user is not there; no error holds a key."""
+    weak = account.rotator(admin=lambda: account.current)
+    with pytest.raises(PermissionDeniedError, match="iam:ListAccessKeys") as denied:
+        weak.create_secret(_rotation(account))
+    with pytest.raises(SecretNotFoundError, match="no such user") as missing:
+        account.rotator(user="nobody").listed(_rotation(account))
+    for error in (denied.value, missing.value):
+        assert_no_canary_in(error)

@@ -10,7 +10,7 @@ import pytest
 from tests.servers import azure, https, moto, node, nss, openbao, softhsm
 
 if TYPE_CHECKING:
-    from tests.servers import google, postgres
+    from tests.servers import google, mariadb, postgres
 
 
 @pytest.fixture(scope="session")
@@ -176,6 +176,15 @@ def postgres_server() -> Iterator[postgres.Postgres]:
     from tests.servers.postgres import server  # psycopg is slow to import, and only these tests need it
 
     with server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(authority: https.Authority) -> Iterator[mariadb.MariaDB]:
+    """MariaDB; a test makes accounts of its own (`new_user`)."""
+    from tests.servers.mariadb import server  # only these tests need PyMySQL
+
+    with server(authority) as running:
         yield running
 
 

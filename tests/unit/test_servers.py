@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import hvac.exceptions
 import psutil
 import psycopg
+import pymysql
 import pytest
 
 from tests.canary import CANARY, not_ours
@@ -21,6 +22,7 @@ from tests.servers.https import Request, Response, serving
 
 if TYPE_CHECKING:
     from tests.servers.https import Authority, Server
+    from tests.servers.mariadb import MariaDB
     from tests.servers.moto import Moto
     from tests.servers.openbao import OpenBao
     from tests.servers.postgres import Postgres
@@ -77,6 +79,17 @@ def test_postgres_asks_for_a_password_by_scram(postgres_server: Postgres) -> Non
         assert connection.execute("SELECT current_user").fetchone() == (role,)
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(postgres_server.where, user=role, password="first")
+
+
+def test_mariadb_knows_each_account_by_its_own_password(mariadb_server: MariaDB) -> None:
+    """It speaks TLS under the tests' authority, and a changed password counts at once."""
+    user = mariadb_server.new_user("first")
+    mariadb_server.connect(user, "first").close()
+    assert mariadb_server.run("SELECT @@have_ssl") == [("YES",)]
+    mariadb_server.run(f"SET PASSWORD FOR {user}@'%%' = PASSWORD('second')")
+    mariadb_server.connect(user, "second").close()
+    with pytest.raises(pymysql.OperationalError, match="Access denied"):
+        mariadb_server.connect(user, "first")
 
 
 def test_openbao_kv1_has_no_versions(openbao_server: OpenBao, kv1_mount: str) -> None:

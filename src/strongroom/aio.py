@@ -183,6 +183,10 @@ class AsyncSecretStore:
         """As ``SecretStore.purge``."""
         await _in_thread(self._store.purge, name)
 
+    async def retire(self, name: str, *, version: str) -> None:
+        """As ``SecretStore.retire``."""
+        await _in_thread(self._store.retire, name, version=version)
+
     async def rollback(self, name: str, *, if_version: str) -> SecretVersion:
         """As ``SecretStore.rollback``."""
         return await _in_thread(self._store.rollback, name, if_version=if_version)
@@ -245,14 +249,30 @@ class AsyncPending:
         """The UUID in canonical form."""
         return self._pending.rotation_id
 
+    async def read(self, wanted: str | Stage = Stage.CURRENT) -> Secret:
+        """As ``Pending.read``."""
+        return await _in_thread(self._pending.read, wanted)
+
+    async def claim(self, epoch: int, check: Callable[[], None]) -> None:
+        """As ``Pending.claim``; `check` is called in a thread."""
+        await _in_thread(self._pending.claim, epoch, check)
+
     async def put(
-        self, value: str | bytes | Mapping[str, Any] | SecretValue, *, base_version: str
+        self,
+        value: str | bytes | Mapping[str, Any] | SecretValue,
+        *,
+        base_version: str,
+        epoch: int | None = None,
     ) -> SecretVersion:
         """As ``Pending.put``."""
         taken, value = take(value), b""
         if isinstance(taken, InvalidRequestError):
             raise taken
-        return await _in_thread(self._pending.put, taken, base_version=base_version)
+        return await _in_thread(self._pending.put, taken, base_version=base_version, epoch=epoch)
+
+    async def fence(self, *, base_version: str) -> None:
+        """As ``Pending.fence``."""
+        await _in_thread(self._pending.fence, base_version=base_version)
 
     async def get(self) -> Secret:
         """As ``Pending.get``."""

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .backend import Backend, Secret, Stage
-from .errors import IntegrityError, InvalidRequestError, SecretNotFoundError
+from .backend import ABSENT, Backend, Secret, Stage
+from .errors import (
+    IntegrityError,
+    InvalidRequestError,
+    SecretConflictError,
+    SecretNotFoundError,
+    SecretStoreError,
+    UnavailableError,
+)
 from .names import Companion, Name
 from .value import Kind, SecretValue
 
@@ -26,16 +34,21 @@ def check_rotation_id(rotation_id: str) -> str:
     raise InvalidRequestError("a rotation id is a UUID", operation="pending", hint="use str(uuid.uuid4())")
 
 
+_NONE = type(None)
+_EPOCHS = {"held": (int, _NONE), "claimed": (int,), "done": (_NONE,)}
+
+
 @dataclass(frozen=True)
 class Frame:
     """What stands before the value in a companion: one line of JSON, so that a person can read it.
 
     Attributes:
         rotation_id: whose it is.
-        held: a value waits; otherwise the rotation is done.
+        held: a value waits; otherwise the rotation is done, or a worker has claimed the companion for it.
         base: the version that the held value follows.
         version: what a done rotation became; None if it was discarded.
         was: of a done frame, the companion's own version that held the value.
+        epoch: under which a worker has claimed it, and then held its value; None of one that claims nothing.
     """
 
     rotation_id: str
@@ -43,6 +56,12 @@ class Frame:
     base: str | None = None
     version: str | None = None
     was: str | None = None
+    epoch: int | None = None
+
+    @property
+    def claimed(self) -> bool:
+        """Whether a worker makes a value for it just now, or died at it."""
+        return not self.held and self.epoch is not None
 
     def done_as(self, rotation_id: str) -> bool:
         """Whether this rotation was promoted."""
@@ -51,7 +70,10 @@ class Frame:
     def with_value(self, value: SecretValue) -> SecretValue:
         """What a companion keeps."""
         facts = {"rotation": self.rotation_id, "base": self.base, "version": self.version, "was": self.was}
-        line = {"strongroom": "held" if self.held else "done", "kind": value.kind, **facts}
+        state = "held" if self.held else "claimed" if self.claimed else "done"
+        line: dict[str, Any] = {"strongroom": state, "kind": value.kind, **facts}
+        if self.epoch is not None:
+            line["epoch"] = self.epoch
         return SecretValue(json.dumps(line).encode() + b"\n" + value.reveal(), value.kind)
 
     @classmethod
@@ -66,11 +88,14 @@ class Frame:
 
     @classmethod
     def _read(cls, facts: Any) -> tuple[Frame, Kind]:
-        held = {"held": True, "done": False}[facts["strongroom"]]
+        state, epoch = facts["strongroom"], facts.get("epoch")
+        held = {"held": True, "claimed": False, "done": False}[state]
         base, version, was = told = [facts[fact] for fact in ("base", "version", "was")]
         if facts["kind"] not in ("text", "binary") or not all(isinstance(fact, str | None) for fact in told):
             raise TypeError
-        return cls(check_rotation_id(facts["rotation"]), held, base, version, was), facts["kind"]
+        if type(epoch) not in _EPOCHS[state]:
+            raise TypeError
+        return cls(check_rotation_id(facts["rotation"]), held, base, version, was, epoch), facts["kind"]
 
 
 @dataclass(frozen=True)
@@ -90,3 +115,61 @@ def find(backend: Backend, name: Name) -> Found | None:
     except SecretNotFoundError:
         return None
     return Found(*Frame.split(secret.value), secret.version, secret)
+
+
+def claim(backend: Backend, name: Name, rotation_id: str, epoch: int, check: Callable[[], None]) -> None:
+    """Claim a companion for a rotation; see ``Pending.claim``."""
+    found = find(backend, name)
+    check()
+    if found and _claimed_already(found, rotation_id, epoch):
+        return
+    error: SecretStoreError
+    try:
+        frame = Frame(rotation_id, False, epoch=epoch).with_value(SecretValue(""))
+        backend.put(Companion(name), frame, found.version if found else ABSENT)
+        return
+    except (SecretConflictError, UnavailableError) as exc:
+        error = exc
+    with half_done():
+        found = find(backend, name)
+    if not found or not _claimed_already(found, rotation_id, epoch):
+        raise error
+
+
+def _claimed_already(found: Found, rotation_id: str, epoch: int) -> bool:
+    """What another rotation claimed may be taken: the ledger stops its worker, or has ended it."""
+    frame, mine = found.frame, found.frame.rotation_id == rotation_id
+    if frame.held:
+        raise SecretConflictError("a pending value is held", hint=f"rotation {frame.rotation_id} holds it")
+    if mine and not frame.claimed:
+        raise is_done()
+    if mine and (frame.epoch or 0) > epoch:
+        raise SecretConflictError("another worker has claimed this rotation")
+    return mine and frame.epoch == epoch
+
+
+def require_claim(found: Found | None, rotation_id: str, epoch: int | None) -> None:
+    """A value is held over exactly the claim under which it was made; one that nobody claimed, over none.
+
+    Raises:
+        SecretConflictError: another worker's claim stands there, or none.
+    """
+    claimed = found.frame if found and found.frame.claimed else None
+    mine = claimed and claimed.rotation_id == rotation_id and claimed.epoch == epoch
+    if not mine and (claimed or epoch is not None):
+        raise SecretConflictError("another worker has claimed the pending value")
+
+
+def is_done() -> SecretConflictError:
+    """What a rotation is told that has ended."""
+    return SecretConflictError("this rotation is done", hint="begin a new one")
+
+
+@contextlib.contextmanager
+def half_done() -> Iterator[None]:
+    """After a first write nothing may say that nothing happened, such as the read that looks what did."""
+    try:
+        yield
+    except UnavailableError as error:
+        error.performed = None
+        raise

@@ -16,12 +16,12 @@ lives as long as its secret, so that nobody can mistake a finished rotation for 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar, final
 
 from .backend import ABSENT, ANY_CAS, Backend, Capability, Secret, SecretVersion, Stage
-from .companion import Found, Frame, check_rotation_id, find
+from .companion import Found, Frame, check_rotation_id, claim, find, half_done, is_done, require_claim
 from .errors import (
     InvalidRequestError,
     SecretConflictError,
@@ -75,15 +75,53 @@ class Pending:
         self.rotation_id = check_rotation_id(rotation_id)
         self._native = Capability.NATIVE_PENDING in self._backend.capabilities
 
+    def read(self, wanted: str | Stage = Stage.CURRENT) -> Secret:
+        """A version that is or was current, asked of the store that takes the writes, past every cache.
+
+        Raises:
+            SecretNotFoundError: as ``SecretStore.get``.
+        """
+        return self._run("get", lambda: self._read(wanted))
+
+    def claim(self, epoch: int, check: Callable[[], None]) -> None:
+        """Keep every claim with a lower epoch from holding a value, before one is made at a target.
+
+        Where the provider holds pending values itself, there is nothing to claim but what `check` says.
+
+        Args:
+            epoch: of the ledger's record; higher in each process that takes the rotation over.
+            check: raises if the rotation is not the caller's any more. It is asked after the companion was
+                read: a worker of a rotation that is long over then cannot take it.
+
+        Raises:
+            SecretConflictError: a value is held, this rotation is done, or a higher epoch has claimed it.
+        """
+
+        def act() -> None:
+            if self._native:
+                return check()
+            return claim(self._backend, self._name, self.rotation_id, epoch, check)
+
+        self._run("pending.claim", act)
+
     def put(
-        self, value: str | bytes | Mapping[str, Any] | SecretValue, *, base_version: str
+        self,
+        value: str | bytes | Mapping[str, Any] | SecretValue,
+        *,
+        base_version: str,
+        epoch: int | None = None,
     ) -> SecretVersion:
         """Hold ``value``, to follow ``base_version``. The same rotation id and value is one write.
 
+        Args:
+            value: as `SecretStore.put` takes it.
+            base_version: the version that is current.
+            epoch: of the claim that must stand still; None for a value that nobody claimed.
+
         Raises:
             SecretNotFoundError: there is no current version to follow.
-            SecretConflictError: another rotation or value is held, this rotation is done, or
-                ``base_version`` is not current.
+            SecretConflictError: another rotation or value is held, this rotation is done, the claim is
+                another's, or ``base_version`` is not current.
             InvalidRequestError: not a value, or over the limit.
         """
         taken, value = take(value), b""
@@ -91,7 +129,7 @@ class Pending:
             taken.name, taken.operation = str(self._name), "pending.put"
             raise taken
         check_size(self._backend, self._name, taken, "pending.put")
-        return self._run("pending.put", lambda: self._put(taken, base_version))
+        return self._run("pending.put", lambda: self._put(taken, base_version, epoch))
 
     def get(self) -> Secret:
         """The value held under this rotation id.
@@ -111,6 +149,14 @@ class Pending:
         """
         return self._run("pending.promote", self._promote)
 
+    def fence(self, *, base_version: str) -> None:
+        """Have a promote fail that is still on its way: current's value is written anew over its base.
+
+        Whether it was promoted before, ``promote`` tells afterwards: with a conflict it never will be.
+        """
+        base = self._own_version(base_version)
+        self._run("pending.fence", lambda: self._fence(base))
+
     def discard(self) -> None:
         """Drop the pending value; nothing held is not an error.
 
@@ -121,16 +167,21 @@ class Pending:
         """
         self._run("pending.discard", self._discard)
 
-    def _put(self, value: SecretValue, base_version: str) -> SecretVersion:
+    def _read(self, wanted: str | Stage) -> Secret:
+        version = wanted if isinstance(wanted, Stage) else self._own_version(wanted)
+        return replace(self._backend.get(self._name, version), name=str(self._name))
+
+    def _put(self, value: SecretValue, base_version: str, epoch: int | None) -> SecretVersion:
         base = self._own_version(base_version)
         if self._native:
             return self._backend.put_pending(self._name, self.rotation_id, value, base)
         found = find(self._backend, self._name)
         if found and (again := self._held_already(found, value)):
             return again
+        require_claim(found, self.rotation_id, epoch)
         if self._backend.get(self._name, Stage.CURRENT).version != base:
             raise SecretConflictError("base_version is not the current version")
-        return self._hold(Frame(self.rotation_id, True, base).with_value(value), found, value)
+        return self._hold(Frame(self.rotation_id, True, base, epoch=epoch).with_value(value), found, value)
 
     def _get(self) -> Secret:
         if self._native:
@@ -147,7 +198,7 @@ class Pending:
             return SecretVersion(found.frame.version or "")
         held = self._held(found)
         version = self._promoted(held) or self._make_current(held)
-        with _half_done():
+        with half_done():
             self._finish(held, version.id)
         return version
 
@@ -157,17 +208,18 @@ class Pending:
         found = find(self._backend, self._name)
         if not found or found.frame.rotation_id != self.rotation_id:
             return None
-        if found.frame.held:
-            self._fence(found)
-        with _half_done():
-            if found.frame.version or (found.frame.held and self._promoted(found)):
+        frame = found.frame
+        if frame.held:
+            self._fence(frame.base or "")
+        with half_done():
+            if frame.version or (frame.held and self._promoted(found)):
                 raise SecretConflictError("it was promoted already", hint="use rollback")
-            return self._finish(found, None) if found.frame.held else self._retire(found.frame.was)
+            return self._finish(found, None) if frame.held or frame.claimed else self._retire(frame.was)
 
-    def _fence(self, held: Found) -> None:
+    def _fence(self, version: str) -> None:
         """A paused or late promote lands while the base is current, whatever the companion says by then."""
         try:
-            base = self._backend.get(self._name, held.frame.base or "")
+            base = self._backend.get(self._name, version)
             self._backend.put(self._name, base.value, base.version, base.record)
         except (SecretConflictError, SecretNotFoundError) as error:  # somebody else moved the base: as good
             if error.retryable:  # or is at it just now
@@ -185,8 +237,10 @@ class Pending:
                 hint = f"rotation {found.frame.rotation_id} holds it"
                 raise SecretConflictError("another pending value is held", hint=hint)
             return None
+        if found.frame.claimed:
+            return None
         if not found.frame.held:
-            raise SecretConflictError("this rotation is done", hint="begin a new one")
+            raise is_done()
         if found.value != value:
             raise SecretConflictError("another value is pending under this rotation id")
         return SecretVersion(found.version, stages=frozenset({Stage.PENDING}))
@@ -199,7 +253,7 @@ class Pending:
             return SecretVersion(version.id, version.created_at, frozenset({Stage.PENDING}))
         except (SecretConflictError, UnavailableError) as exc:
             error = exc
-        with _half_done():
+        with half_done():
             now = find(self._backend, self._name)
         if now and (again := self._held_already(now, value)):
             return again
@@ -212,7 +266,7 @@ class Pending:
         except (SecretConflictError, UnavailableError) as exc:
             error = exc
         # Our own lost write, or a second worker's, may be what made the base stale: look before judging.
-        with _half_done():
+        with half_done():
             if version := self._promoted(held):
                 return version
         if isinstance(error, SecretConflictError) and not error.retryable:  # else somebody is at it just now
@@ -249,16 +303,6 @@ class Pending:
         now = find(self._backend, self._name)
         mine = now is not None and now.frame.rotation_id == self.rotation_id
         return not mine or (now is not None and not now.frame.held and now.frame.version == version)
-
-
-@contextlib.contextmanager
-def _half_done() -> Iterator[None]:
-    """After a first write nothing may say that nothing happened, such as the read that looks what did."""
-    try:
-        yield
-    except UnavailableError as error:
-        error.performed = None
-        raise
 
 
 def check_size(backend: Backend, name: Name, value: SecretValue, operation: str) -> None:
@@ -299,15 +343,28 @@ def rollback(backend: Backend, name: Name, if_version: str) -> SecretVersion:
         SecretConflictError: ``if_version`` is not current.
         SecretNotFoundError: there is no previous value, or it was revoked.
     """
-    if backend.get(name, Stage.CURRENT).version != if_version:
+    writer, bad = backend.writer, backend.own_version(if_version)
+    if writer.get(name, Stage.CURRENT).version != bad:
         raise SecretConflictError("if_version is not the current version")
     previous = None
     with contextlib.suppress(SecretNotFoundError):
-        previous = backend.get(name, Stage.PREVIOUS)
+        previous = writer.get(name, Stage.PREVIOUS)
     if previous is None:
         raise SecretNotFoundError("there is no previous value to roll back to")
     # Without the previous version's record, by which what is newest would be older than what it replaces.
-    return backend.put(name, previous.value, if_version)
+    return writer.put(name, previous.value, bad)
+
+
+def retire(backend: Backend, name: Name, version: str) -> None:
+    """Destroy one version's value, if the provider can; a repeat is not an error.
+
+    Raises:
+        SecretConflictError: it is the current version.
+    """
+    writer, victim = backend.writer, backend.own_version(version)
+    if writer.get(name, Stage.CURRENT).version == victim:
+        raise SecretConflictError("the version is current", hint="rotate the secret first")
+    writer.retire(name, victim)
 
 
 _NOTHING = SecretValue("")
@@ -324,7 +381,7 @@ def _both(act: object, *keys: Name | Companion) -> None:
     acted = False
     for key in keys:
         try:
-            with _half_done() if acted else contextlib.nullcontext():
+            with half_done() if acted else contextlib.nullcontext():
                 act(key)  # type: ignore[operator]
             acted = True
         except SecretNotFoundError as exc:

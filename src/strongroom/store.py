@@ -187,9 +187,8 @@ class SecretStore:
         self._gate.need(needed_to_put(if_version), "put", name)
         stages.check_size(self._backend, key, taken, "put")
         version = if_version if isinstance(if_version, str) else None
-        return self._write(
-            "put", key, lambda: self._backend.put(key, taken, if_version), taken, version=version
-        )
+        call = lambda: self._backend.put(key, taken, if_version)  # noqa: E731
+        return self._write("put", key, call, taken, version=version)
 
     def list_names(self, prefix: str = "") -> Iterator[str]:
         """The names that begin with ``prefix``: all of them, page by page, never a value."""
@@ -251,12 +250,14 @@ class SecretStore:
         """
         key = self._gate.key(name, "rollback")
         self._gate.need(Capability.VERSIONS | needed_to_put(if_version), "rollback", name)
-
-        def call() -> SecretVersion:
-            bad = self._backend.own_version(if_version)
-            return self._public(stages.rollback(self._backend.writer, key, bad))
-
+        call = lambda: self._public(stages.rollback(self._backend, key, if_version))  # noqa: E731
         return self._write("rollback", key, call, version=if_version)
+
+    def retire(self, name: str, *, version: str) -> None:
+        """Destroy that one version's value as far as the provider can; a conflict if it is current."""
+        key = self._gate.key(name, "retire")
+        self._gate.need(Capability.VERSIONS | Capability.PUT, "retire", name)
+        self._write("retire", key, lambda: stages.retire(self._backend, key, version), version=version)
 
     def reencrypt(self, name: str, *, dry_run: bool = False) -> Reencrypted:
         """Write the current value anew under exactly the keys this store has now, unless it is already.
@@ -331,7 +332,7 @@ class SecretStore:
 
         def run(operation: str, call: Callable[[], T]) -> T:
             # A discard may write current's value anew, so that the version the cache knows is another.
-            changes = operation in ("pending.promote", "pending.discard")
+            changes = operation in ("pending.promote", "pending.discard", "pending.fence")
             runner = self._write if changes else self._run
             return runner(operation, key, lambda: self._public(call()), rotation_id=rotation_id)
 

@@ -56,13 +56,13 @@ _OPERATIONS: Final[Mapping[str, Activity]] = {
     **dict.fromkeys(("pending.get", "watch", "on_change", "key.list"), _READ),
     **dict.fromkeys(("put", "reencrypt"), _WRITE),
     "pending.put": _CREATE,
-    **dict.fromkeys(("set_tags", "key.rotate", "key.rewrap"), _CHANGE),
+    **dict.fromkeys(("set_tags", "key.rotate", "key.rewrap", "pending.claim", "pending.fence"), _CHANGE),
     "key.create": _MAKE,
-    **dict.fromkeys(("purge", "pending.discard", "shred"), _END),
+    **dict.fromkeys(("purge", "retire", "pending.discard", "shred"), _END),
     "delete": _DISABLE,
     "restore": _ENABLE,
     **dict.fromkeys(("rollback", "pending.promote"), _ACTIVATE),
-    "revoke": _DEACTIVATE,
+    **dict.fromkeys(("revoke", "rotation.revoke"), _DEACTIVATE),
 }
 _GROUPS: Final = {"rotation": _CHANGE, "replica": _CHANGE}
 

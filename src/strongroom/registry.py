@@ -62,6 +62,15 @@ _CREATORS = {
 }
 
 
+def home(scheme: str) -> tuple[str, str]:
+    """The package that a scheme of stores or keys stands in, and the extra that installs its SDK.
+
+    Both are empty for one that is not built in: a third party's package says itself what it needs.
+    """
+    place, extra = {**_KEYS, **_BUILT_IN}.get(scheme, ("", ""))
+    return place.partition(".")[0], extra
+
+
 def open_backend(url: str | StoreURL, settings: Settings | None = None) -> Edge:
     """Open the backend a URL names, with its errors translated.
 

@@ -151,6 +151,11 @@ def skipped(schedule: Schedule, last_success: datetime, now: datetime) -> int:
     return max(0, passed - 1)
 
 
+def shortest_interval(schedule: Schedule) -> timedelta:
+    """The least time from one tick to the next, clock changes included."""
+    return _intervals(schedule.every, schedule.timezone)[0]
+
+
 def jitter(schedule: Schedule, secret_id: str, tick: datetime) -> timedelta:
     """How long after a tick a secret is due: whole seconds, the same in every process.
 

@@ -22,7 +22,7 @@ errors
 value names telemetry passwords quiet clock
 backend keys lease declared
 localkey retry stamp sqlitefile postgres
-coordinator wrapcount
+coordinator pgcoordinator wrapcount
 guarded gate companion
 memory envelope stages replication.record webhooks
 audit
@@ -38,7 +38,7 @@ rotation
 toml
 auditing
 config
-loading resolving rotatoroptions
+loading resolving rotatoroptions rotationchecks
 rotations
 integrations notify testing rotation.functions
 cli

@@ -82,7 +82,7 @@ _STS: Final = Service(
 )
 
 
-class AccessKeys(TwoSlot):
+class AccessKeyRotator(TwoSlot):
     """The secret is JSON, ``{"access_key_id": …, "secret_access_key": …}``; what else stands in it is kept.
 
     The rotator's own identity needs, on that user, ``iam:ListAccessKeys``, ``iam:CreateAccessKey``,

@@ -72,6 +72,16 @@ class Address:
             raise InvalidRequestError("the URL names no mount and key", hint=_KEY_FORM)
         return cls(*_server(url, settings, _KEY_FORM), check_prefix(mount, "native"), key, 0)
 
+    @classmethod
+    def of_mount(cls, endpoint: str, mount: str, namespace: str = "") -> Address:
+        """An engine or auth method at ``https://HOST:PORT``, for what is no store.
+
+        Raises:
+            InvalidRequestError: as `of` does.
+        """
+        inside = check_prefix(namespace.strip("/"), "native")
+        return cls(_checked(endpoint, "https://HOST:PORT"), inside, check_prefix(mount, "native"), "", 0)
+
     @property
     def host(self) -> str:
         """Host and port, as written."""

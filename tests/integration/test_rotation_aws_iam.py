@@ -21,7 +21,7 @@ from strongroom.errors import (
 from strongroom.rotation.fields import identifier
 from strongroom.rotation.rotator import Rotation
 from strongroom.value import SecretValue
-from strongroom_aws.access_keys import AccessKeys
+from strongroom_aws.access_keys import AccessKeyRotator
 from tests.canary import assert_no_canary_in, not_ours
 from tests.servers.moto import REGION, Moto
 
@@ -38,9 +38,9 @@ class Account:
     admin: SecretValue = field(repr=False)
     current: SecretValue = field(repr=False)
 
-    def rotator(self, **options: Any) -> AccessKeys:
+    def rotator(self, **options: Any) -> AccessKeyRotator:
         given = {"user": USER, "region": REGION, "endpoint": self.moto.url, "admin": lambda: self.admin}
-        return AccessKeys(**{**given, **options})
+        return AccessKeyRotator(**{**given, **options})
 
     def client(self, service: str, value: SecretValue) -> Any:
         """Another program's client, with the credentials of a value."""
@@ -92,7 +92,7 @@ def _rotation(account: Account, **facts: Any) -> Rotation:
     return Rotation(**{"id": str(uuid.uuid4()), "name": "aws/bot", "current": account.current, **facts})
 
 
-def _made(rotator: AccessKeys, r: Rotation) -> SecretValue:
+def _made(rotator: AccessKeyRotator, r: Rotation) -> SecretValue:
     return SecretValue.of(rotator.create_secret(r))
 
 

@@ -1,0 +1,184 @@
+"""Rotates TLS certificates of a Vault PKI engine, with private keys that it never sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+
+from strongroom.errors import IntegrityError, InvalidRequestError, PermissionDeniedError
+from strongroom.rotation.fields import field, renewed
+from strongroom.rotation.rotator import Credential, TwoSlot
+from strongroom.value import SecretValue
+
+from .rotating import Operator, segment
+from .transport import json_body
+
+if TYPE_CHECKING:
+    from strongroom.rotation.rotator import Rotation, Source
+
+KeyType = Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"]
+_CURVES: Final = {"ec-p256": ec.SECP256R1, "ec-p384": ec.SECP384R1}
+_BITS: Final = {"rsa-2048": 2048, "rsa-3072": 3072, "rsa-4096": 4096}
+_EARLY: Final = timedelta(minutes=5)
+"""How much longer a certificate must live to be accepted: no peer's clock may already call it expired."""
+
+
+class CertificateRotator(TwoSlot):
+    """The secret is JSON of PEM texts: ``certificate``, ``private_key`` (PKCS#8), ``chain`` up to the root.
+
+    The key pair is made here and only a request is sent, so that what a crashed attempt leaves at the
+    authority is a certificate whose private key no longer exists: nobody can use it, and nothing is to be
+    reclaimed.
+
+    The policy of the rotator's own identity: "update" on ``MOUNT/sign/ROLE`` and ``MOUNT/revoke``, "read" on
+    ``MOUNT/cert/*``. The role must store what it issues (``no_store = false``), or it could not be revoked.
+
+    Args:
+        address: of the server, ``https://HOST:PORT``.
+        role: of the engine, which says what names are allowed.
+        common_name: the certificate's subject, and a DNS name of it.
+        mount: of the engine.
+        alt_names: further DNS names or mail addresses.
+        ip_sans: IP addresses.
+        ttl: how long it lives, longer than schedule and grace together; by default as the role says.
+        key_type: ``ec-p256``, ``ec-p384``, ``rsa-2048``, ``rsa-3072`` or ``rsa-4096``.
+        credential, auth, namespace, ca, timeout: see `strongroom_vault.rotating.Operator`.
+
+    Raises:
+        InvalidRequestError: an option cannot be.
+    """
+
+    def __init__(  # noqa: PLR0913  (options by keyword)
+        self,
+        *,
+        address: str,
+        role: str,
+        common_name: str,
+        mount: str = "pki",
+        alt_names: Sequence[str] = (),
+        ip_sans: Sequence[str] = (),
+        ttl: timedelta | None = None,
+        key_type: KeyType = "ec-p256",
+        credential: Source | None = None,
+        auth: Mapping[str, str] | None = None,
+        namespace: str = "",
+        ca: str | None = None,
+        timeout: float = 4.0,
+    ):
+        self._operator = Operator(
+            address, mount, credential=credential, auth=auth, namespace=namespace, ca=ca, timeout=timeout
+        )
+        if key_type not in (*_CURVES, *_BITS):
+            known = ", ".join((*_CURVES, *_BITS))
+            raise InvalidRequestError(f"no type of key: {key_type!r}", hint=f"one of {known}")
+        self._sign, self._key_type = f"sign/{segment(role, 'role')}", key_type
+        # The role says whether the names are taken from the request to sign or from these fields
+        # (`use_csr_common_name`, `use_csr_sans`): they stand in both.
+        self._request = _request(common_name, alt_names, ip_sans)
+        self._asked: dict[str, Any] = {"common_name": common_name, "format": "pem"}
+        self._asked |= {"alt_names": ",".join(alt_names), "ip_sans": ",".join(ip_sans)}
+        self._asked |= {"ttl": int(ttl.total_seconds())} if ttl else {}
+
+    def issue(self, r: Rotation) -> SecretValue:
+        key = _new_key(self._key_type)
+        csr = self._request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+        with self._operator.client(r) as vault:
+            made = self._operator.write(vault, self._sign, json_body({**self._asked, "csr": csr})).data
+        chain = made.get("ca_chain") or [made["issuing_ca"]]
+        return renewed(
+            r.current, certificate=made["certificate"], chain="\n".join(chain), private_key=_written(key)
+        )
+
+    def listed(self, r: Rotation) -> Sequence[Credential]:
+        """None: what this rotation is not known to have cannot be used by anybody."""
+        return ()
+
+    def withdraw(self, r: Rotation, credential: str) -> None:
+        serial = json_body({"serial_number": credential})
+        with self._operator.client(r) as vault:
+            if self._operator.read(vault, f"cert/{credential}"):  # one that expired is forgotten in time
+                r.check()
+                self._operator.write(vault, "revoke", serial)
+
+    def credential(self, value: SecretValue) -> str:
+        return _serial(_certificate(value))
+
+    def test_secret(self, r: Rotation, value: SecretValue) -> None:
+        """Return if key, certificate and chain belong together, and the authority calls it good."""
+        certificate = _certificate(value)
+        if certificate.not_valid_after_utc - _EARLY <= self._operator.clock.now():
+            raise PermissionDeniedError("the certificate has expired, or is about to")
+        known = self._operator.judge(r, f"cert/{_serial(certificate)}")
+        if known is None:
+            raise IntegrityError(
+                "the authority does not know the certificate", hint="has the role `no_store`?"
+            )
+        if known.data.get("revocation_time"):
+            raise PermissionDeniedError("the certificate is revoked")
+        problem = _mismatch(value, certificate)
+        if problem:
+            raise IntegrityError(problem)
+
+
+def _request(
+    common_name: str, alt_names: Sequence[str], ip_sans: Sequence[str]
+) -> x509.CertificateSigningRequestBuilder:
+    names: list[x509.GeneralName] = []
+    try:
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        names += [x509.RFC822Name(name) if "@" in name else x509.DNSName(name) for name in alt_names]
+        names += [x509.IPAddress(ip_address(address)) for address in ip_sans]
+    except ValueError:
+        raise InvalidRequestError("a name or address of the certificate cannot be one") from None
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return builder.add_extension(x509.SubjectAlternativeName(names), critical=False) if names else builder
+
+
+def _new_key(key_type: str) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    if key_type in _CURVES:
+        return ec.generate_private_key(_CURVES[key_type]())
+    return rsa.generate_private_key(65537, _BITS[key_type])
+
+
+def _written(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> SecretValue:
+    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return SecretValue(key.private_bytes(serialization.Encoding.PEM, form, plain).decode())
+
+
+def _certificate(value: SecretValue) -> x509.Certificate:
+    """Never raises with the value in its frames: the certificate is public, the key stays sealed."""
+    try:
+        return x509.load_pem_x509_certificate(field(value, "certificate").encode())
+    except ValueError:
+        pass
+    raise InvalidRequestError("the secret's certificate is not PEM")
+
+
+def _serial(certificate: x509.Certificate) -> str:
+    """As Vault writes it: bytes in hexadecimal, between them colons."""
+    digits = f"{certificate.serial_number:x}"
+    padded = digits.zfill(len(digits) + len(digits) % 2)
+    return ":".join(padded[at : at + 2] for at in range(0, len(padded), 2))
+
+
+def _mismatch(value: SecretValue, certificate: x509.Certificate) -> str | None:
+    """What does not belong together; nothing of the key is in the frame of an error."""
+    try:
+        key = serialization.load_pem_private_key(field(value, "private_key").encode(), None)
+        issuer = x509.load_pem_x509_certificates(field(value, "chain").encode())[0]
+        certificate.verify_directly_issued_by(issuer)
+    except InvalidSignature:
+        return "the chain did not issue the certificate"
+    except (TypeError, ValueError):
+        return "the private key or the chain cannot be read, or the chain is another authority's"
+    return (
+        None if key.public_key() == certificate.public_key() else "the private key is another certificate's"
+    )

@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from strongroom.rotation.rotator import Rotator
 
 ROTATORS: Final = {
+    "aws-iam": "strongroom_aws.access_keys:AccessKeyRotator",
     "hmac-key": "hmac_key:HmacKeyRotator",
     "human": "human:HumanRotator",
     "keyring": "keyring_rewrap:KeyringRotator",
     "random": "random_value:RandomRotator",
+    "vault-approle": "strongroom_vault.secret_ids:SecretIdRotator",
+    "vault-pki": "strongroom_vault.certificates:CertificateRotator",
 }
-"""Module of this package and class, by short name."""
+"""Module and class by short name; a module without a dot is of this package."""
 
 
 def rotator_class(name: str) -> type[Rotator]:
@@ -43,7 +46,8 @@ def _place(name: str) -> str:
         nearest = get_close_matches(name, ROTATORS, 1, 0.5)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(ROTATORS)}"
         raise InvalidRequestError(f"no rotator is called {name!r}", hint=hint)
-    return f"{__package__}.{ROTATORS[name]}"
+    place = ROTATORS[name]
+    return place if "." in place else f"{__package__}.{place}"
 
 
 def _imported(module: str, name: str) -> object:

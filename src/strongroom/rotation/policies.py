@@ -1,0 +1,104 @@
+"""The policies of an engine, found by name or by secret, and their schedules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+from strongroom.errors import InvalidRequestError
+
+from .policy import secret_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from .ledger import Ledger
+    from .policy import Policy
+    from .schedule import Due
+
+
+@final
+class Policies:
+    """Policies by secret.
+
+    Raises:
+        InvalidRequestError: two are of one secret.
+    """
+
+    def __init__(self, policies: Iterable[Policy]):
+        self._by_secret: dict[str, Policy] = {}
+        self._by_name: dict[str, list[Policy]] = {}
+        for policy in policies:
+            secret = secret_of(policy)
+            if secret in self._by_secret:
+                raise InvalidRequestError(f"two rotations of {secret}", hint="one policy for each secret")
+            self._by_secret[secret] = policy
+            self._by_name.setdefault(policy.name, []).append(policy)
+        self._unplanned = [secret for secret, policy in self._by_secret.items() if policy.schedule]
+
+    def __iter__(self) -> Iterator[Policy]:
+        return iter(self._by_secret.values())
+
+    def find(self, secret: str) -> Policy | None:
+        """The policy of ``STORE:NAME``."""
+        return self._by_secret.get(secret)
+
+    def of(self, secret: str) -> Policy:
+        """The same; InvalidRequestError if there is none."""
+        policy = self.find(secret)
+        if policy is None:
+            raise InvalidRequestError(
+                f"no policy rotates {secret}", hint="it stands in no [rotation] table here"
+            )
+        return policy
+
+    def named(self, name: str) -> Policy:
+        """The policy of a name, or of ``STORE:NAME``; InvalidRequestError if that is not one."""
+        found = self._by_name.get(name, [])
+        if len(found) == 1:
+            return found[0]
+        if found:
+            known = ", ".join(secret_of(policy) for policy in found)
+            raise InvalidRequestError(f"several stores have {name}", hint=f"one of {known}")
+        return self.of(name)
+
+    def after(self, policy: Policy, now: datetime) -> datetime | None:
+        """When the schedule wants the rotation after one that begins now; None where there is no schedule."""
+        if policy.schedule is None:
+            return None
+        from .schedule import next_after
+
+        return next_after(policy.schedule, secret_of(policy), now)
+
+    def plan(self, ledger: Ledger, limit: int) -> None:
+        """Have the ledger know when each secret is due, as its schedule says now: once in a process."""
+        for _ in range(min(limit, len(self._unplanned))):
+            secret = self._unplanned.pop()
+            try:
+                self._plan(ledger, secret)
+            except BaseException:
+                self._unplanned.append(secret)
+                raise
+
+    def _plan(self, ledger: Ledger, secret: str) -> None:
+        from .schedule import planned
+
+        policy = self._by_secret[secret]
+        assert policy.schedule
+        known = ledger.next_due(secret)
+        wanted = planned(policy.schedule, secret, ledger.last_success(secret), ledger.now())
+        if known != wanted:
+            ledger.plan(secret, wanted, expected=known)
+
+    def due(self, policy: Policy, ledger: Ledger, tick: datetime) -> Due | None:
+        """What the schedule says now of a tick that the ledger remembers; where it is none, it is planned."""
+        if policy.schedule is None:
+            return None
+        from .schedule import due, planned
+
+        secret, now = secret_of(policy), ledger.now()
+        found = due(policy.schedule, secret, ledger.last_success(secret), now)
+        if found is None:
+            later = planned(policy.schedule, secret, ledger.last_success(secret), now)
+            ledger.plan(secret, later, expected=tick)
+        return found

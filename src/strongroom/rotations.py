@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     from .audit.event import AuditHook
     from .backend import Backend
+    from .rotation.engine import Engine
     from .rotation.ledger import Ledger
     from .rotation.policy import Policy
-    from .rotation.rotator import Rotator
+    from .rotation.rotator import Rotator, Source
     from .rotation.schedule import Schedule
     from .store import SecretStore
+    from .toml.credentials import Credential
     from .toml.file import Config
     from .toml.rotation_entries import LedgerEntry, RotationEntry
     from .toml.spot import Spot
@@ -80,6 +82,37 @@ def rotations(
         yield Rotations(building.ledger(config.ledger), policies, building.hooks, config.ledger.keep)
 
 
+@contextmanager
+def engine(
+    config: Config,
+    *,
+    hooks: Sequence[AuditHook] = (),
+    clock: Clock | None = None,
+    judged: bool = True,
+    owner: str | None = None,
+) -> Iterator[Engine]:
+    """The engine that the file means, for whatever calls it; closed at the end.
+
+    Args:
+        config, hooks, clock: as of `rotations`.
+        judged: refuse policies that would break their readers; whoever ends a rotation does not ask.
+        owner: what the ledger calls this worker.
+
+    Raises:
+        InvalidRequestError: besides, a grace is shorter than what readers remember.
+    """
+    from .rotation.engine import Engine
+    from .rotationchecks import refuse_bad
+
+    with rotations(config, hooks=hooks, clock=clock) as found:
+        if judged:
+            refuse_bad(config, found.policies)
+        with closing(
+            Engine(found.ledger, found.policies, clock=clock, hooks=found.hooks, owner=owner)
+        ) as made:
+            yield made
+
+
 class _Building:
     def __init__(self, config: Config, hooks: Sequence[AuditHook], clock: Clock, opened: ExitStack):
         self._config, self._given, self._clock, self._opened = config, tuple(hooks), clock, opened
@@ -112,13 +145,16 @@ class _Building:
         made = open_ledger(
             entry.url,
             user=entry.user or None,
-            password=entry.password.read(self._opening.secret) if entry.password else None,
+            password=self._source(entry.password) if entry.password else None,
             ca=entry.ca or None,
             stores=self._backend,
             clock=self._clock,
         )
         self._opened.callback(made.close)
         return made
+
+    def _source(self, credential: Credential) -> Source:
+        return lambda: credential.read(self._opening.secret)
 
     def _backend(self, alias: str) -> Backend:
         """Below a store's cache and audit: the ledger's records are no secrets."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .options import Options, configuration
+from .output import day
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -14,37 +17,50 @@ if TYPE_CHECKING:
     from strongroom.audit.event import AuditHook
     from strongroom.rotation.engine import Engine
     from strongroom.rotation.ledger import Entry, Ledger
+    from strongroom.rotation.policy import Policy
 
 
 class Opened(NamedTuple):
-    """An engine, its ledger, and how long that remembers what is over."""
+    """An engine, its ledger and policies, and how long the ledger remembers what is over."""
 
     engine: Engine
     ledger: Ledger
+    policies: Sequence[Policy]
     keep: timedelta
 
 
 @contextmanager
-def opened_engine(options: Options, hooks: Sequence[AuditHook] = ()) -> Iterator[Opened]:
+def opened_engine(
+    options: Options, hooks: Sequence[AuditHook] = (), *, judged: bool = True
+) -> Iterator[Opened]:
     """The engine that the configuration means, with its ledger; closed at the end.
+
+    Args:
+        options: name the configuration.
+        hooks: told of each step besides the audit.
+        judged: refuse policies that would break their readers.
 
     Raises:
         InvalidRequestError: the configuration has no rotation or no ledger, or one that cannot be.
         SecretStoreError: as its ledger or a store says.
     """
     from strongroom.rotation.engine import Engine
+    from strongroom.rotationchecks import refuse_bad
     from strongroom.rotations import rotations
 
-    with rotations(configuration(options), hooks=hooks) as found:
-        engine = Engine(found.ledger, found.policies, hooks=found.hooks)
-        with closing(engine):
-            yield Opened(engine, found.ledger, found.keep)
+    config = configuration(options)
+    with rotations(config, hooks=hooks) as found:
+        if judged:
+            refuse_bad(config, found.policies)
+        owner = f"{socket.gethostname()} {os.getpid()}"
+        with closing(Engine(found.ledger, found.policies, hooks=found.hooks, owner=owner)) as engine:
+            yield Opened(engine, found.ledger, found.policies, found.keep)
 
 
 @contextmanager
-def engine_of(options: Options, hooks: Sequence[AuditHook] = ()) -> Iterator[Engine]:
+def engine_of(options: Options, hooks: Sequence[AuditHook] = (), *, judged: bool = True) -> Iterator[Engine]:
     """The engine alone; as `opened_engine`."""
-    with opened_engine(options, hooks) as opened:
+    with opened_engine(options, hooks, judged=judged) as opened:
         yield opened.engine
 
 
@@ -65,3 +81,22 @@ def document(entry: Entry) -> dict[str, Any]:
         "tick": entry.tick,
         "facts": dict(entry.facts or {}),
     }
+
+
+def needs_a_person(entry: Entry) -> bool:
+    """Whether automation has stopped, or waits for a value that somebody brings."""
+    return entry.state.value in ("orphaned", "waiting")
+
+
+def told(entry: Entry) -> str:
+    """A rotation in one line, with what comes next."""
+    state, due = entry.state.value, day(entry.due)
+    if entry.attempts and not needs_a_person(entry):
+        failed = f"{entry.error or 'a step'} failed {entry.attempts} times"
+        return f"{entry.secret}: {state}; {failed}, tried again at {due} ({entry.id})"
+    coming = {
+        "grace": f"the value before works until {due}",
+        "waiting": f"somebody brings the value by {due}: strongroom put NAME --rotation {entry.id}",
+        "orphaned": f"stopped at {entry.error or 'a step'}: see strongroom rotation resume and abort",
+    }.get(state, f"goes on at {due}" if entry.state.open else "")
+    return f"{entry.secret}: {state}{f'; {coming}' if coming else ''} ({entry.id})"

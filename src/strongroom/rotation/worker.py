@@ -1,0 +1,163 @@
+"""A worker: passes over what is due, in several threads, until it is told to stop.
+
+Nothing is kept here. A grace of thirty days is a row of the ledger, not a thread, and any number of workers
+share one ledger; one that is killed leaves at most a lease behind.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, final
+
+from strongroom.clock import Clock
+from strongroom.errors import SecretStoreError
+
+from .ledger import State
+from .metrics import StepCounter, rendered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from .engine import Engine
+    from .ledger import Ledger
+    from .metrics import Labels
+
+EVERY: Final = 10.0
+"""Seconds between two looks at the ledger by a thread that found nothing."""
+
+SILENCE: Final = 180.0
+"""Seconds without a pass that succeeded until a worker is unwell: longer than a lease and a hook."""
+
+_PURGE: Final = 3600.0
+_COUNTED: Final = 10_000
+_FAMILY = tuple[str, str, str, "Mapping[Labels, float]"]
+
+
+@final
+class Worker:
+    """Runs an engine's passes.
+
+    Args:
+        engine: safe across threads.
+        ledger: the engine's.
+        threads: how many rotations may go on at once.
+        every: seconds between two looks of a thread that found nothing.
+        keep: how long the ledger remembers what is over; None for ever.
+        steps: one of the engine's hooks, for the metrics.
+        clock: injected in tests.
+
+    Attributes:
+        steps: what was counted.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        *,
+        threads: int = 4,
+        every: float = EVERY,
+        keep: timedelta | None = None,
+        steps: StepCounter | None = None,
+        clock: Clock | None = None,
+    ):
+        self._engine, self._ledger, self._every, self._keep = engine, ledger, every, keep
+        self.steps, self._clock = steps or StepCounter(), clock or Clock()
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._last = self._clock.monotonic()
+        self._purged = float("-inf")
+        self._passes, self._failures, self._error = 0, 0, ""
+        self._threads = [
+            threading.Thread(target=self._work, name=f"rotation-{number}") for number in range(threads)
+        ]
+
+    def run(self) -> None:
+        """Work until `stop` is called, and the steps that are under way have ended."""
+        for thread in self._threads:
+            thread.start()
+        for thread in self._threads:
+            while thread.is_alive():
+                thread.join(1.0)  # a signal's handler runs between two waits
+
+    def stop(self) -> None:
+        """Begin nothing more. Safe in a signal's handler, and to repeat."""
+        self._stopping.set()
+
+    @property
+    def trouble(self) -> str:
+        """Why the worker is unwell; empty if it is not."""
+        silent = self._clock.monotonic() - self._last
+        if silent <= max(SILENCE, 3 * self._every):
+            return ""
+        return f"no pass has succeeded for {silent:.0f} s" + (f": {self._error}" if self._error else "")
+
+    def metrics(self) -> str:
+        """The state of the worker and of the ledger, in Prometheus' text format."""
+        return rendered([*self._own(), *self._of_ledger()])
+
+    def _own(self) -> Iterator[_FAMILY]:
+        with self._lock:
+            passes: dict[Labels, float] = {
+                (("outcome", "ok"),): self._passes,
+                (("outcome", "failed"),): self._failures,
+            }
+            silent = self._clock.monotonic() - self._last
+        steps: dict[Labels, float] = {
+            (("step", step), ("outcome", outcome)): count
+            for (step, outcome), count in self.steps.counts().items()
+        }
+        yield "strongroom_rotation_passes_total", "counter", "Looks at the ledger, by outcome.", passes
+        yield (
+            "strongroom_rotation_steps_total",
+            "counter",
+            "Steps by outcome: ok, or an error's class.",
+            steps,
+        )
+        meaning = "Seconds since a pass succeeded."
+        yield "strongroom_rotation_silence_seconds", "gauge", meaning, {(): silent}
+
+    def _of_ledger(self) -> Iterator[_FAMILY]:
+        """Nothing of it while the ledger does not answer: a gap is truer than the last number."""
+        states = [state for state in State if state.open]
+        try:
+            entries = self._ledger.find(states=states, limit=_COUNTED)
+            due, now = self._ledger.due(_COUNTED), self._ledger.now()
+        except SecretStoreError:
+            return
+        counts: dict[Labels, float] = {
+            (("state", state.value),): sum(entry.state is state for entry in entries) for state in states
+        }
+        yield "strongroom_rotation_open", "gauge", f"Open rotations by state, of {_COUNTED} at most.", counts
+        meaning = f"Secrets that are due and wait for a worker, {_COUNTED} at most."
+        yield "strongroom_rotation_due", "gauge", meaning, {(): len(due)}
+        oldest = max(((now - since).total_seconds() for _, since in due), default=0.0)
+        meaning = "How long the longest of them has been due, in seconds."
+        yield "strongroom_rotation_due_oldest_seconds", "gauge", meaning, {(): oldest}
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            if not self._pass():
+                self._clock.wait(self._stopping, self._every * (1 + self._clock.chance() / 4))
+
+    def _pass(self) -> bool:
+        """Whether there may be more to do at once."""
+        try:
+            found = self._engine.tick(1)
+            self._purge()
+        except SecretStoreError as error:
+            with self._lock:
+                self._failures, self._error = self._failures + 1, type(error).__name__
+            return False
+        with self._lock:
+            self._passes, self._last, self._error = self._passes + 1, self._clock.monotonic(), ""
+        return bool(found.begun or found.advanced)
+
+    def _purge(self) -> None:
+        now = self._clock.monotonic()
+        with self._lock:
+            if self._keep is None or now - self._purged < _PURGE:
+                return
+            self._purged = now
+        self._ledger.purge(self._ledger.now() - self._keep)

@@ -182,7 +182,7 @@ class Engine:
         Raises:
             UnavailableError: the ledger does not answer.
         """
-        self._policies.plan(self.ledger, limit)
+        self._policies.plan(self.ledger)
         begun = self._begin_due(limit)
         return Pass(tuple(begun), tuple(self._advance_due(limit)), tuple(self._overdue()))
 

@@ -70,10 +70,13 @@ class Policies:
 
         return next_after(policy.schedule, secret_of(policy), now)
 
-    def plan(self, ledger: Ledger, limit: int) -> None:
+    def plan(self, ledger: Ledger) -> None:
         """Have the ledger know when each secret is due, as its schedule says now: once in a process."""
-        for _ in range(min(limit, len(self._unplanned))):
-            secret = self._unplanned.pop()
+        while self._unplanned:  # all of them: a process of one pass would plan the same few each time
+            try:
+                secret = self._unplanned.pop()
+            except IndexError:  # another thread took the last one
+                return
             try:
                 self._plan(ledger, secret)
             except BaseException:

@@ -36,11 +36,11 @@ FIELDS: Final = ("minutes", "hours", "day-of-month", "month", "day-of-week", "ye
 
 
 def _list_of(value: str) -> str:
-    term = rf"(?:\*|(?:{value})(?:-(?:{value}))?)(?:/\d{{1,2}})?"
+    term = rf"(?:\*|(?:{value})(?:-(?:{value}))?)(?:/[0-9]{{1,2}})?"
     return rf"{term}(?:,{term})*"
 
 
-_NUMBER = r"\d{1,2}"
+_NUMBER = r"[0-9]{1,2}"
 _WEEKDAY = rf"[1-7]|{'|'.join(WEEKDAYS)}"
 GRAMMAR: Final = (
     re.compile(_list_of(_NUMBER)),
@@ -154,6 +154,7 @@ class Cron:
 
 
 def invalid(message: str, hint: str | None = None) -> InvalidRequestError:
+    """What is raised for a schedule that cannot be."""
     return InvalidRequestError(message, operation="schedule", hint=hint)
 
 

@@ -25,7 +25,7 @@ JITTER_SHARE: Final = 0.75
 """Jitter takes this part of a window; the rest is for whoever looks seldom, and for a target that is slow."""
 
 _UNITS: Final = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": DAY}
-_RATE: Final = re.compile(r"rate\(([1-9]\d{0,5}) (minute|hour|day)s?\)")
+_RATE: Final = re.compile(r"rate\(([1-9][0-9]{0,5}) (minute|hour|day)s?\)")
 _CRON: Final = re.compile(r"cron\((.*)\)")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)

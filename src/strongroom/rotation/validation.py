@@ -40,6 +40,7 @@ class Readers:
 
     @property
     def bound(self) -> timedelta:
+        """The least grace."""
         return self.cache + self.lag + self.skew
 
     def __str__(self) -> str:

@@ -32,7 +32,7 @@ pins cachepolicy cached
 cache watching operations
 reads
 store
-aio references reencryption
+aio references reencryption forgetting
 replication
 rotation
 toml
@@ -65,7 +65,7 @@ THIRD_PARTY = {
     "strongroom.envelope": {"cryptography"},
     "strongroom.webhooks": {"cryptography"},
     "strongroom.audit": {"cryptography", "orjson", "opentelemetry", "yaml"},
-    "strongroom.rotation": {"cronsim"},
+    "strongroom.rotation": {"cronsim", "psycopg", "pymysql"},
     "strongroom.cli": {"click*", "rich", "dotenv", "yaml", "jinja2"},
     "strongroom.integrations": {"pydantic*", "pydantic_settings*", "sqlalchemy*", "psycopg*", "httpx*"},
     "strongroom.testing": {"cryptography", "pytest*"},

@@ -51,9 +51,11 @@ class Postgres:
         """What a client must know beside user and password."""
         return f"host=127.0.0.1 port={self.port} dbname=postgres"
 
-    def admin(self) -> psycopg.Connection[tuple[Any, ...]]:
+    def admin(self, database: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:
         """A connection of the superuser, as another program's."""
-        return psycopg.connect(self.where, user=ADMIN, password=self.password, autocommit=True)
+        return psycopg.connect(
+            self.where, user=ADMIN, password=self.password, dbname=database, autocommit=True
+        )
 
     def new_role(self, password: str) -> str:
         """Make a role that may log in, and return its name."""

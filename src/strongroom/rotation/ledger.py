@@ -239,16 +239,21 @@ class Ledger(ABC):
     def plan(self, secret: str, due: datetime, *, expected: datetime | None) -> bool:
         """Set `next_due` if it is `expected` still; whether it is `due` now."""
 
+    def plan_new(self, dues: Mapping[str, datetime]) -> None:
+        """Set `next_due` of those of these secrets that never were planned."""
+        for secret, due in dues.items():
+            self.plan(secret, due, expected=None)
+
     @abstractmethod
     def due(self, limit: int) -> Sequence[tuple[str, datetime]]:
         """Secrets whose `next_due` has come and that have no open rotation, the longest overdue first."""
 
     @abstractmethod
     def purge(self, before: datetime, limit: int = 10_000) -> int:
-        """Forget closed rotations that were updated before; how many.
+        """Forget closed rotations that were updated before; how many. What `last_success` says stays.
 
-        The last one that was promoted stays, of every secret. What is forgotten could be begun again: keep
-        them for longer than the events that begin rotations may be late.
+        What is forgotten could be begun again: keep it for longer than the events that begin rotations may
+        be late.
         """
 
     def after_fork(self) -> None:

@@ -162,11 +162,10 @@ def moved(
     return replace(after, epoch=entry.epoch + 1, lease_until=None, quiet_until=_quiet(entry), token=token)
 
 
-def may_purge(entry: Entry, before: datetime, now: datetime, last_success: datetime | None) -> bool:
+def may_purge(entry: Entry, before: datetime, now: datetime) -> bool:
     """Whether a record may be forgotten."""
     quiet = entry.quiet_until is None or entry.quiet_until <= now
-    keeps = entry.promoted is not None and entry.promoted == last_success
-    return not entry.state.open and entry.updated < before and quiet and not keeps
+    return not entry.state.open and entry.updated < before and quiet
 
 
 def _changed(entry: Entry, now: datetime, state: State, changes: dict[str, Any]) -> Entry:

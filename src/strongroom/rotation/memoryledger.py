@@ -30,6 +30,7 @@ class MemoryLedger(Ledger):
         self._clock = clock or Clock()
         self._entries: dict[str, Entry] = {}
         self._next: dict[str, datetime] = {}
+        self._successes: dict[str, datetime] = {}
         self._lock = threading.RLock()
 
     def now(self) -> datetime:
@@ -111,7 +112,7 @@ class MemoryLedger(Ledger):
 
     def last_success(self, secret: str) -> datetime | None:
         with self._lock:
-            return max((entry.promoted for entry in self._of(secret) if entry.promoted), default=None)
+            return self._successes.get(secret)
 
     def next_due(self, secret: str) -> datetime | None:
         with self._lock:
@@ -133,11 +134,7 @@ class MemoryLedger(Ledger):
     def purge(self, before: datetime, limit: int = 10_000) -> int:
         with self._lock:
             now = self.now()
-            old = [
-                entry.id
-                for entry in self._entries.values()
-                if rules.may_purge(entry, before, now, self.last_success(entry.secret))
-            ]
+            old = [entry.id for entry in self._entries.values() if rules.may_purge(entry, before, now)]
             for rotation_id in old[:limit]:
                 del self._entries[rotation_id]
             return len(old[:limit])
@@ -146,5 +143,8 @@ class MemoryLedger(Ledger):
         return [entry for entry in self._entries.values() if entry.secret == secret]
 
     def _write(self, entry: Entry) -> Entry:
+        before = self._entries.get(entry.id)
+        if entry.promoted and not (before and before.promoted):
+            self._successes[entry.secret] = entry.promoted
         self._entries[entry.id] = entry
         return entry

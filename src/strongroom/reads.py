@@ -134,6 +134,11 @@ class Reads:
         if self._cache:
             self._cache.evict(name)
 
+    def drop(self, name: Name) -> None:
+        """Evict a name, and let go of what was written: a revoked version is not waited for."""
+        self._pins.drop(name)
+        self.forget(name)
+
     def clear(self) -> None:
         """Forget everything, for good."""
         self._pins.clear()

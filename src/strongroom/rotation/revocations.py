@@ -241,7 +241,7 @@ class Revocations:
             IntegrityError: what is there is not to be believed, and nothing is built on it.
             UnavailableError, PermissionDeniedError: as its place or signer says.
         """
-        _check_reason(revocation.reason)
+        check_reason(revocation.reason)
         return self._signed(revocation)
 
     def renew(self) -> RevocationList:
@@ -306,7 +306,8 @@ class Revocations:
         return found
 
 
-def _check_reason(reason: str) -> None:
+def check_reason(reason: str) -> None:
+    """Raise InvalidRequestError unless it is one line of at most `REASON_LENGTH` characters."""
     if not reason.strip() or len(reason) > REASON_LENGTH or not reason.isprintable():
         raise InvalidRequestError(f"a reason is one line of at most {REASON_LENGTH} characters")
 

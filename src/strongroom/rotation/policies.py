@@ -84,12 +84,12 @@ class Policies:
                 raise
 
     def _plan(self, ledger: Ledger, secret: str) -> None:
-        from .schedule import planned
+        from .schedule import replanned
 
         policy = self._by_secret[secret]
         assert policy.schedule
         known = ledger.next_due(secret)
-        wanted = planned(policy.schedule, secret, ledger.last_success(secret), ledger.now())
+        wanted = replanned(policy.schedule, secret, ledger.last_success(secret), known, ledger.now())
         if known != wanted:
             ledger.plan(secret, wanted, expected=known)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +20,7 @@ from strongroom.errors import (
 from strongroom.names import StoreURL
 from strongroom.rotation.fields import field, identifier, renewed
 from strongroom.rotation.rotator import Credential, TwoSlot
+from strongroom.rotation.slots import make_room
 from strongroom.value import SecretValue
 
 from ._client import Answer, Client
@@ -121,9 +122,9 @@ class AccessKeyRotator(TwoSlot):
 
     def issue(self, r: Rotation) -> SecretValue:
         with self._manager(r) as iam:
-            found = self._with_room(iam, r, self._own(iam, r))
+            before = make_room(self, r, [key.id for key in self._own(iam, r)], _SLOTS)
             r.check()
-            iam.mark(r, found)
+            iam.mark(r, before)
             r.check()
             made = iam.call("CreateAccessKey")["AccessKey"]
         return renewed(
@@ -187,22 +188,6 @@ class AccessKeyRotator(TwoSlot):
             if owner not in (None, self._user):
                 raise IntegrityError("the current access key is another user's", hint="check `user`")
         return found
-
-    def _with_room(self, iam: _Manager, r: Rotation, found: Sequence[_Key]) -> Sequence[_Key]:
-        """Both slots taken, one by the value before: that is left from a rotation that was rolled back."""
-        if len(found) < _SLOTS:
-            return found
-        previous = identifier(r.previous, "access_key_id")
-        current = identifier(r.current, "access_key_id")
-        spare = [key for key in found if key.id == previous != current]
-        if not spare:
-            others = " or ".join(sorted(key.id for key in found if key.id != current))
-            raise SecretConflictError(
-                "the user has two access keys already", hint=f"delete the one that nobody uses: {others}"
-            )
-        r.check()
-        iam.delete(spare[0].id)
-        return [key for key in found if key not in spare]
 
     def _manager(self, r: Rotation) -> _Manager:
         auth: dict[str, str | SecretValue] = _credentials(self._admin()) if self._admin else {}
@@ -297,8 +282,8 @@ class _Manager:
         tags = self._client.read("ListUserTags", UserName=self._user)["Tags"]
         return [mark for tag in tags if (mark := _Mark.parse(tag))]
 
-    def mark(self, r: Rotation, found: Sequence[_Key]) -> None:
-        mark = _Mark(r.id, r.epoch, self._clock.now(), tuple(key.id for key in found))
+    def mark(self, r: Rotation, before: Collection[str]) -> None:
+        mark = _Mark(r.id, r.epoch, self._clock.now(), tuple(sorted(before)))
         self.call("TagUser", Tags=[mark.tag])
 
     def unmark(self, r: Rotation) -> None:

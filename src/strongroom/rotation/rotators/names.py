@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 ROTATORS: Final = {
     "aws-iam": "strongroom_aws.access_keys:AccessKeyRotator",
     "hmac-key": "hmac_key:HmacKeyRotator",
+    "http-api-key": "http_api_key:HTTPKeyRotator",
     "human": "human:HumanRotator",
     "keyring": "keyring_rewrap:KeyringRotator",
+    "mysql": "mysql:MySQLRotator",
+    "postgresql": "postgresql:PostgreSQLRotator",
+    "postgresql-two-users": "postgresql:PostgreSQLTwoUsersRotator",
     "random": "random_value:RandomRotator",
     "vault-approle": "strongroom_vault.secret_ids:SecretIdRotator",
     "vault-pki": "strongroom_vault.certificates:CertificateRotator",

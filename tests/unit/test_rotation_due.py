@@ -24,6 +24,7 @@ from strongroom.rotation.schedule import (
     jitter,
     next_after,
     planned,
+    replanned,
     shortest_interval,
     skipped,
     ticks,
@@ -180,6 +181,48 @@ def test_a_changed_schedule_fires_no_tick_of_the_one_before() -> None:
     first_of_month = Schedule("cron(0 3 1 * ? *)", "Europe/Zurich")
     assert due(first_of_month, SECRET, LAST, old) is None
     assert planned(first_of_month, SECRET, LAST, old) == at("2026-12-01T02:00")
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=identified)
+def test_a_process_for_each_pass_puts_nothing_off(schedule: Schedule) -> None:
+    """What was never rotated keeps its first instant, however often it is planned anew."""
+    first = replanned(schedule, SECRET, None, None, LAST)
+    step = (first - LAST) / 10
+    for now in [LAST + step * number for number in range(1, 11)]:
+        assert replanned(schedule, SECRET, None, first, now) == first
+    assert due(schedule, SECRET, None, first)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Schedule("rate(90 days)"), Schedule("rate(30 days)")),
+        (Schedule("cron(0 3 1 * ? *)"), Schedule("cron(0 3 * * ? *)")),
+        (Schedule("cron(0 3 1 * ? *)"), NIGHTLY_AT_3),
+    ],
+    ids=["rate", "cron", "window"],
+)
+def test_a_tighter_schedule_begins_with_its_next_tick(before: Schedule, after: Schedule) -> None:
+    """A secret of 45 days is not rotated the moment that 30 are written down, but by a maximum age."""
+    last = LAST - 45 * DAY
+    known = max(next_after(before, SECRET, last), next_after(before, SECRET, LAST))
+    first = replanned(after, SECRET, last, known, LAST)
+    assert LAST < first <= known
+    assert first == next_after(after, SECRET, LAST)
+    assert replanned(after, SECRET, last, first, LAST + HOUR) == first
+    strict = replace(after, max_age=40 * DAY)
+    assert replanned(strict, SECRET, last, known, LAST + HOUR / 2) == planned(
+        strict, SECRET, last, LAST + HOUR / 2
+    )
+
+
+def test_a_looser_schedule_begins_at_once() -> None:
+    """What the old one wanted is forgotten, be it past or to come."""
+    nightly, monthly = next_after(NIGHTLY_AT_3, SECRET, LAST), next_after(MONTHLY, SECRET, LAST)
+    for now in (LAST + HOUR, nightly + HOUR):
+        assert replanned(MONTHLY, SECRET, LAST, nightly, now) == monthly
+    yearly = Schedule("cron(0 3 1 6 ? *)")
+    assert replanned(yearly, SECRET, None, nightly, LAST + HOUR) == at("2027-06-01T03:00")
 
 
 def test_ten_thousand_secrets_of_one_cron_are_spread_over_its_window() -> None:

@@ -133,6 +133,26 @@ def planned(schedule: Schedule, secret_id: str, last_success: datetime | None, n
     return _chance(schedule, secret_id, last_success, now)
 
 
+def replanned(
+    schedule: Schedule, secret_id: str, last_success: datetime | None, known: datetime | None, now: datetime
+) -> datetime:
+    """What a ledger that remembers `known` is to remember instead, now that it meets this schedule.
+
+    The same each time it is asked, so that a process for each pass does not put a rotation off for ever.
+    What is not due by what the ledger remembers and would be by this schedule has got another schedule: no
+    old tick of that one fires, but its next, unless the secret is too old already.
+    """
+    wanted = planned(schedule, secret_id, last_success, now)
+    if known is None:
+        return wanted
+    if last_success is None:
+        return min(known, wanted) if known <= now or _is_own(schedule, secret_id, known) else wanted
+    too_old = schedule.max_age is not None and last_success + schedule.max_age <= now
+    if wanted > now or known <= now or too_old:
+        return wanted
+    return min(known, next_after(schedule, secret_id, now))
+
+
 def ticks(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:
     """The schedule's instants, without jitter; those of a `rate` are counted from `after`."""
     tick = _tick_after(schedule, after)
@@ -171,6 +191,12 @@ def jitter(schedule: Schedule, secret_id: str, tick: datetime) -> timedelta:
 
 def _instant(schedule: Schedule, secret_id: str, tick: datetime) -> datetime:
     return tick + jitter(schedule, secret_id, tick)
+
+
+def _is_own(schedule: Schedule, secret_id: str, instant: datetime) -> bool:
+    if isinstance(_rule(schedule.every, schedule.timezone), timedelta):
+        return True
+    return _instant(schedule, secret_id, _around(schedule.every, schedule.timezone, instant)[0]) == instant
 
 
 def _tick_after(schedule: Schedule, instant: datetime) -> datetime:

@@ -21,12 +21,14 @@ from strongroom.coordinator import SQLiteCoordinator, StoreCoordinator
 from strongroom.errors import SecretConflictError, UnavailableError
 from strongroom.lease import Coordinator, Lease
 from strongroom.memory import MemoryBackend
+from strongroom.pgcoordinator import PostgresCoordinator
 from strongroom.registry import open_backend
 from strongroom.testing.conformance_safety import at_once
 from strongroom.value import SecretValue
 from tests.chaos.forked import Say, forked
 from tests.scale import scaled
 from tests.servers.openbao import OpenBao
+from tests.unit.ledger_support import empty_database
 
 RESOURCE = "azure-kv://vault/db/password"
 Make = Callable[[], Coordinator]
@@ -62,15 +64,20 @@ def _vault(request: pytest.FixtureRequest) -> Backend:
     return open_backend(url, Settings(auth={"method": "token", "token": token}, timeout=30.0))
 
 
-@pytest.fixture(params=["sqlite", "memory", "vault"])
+@pytest.fixture(params=["sqlite", "memory", "vault", "postgresql"])
 def make(request: pytest.FixtureRequest, path: Path, clock: Hands) -> Iterator[Make]:
     """Makes coordinators that meet in one place, as several processes have them."""
     kind, shared = request.param, MemoryBackend()
+    if kind == "postgresql":
+        login = empty_database(request.getfixturevalue("postgres_server"), "coordination")
     with ExitStack() as ends:
 
         def made() -> Coordinator:
+            coordinator: Coordinator
             if kind == "sqlite":
-                coordinator: Coordinator = SQLiteCoordinator(path, clock)
+                coordinator = SQLiteCoordinator(path, clock)
+            elif kind == "postgresql":
+                coordinator = PostgresCoordinator(login, clock)
             else:
                 coordinator = StoreCoordinator(shared if kind == "memory" else _vault(request), clock)
             ends.callback(coordinator.close)

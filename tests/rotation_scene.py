@@ -68,7 +68,7 @@ class Scene:
         with_fault, self.target.fault = self.target.fault, no_fault
         self.target.issue("app", first)
         self.target.fault = with_fault
-        self.first = self.store.put(NAME, first)
+        self.first, self.first_value = self.store.put(NAME, first), first
         kind = rotator or (OneSlot if slots == "single" else TwoSlots)
         self.rotator = kind(self.target)
         self.policy = Policy(NAME, self.store, self.rotator, **{"grace": GRACE} | policy)

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, final
 from strongroom.backend import Capability
 from strongroom.clock import Clock
 from strongroom.companion import check_rotation_id
-from strongroom.errors import InvalidRequestError, SecretConflictError, SecretStoreError
+from strongroom.errors import InvalidRequestError, SecretStoreError
 from strongroom.stages import supports_pending
 from strongroom.value import SecretValue, take
 
 from . import events
-from .ending import ABORTED, BEFORE_PROMOTE, ENDING, REPLACED, SUPERSEDED, ending_of
+from .byhand import ByHand
+from .ending import BEFORE_PROMOTE, ENDING, SUPERSEDED, ending_of
 from .ledger import BY_HAND, LEASE_SECONDS, InProgressError, OvertakenError, State
 from .policies import Policies
 from .policy import secret_of
@@ -70,6 +71,7 @@ class Engine:
         self._policies = Policies(policies)
         for policy in self._policies:
             _check(policy)
+        self._by_hand = ByHand(ledger, self._policies, self._events)
 
     def policy(self, name: str) -> Policy:
         """The policy of a secret: by its name, or by ``STORE:NAME`` where several stores have that name.
@@ -246,17 +248,7 @@ class Engine:
         Raises:
             SecretConflictError: it is over, or its value is current already.
         """
-        entry = self.ledger.get(rotation_id)
-        policy = self._policies.of(entry.secret)
-        back = entry.proved if entry.state is State.ORPHANED and entry.proved else entry.state
-        if not entry.state.open:
-            raise SecretConflictError(f"the rotation is {entry.state.value}", hint="start another")
-        if new_value and back not in BEFORE_PROMOTE - {State.WAITING}:
-            raise SecretConflictError(f"the rotation is {back.value}", hint="its value cannot be replaced")
-        facts = dict(entry.facts or {}) | ({ENDING: REPLACED} if new_value else {})
-        due = {State.WAITING: policy.deadline, State.GRACE: entry.due}.get(back, timedelta())
-        changes: dict[str, Any] = {"due": due, "attempts": 0, "error": None, "facts": facts}
-        self.ledger.move(rotation_id, [entry.state], back, epoch=entry.epoch, **changes)
+        self._by_hand.resume(rotation_id, new_value)
         return self.advance(rotation_id)
 
     def abort(self, rotation_id: str) -> Entry:
@@ -267,20 +259,10 @@ class Engine:
         Raises:
             SecretConflictError: it is over, or its value is current already: `rollback` within its grace.
         """
-        entry = self.ledger.get(rotation_id)
-        back = entry.proved if entry.state is State.ORPHANED and entry.proved else entry.state
-        if back not in BEFORE_PROMOTE:
-            hint = "roll it back" if back is State.GRACE else "it cannot be aborted any more"
-            raise SecretConflictError(f"the rotation is {back.value}", hint=hint)
-        facts = dict(entry.facts or {}) | {ENDING: ABORTED}
-        # One that waits for a person is claimed by no worker: as STARTED it can be ended.
-        to = State.STARTED if back is State.WAITING else back
-        self.ledger.move(
-            rotation_id, [entry.state], to, epoch=entry.epoch, attempts=0, error=None, facts=facts
-        )
+        self._by_hand.abort(rotation_id)
         return self.advance(rotation_id)
 
-    def answer(self, rotation_id: str, value: str | bytes | Mapping[str, object] | SecretValue) -> Entry:
+    def answer(self, rotation_id: str, value: str | bytes | Mapping[str, Any] | SecretValue) -> Entry:
         """Bring the value that a human rotation waits for.
 
         Raises:
@@ -290,21 +272,7 @@ class Engine:
         taken, value = take(value), b""
         if isinstance(taken, InvalidRequestError):
             raise taken
-        entry = self.ledger.get(rotation_id)
-        policy = self._policies.of(entry.secret)
-        if entry.state is not State.WAITING and entry.proved is not State.WAITING:
-            raise SecretConflictError(f"the rotation is {entry.state.value}, and waits for no value")
-        pending = policy.store.pending(policy.name, entry.id)
-        if pending.read().value == taken:
-            raise InvalidRequestError("that is the current value", hint="bring the new one")
-
-        def check() -> None:
-            if self.ledger.get(rotation_id).epoch != entry.epoch:
-                raise OvertakenError("the rotation was moved meanwhile")
-
-        pending.claim(entry.epoch, check)
-        held = pending.put(taken, base_version=entry.base or "", epoch=entry.epoch)
-        self.ledger.move(rotation_id, [entry.state], State.CREATED, epoch=entry.epoch, version=held.id)
+        self._by_hand.answer(rotation_id, taken)
         return self.advance(rotation_id)
 
     def rollback(self, name: str, *, if_version: str) -> SecretVersion:
@@ -315,20 +283,29 @@ class Engine:
         Raises:
             SecretConflictError: `if_version` is not current, or the previous value is being revoked, or was.
         """
-        policy = self.policy(name)
-        found = self.ledger.find(secret=secret_of(policy), limit=1)
-        entry = next((entry for entry in found if entry.version == if_version), None)
-        if entry is None:
-            raise SecretConflictError("if_version was not made current by the last rotation")
-        if policy.store.pending(policy.name, entry.id).read().version != if_version:
-            raise SecretConflictError("if_version is not the current version")
+        return self._by_hand.rollback(self.policy(name), if_version)
 
-        def back() -> SecretVersion:
-            if entry.state is not State.ROLLED_BACK:
-                self.ledger.move(entry.id, [State.GRACE], State.ROLLED_BACK)
-            return policy.store.rollback(policy.name, if_version=if_version)
+    def take_in(self, name: str) -> Entry:
+        """Carry on with a pending value that the ledger does not know: another tool's, or of a lost ledger.
 
-        return self._events.run(events.ROLLBACK, policy, entry.id, back, version=if_version)
+        Raises:
+            SecretConflictError: there is none, or its rotation is in the ledger.
+            IntegrityError: it cannot be read: `clean`.
+        """
+        return self.advance(self._by_hand.take_in(self.policy(name)).id)
+
+    def clean(self, name: str) -> bool:
+        """Drop a pending value that the ledger does not know and that blocks rotations; never current.
+
+        The target is not asked: what accepts the value there is to be removed there.
+
+        Returns:
+            whether there was one.
+
+        Raises:
+            InProgressError: a rotation of the secret is open: `abort` it.
+        """
+        return self._by_hand.clean(self.policy(name))
 
     def after_fork(self) -> None:
         """In a forked child: drop connections, and owe the audit nothing."""

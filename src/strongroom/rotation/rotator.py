@@ -145,7 +145,7 @@ class SingleSlot(Rotator):
     credential with our access.
     """
 
-    slots = "single"
+    slots: ClassVar[Slots] = "single"
 
     @abstractmethod
     def connect(self, r: Rotation, value: SecretValue) -> AbstractContextManager[Any]:
@@ -220,7 +220,7 @@ class TwoSlot(Rotator):
     left behind is found again by `listed` and withdrawn. Nobody else's is ever touched.
     """
 
-    slots = "two"
+    slots: ClassVar[Slots] = "two"
 
     @abstractmethod
     def issue(self, r: Rotation) -> Value:

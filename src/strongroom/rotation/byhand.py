@@ -1,0 +1,116 @@
+"""What a person does to rotations: the ledger moves first, under compare-and-set, whoever has the lease."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, final
+
+from strongroom.errors import InvalidRequestError, SecretConflictError, SecretNotFoundError
+
+from . import events
+from .ending import ABORTED, BEFORE_PROMOTE, ENDING, REPLACED
+from .ledger import OvertakenError, State
+from .policy import secret_of
+
+if TYPE_CHECKING:
+    from strongroom.backend import SecretVersion
+    from strongroom.stages import Pending
+    from strongroom.value import SecretValue
+
+    from .events import Events
+    from .ledger import Entry, Ledger
+    from .policies import Policies
+    from .policy import Policy
+
+_OPEN = tuple(state for state in State if state.open)
+
+
+@final
+class ByHand:
+    """Interventions, as `strongroom.rotation.engine.Engine` documents them.
+
+    Args:
+        ledger: moved.
+        policies: of the secrets.
+        events: told.
+    """
+
+    def __init__(self, ledger: Ledger, policies: Policies, events: Events):
+        self._ledger, self._policies, self._events = ledger, policies, events
+
+    def resume(self, rotation_id: str, new_value: bool) -> None:
+        """See `strongroom.rotation.engine.Engine.resume`."""
+        entry = self._ledger.get(rotation_id)
+        policy, back = self._policies.of(entry.secret), _reached(entry)
+        if not entry.state.open:
+            raise SecretConflictError(f"the rotation is {entry.state.value}", hint="start another")
+        if new_value and back not in BEFORE_PROMOTE - {State.WAITING}:
+            raise SecretConflictError(f"the rotation is {back.value}", hint="its value cannot be replaced")
+        due = {State.WAITING: policy.deadline, State.GRACE: entry.due}.get(back, timedelta())
+        self._move(entry, back, {ENDING: REPLACED} if new_value else {}, due=due)
+
+    def abort(self, rotation_id: str) -> None:
+        """See `strongroom.rotation.engine.Engine.abort`."""
+        entry = self._ledger.get(rotation_id)
+        back = _reached(entry)
+        if back not in BEFORE_PROMOTE:
+            hint = "roll it back" if back is State.GRACE else "it cannot be aborted any more"
+            raise SecretConflictError(f"the rotation is {back.value}", hint=hint)
+        # No worker claims one that waits for a person; as STARTED it is claimed, and ended.
+        self._move(entry, State.STARTED if back is State.WAITING else back, {ENDING: ABORTED})
+
+    def _move(self, entry: Entry, to: State, facts: dict[str, str], **changes: Any) -> Entry:
+        fresh = {"attempts": 0, "error": None, "facts": dict(entry.facts or {}) | facts}
+        return self._ledger.move(entry.id, [entry.state], to, epoch=entry.epoch, **fresh | changes)
+
+    def answer(self, rotation_id: str, value: SecretValue) -> None:
+        """See `strongroom.rotation.engine.Engine.answer`."""
+        entry = self._ledger.get(rotation_id)
+        policy = self._policies.of(entry.secret)
+        if _reached(entry) is not State.WAITING:
+            raise SecretConflictError(f"the rotation is {entry.state.value}, and waits for no value")
+        pending = policy.store.pending(policy.name, entry.id)
+        if pending.read().value == value:
+            raise InvalidRequestError("that is the current value", hint="bring the new one")
+        version = self._held(pending, entry, value)
+        self._move(entry, State.CREATED, {}, version=version)
+
+    def _held(self, pending: Pending, entry: Entry, value: SecretValue) -> str:
+        def check() -> None:
+            if self._ledger.get(entry.id).epoch != entry.epoch:
+                raise OvertakenError("the rotation was moved meanwhile")
+
+        try:
+            pending.get()  # of another try: `put` says whether that was the same value
+        except SecretNotFoundError:
+            pending.claim(entry.epoch, check)
+        return pending.put(value, base_version=entry.base or "", epoch=entry.epoch).id
+
+    def rollback(self, policy: Policy, if_version: str) -> SecretVersion:
+        """See `strongroom.rotation.engine.Engine.rollback`."""
+        found = self._ledger.find(secret=secret_of(policy), limit=1)
+        entry = next((entry for entry in found if entry.version == if_version), None)
+        if entry is None:
+            raise SecretConflictError("if_version was not made current by the last rotation")
+        if policy.store.pending(policy.name, entry.id).read().version != if_version:
+            raise SecretConflictError("if_version is not the current version")
+
+        def back() -> SecretVersion:
+            if entry.state is not State.ROLLED_BACK:
+                self._ledger.move(entry.id, [State.GRACE], State.ROLLED_BACK)
+            return policy.store.rollback(policy.name, if_version=if_version)
+
+        return self._events.run(events.ROLLBACK, policy, entry.id, back, version=if_version)
+
+    def take_in(self, policy: Policy) -> Entry:
+        """See `strongroom.rotation.engine.Engine.take_in`."""
+        raise SecretConflictError("nothing foreign is pending")
+
+    def clean(self, policy: Policy) -> bool:
+        """See `strongroom.rotation.engine.Engine.clean`."""
+        return False
+
+
+def _reached(entry: Entry) -> State:
+    """How far a rotation has come, also if it has stopped there."""
+    return entry.proved if entry.state is State.ORPHANED and entry.proved else entry.state

@@ -85,7 +85,8 @@ def server(authority: Authority) -> Iterator[MariaDB]:
         options = [
             *_QUICK, f"tmpdir={folder}", f"datadir={mariadb.folder}", f"port={mariadb.port}",
             "bind-address=127.0.0.1", f"socket={folder / 'socket'}", f"pid-file={folder / 'pid'}",
-            f"general-log-file={folder / 'log'}", f"ssl-cert={folder / 'cert.pem'}", f"ssl-key={folder / 'key.pem'}",
+            f"general-log-file={folder / 'log'}",
+            f"ssl-cert={folder / 'cert.pem'}", f"ssl-key={folder / 'key.pem'}",
         ]  # fmt: skip
         argv = [_PROGRAM, "--no-defaults", *(f"--{option}" for option in options)]
         with running("MariaDB", [*_unprivileged(), *argv], lambda: _answers(mariadb)):

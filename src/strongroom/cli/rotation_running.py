@@ -200,9 +200,14 @@ def _tell_pass(options: Options, found: Pass, forgotten: int) -> int:
     return ACTION_NEEDED if people else _PARTIAL if failed else 0
 
 
+def on_stderr() -> bool:
+    """Whether a person sees stderr."""
+    return sys.stderr.isatty()
+
+
 def _watching(options: Options) -> tuple[Any, ...]:
     """Each step as it is done, on stderr, if that is a terminal."""
-    if options.quiet or options.json or not sys.stderr.isatty():
+    if options.quiet or options.json or not on_stderr():
         return ()
     from .rotation_progress import Progress
 

@@ -1,0 +1,130 @@
+"""A worker: it rotates what is due, says how it is, and ends when it is told."""
+
+from __future__ import annotations
+
+import threading
+import urllib.error
+import urllib.request
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from strongroom.audit.event import AuditEvent, AuditHook
+from strongroom.errors import InvalidRequestError, UnavailableError
+from strongroom.rotation.health import health_server
+from strongroom.rotation.ledger import State
+from strongroom.rotation.metrics import StepCounter, rendered
+from strongroom.rotation.worker import SILENCE, Worker
+from tests.rotation_scene import NAME, Scene
+
+
+class Until(AuditHook):
+    """Calls something when an operation has ended."""
+
+    def __init__(self, operation: str):
+        self.operation, self.call = operation, lambda: None
+
+    def after(self, event: AuditEvent) -> None:
+        if event.operation == self.operation:
+            self.call()
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    """A secret of a target with one slot: nothing has to be waited for."""
+    return Scene(tmp_path, "single")
+
+
+def test_a_worker_carries_on_what_is_open_and_ends_when_it_is_told(scene: Scene) -> None:
+    """Without a pass more: `stop` in the last step, in the middle of it, lets that step end."""
+    counter, done = StepCounter(), Until("rotation.promote")
+    engine = scene.another([counter, done])
+    worker = Worker(engine, scene.ledger, threads=2, steps=counter, clock=scene.clock)
+    done.call = worker.stop
+    entry = engine.start(NAME)
+    worker.run()
+    assert scene.ledger.get(entry.id).state is State.DONE
+    assert scene.works()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("rotation-")]
+
+
+def test_metrics_tell_steps_states_and_what_waits(scene: Scene) -> None:
+    """In Prometheus' format, and without a secret's name."""
+    counter, done = StepCounter(), Until("rotation.done")
+    engine = scene.another([counter, done])
+    worker = Worker(engine, scene.ledger, threads=1, steps=counter, clock=scene.clock)
+    done.call = worker.stop
+    engine.start(NAME)
+    before = worker.metrics().splitlines()
+    assert 'strongroom_rotation_open{state="started"} 1' in before
+    worker.run()
+    text = worker.metrics()
+    after = text.splitlines()
+    assert 'strongroom_rotation_steps_total{step="promote",outcome="ok"} 1' in after
+    assert 'strongroom_rotation_passes_total{outcome="ok"} 1' in after
+    assert 'strongroom_rotation_open{state="started"} 0' in after
+    assert "strongroom_rotation_due 0" in after
+    assert NAME not in text
+
+
+def test_labels_are_escaped() -> None:
+    """As the format has it."""
+    family = ("m", "gauge", "Help.", {(("a", 'x"\\\n'),): 1.5, (): 2})
+    assert rendered([family]) == '# HELP m Help.\n# TYPE m gauge\nm 2\nm{a="x\\"\\\\\\n"} 1.5\n'
+
+
+def _get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_health_is_that_passes_succeed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long enough without one it is 503 with the reason; a pass that succeeds makes it well again."""
+
+    def down(_limit: int) -> None:
+        raise UnavailableError("the ledger does not answer")
+
+    worker = Worker(scene.engine, scene.ledger, clock=scene.clock)
+    with health_server(worker, "127.0.0.1", 0) as port:
+        assert _get(port, "/healthz") == (200, "ok\n")
+        monkeypatch.setattr(scene.ledger, "claim_due", down)
+        scene.clock.advance(SILENCE + 1)
+        assert not worker._pass()
+        status, text = _get(port, "/healthz")
+        assert (status, "UnavailableError" in text) == (503, True)
+        monkeypatch.undo()
+        worker._pass()
+        assert _get(port, "/healthz")[0] == 200
+        status, text = _get(port, "/metrics")
+        assert (status, 'passes_total{outcome="failed"} 1' in text) == (200, True)
+        assert _get(port, "/")[0] == 404
+        with pytest.raises(InvalidRequestError, match="in use"), health_server(worker, "127.0.0.1", port):
+            pass
+
+
+def test_a_ledger_that_is_down_is_a_gap_in_the_metrics(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a nought, which would look well; the worker's own numbers are there."""
+
+    def down(**_: object) -> None:
+        raise UnavailableError("the ledger does not answer")
+
+    monkeypatch.setattr(scene.ledger, "find", down)
+    text = Worker(scene.engine, scene.ledger, clock=scene.clock).metrics()
+    assert "strongroom_rotation_silence_seconds 0" in text
+    assert "strongroom_rotation_open" not in text
+
+
+def test_what_is_over_is_forgotten_once_an_hour(scene: Scene) -> None:
+    """As long after as `keep` says."""
+    entry = scene.begin()
+    worker = Worker(scene.engine, scene.ledger, keep=timedelta(days=1), clock=scene.clock)
+    worker._pass()
+    scene.clock.advance(86_400 + 60)
+    worker._pass()
+    assert [one.id for one in scene.ledger.find()] == []
+    assert entry.state is State.DONE

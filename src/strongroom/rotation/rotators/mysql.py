@@ -191,13 +191,13 @@ def _hash(password: SecretValue) -> str:
 
 @contextmanager
 def _opened(r: Rotation, server: Server, user: str, password: SecretValue) -> Iterator[Session]:
-    seconds = max(2.0, r.remaining())
+    seconds = max(0.5, r.remaining())  # 0 would be refused
     connection = _connected(server, user, password, seconds)
     if isinstance(connection, SecretStoreError):
         raise connection
     with closing(connection):
         session = Session(connection)
-        session.run("SET SESSION lock_wait_timeout = %s", int(seconds))
+        session.run("SET SESSION lock_wait_timeout = %s", max(1, int(seconds)))
         yield session
 
 

@@ -191,9 +191,13 @@ class Postgres:
             target_session_attrs="read-write", autocommit=True,
             prepare_threshold=None,  # a pooler between may give each transaction another session
         )  # fmt: skip
-        connection.isolation_level = driver.IsolationLevel.READ_COMMITTED
-        connection.execute(_SESSION)
-        self._make(connection)
+        try:
+            connection.isolation_level = driver.IsolationLevel.READ_COMMITTED
+            connection.execute(_SESSION)
+            self._make(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _make(self, connection: psycopg.Connection[Any]) -> None:

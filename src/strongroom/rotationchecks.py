@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .rotation.validation import Problem, Readers, problems, refuse
+from .rotation.validation import Problem, Readers, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,14 +23,9 @@ def readers(config: Config, policy: Policy) -> Readers:
     return Readers(timedelta(seconds=max((one.fresh + one.stale for one in bounds), default=0.0)))
 
 
-def found_problems(config: Config, policies: Iterable[Policy]) -> list[Problem]:
-    """Errors and warnings, as of `strongroom.rotation.validation.problems`."""
-    return problems(policies, partial(readers, config))
-
-
-def refuse_bad(config: Config, policies: Iterable[Policy]) -> None:
-    """InvalidRequestError where a policy would break its readers, or cannot be carried out."""
-    refuse(policies, partial(readers, config))
+def refuse_bad(config: Config, policies: Iterable[Policy]) -> list[Problem]:
+    """The warnings; InvalidRequestError where a policy would break its readers, or cannot be carried out."""
+    return refuse(policies, partial(readers, config))
 
 
 def _reaching(config: Config, alias: str) -> Iterator[StoreEntry]:

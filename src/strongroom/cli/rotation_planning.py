@@ -44,7 +44,7 @@ def plan(
     """
     from strongroom.rotation.cron import zone_of
     from strongroom.rotation.planning import outlook
-    from strongroom.rotationchecks import found_problems
+    from strongroom.rotationchecks import refuse_bad
     from strongroom.rotations import rotations
 
     if timezone:
@@ -56,11 +56,11 @@ def plan(
         wanted = [one for one in policies if not names or one.name in names]
         until = found.ledger.now() + timedelta(days=days)
         plans = list(outlook(wanted, found.ledger))
-        problems = found_problems(config, wanted)
+        warnings = refuse_bad(config, wanted)
     if options.json:
-        print_json(_document(plans, problems, until))
+        print_json(_document(plans, warnings, until))
     elif not options.quiet:
-        _print(plans, problems, until, show, timezone)
+        _print(plans, warnings, until, show, timezone)
     ctx.exit(ACTION_NEEDED if any(one.overdue for one in plans) else 0)
 
 
@@ -70,14 +70,11 @@ def _check_names(names: Sequence[str], known: set[str]) -> None:
             raise InvalidRequestError("no [rotation.LABEL] rotates it", operation="rotation plan", name=name)
 
 
-def _document(plans: Sequence[Outlook], problems: Sequence[Problem], until: datetime) -> dict[str, Any]:
+def _document(plans: Sequence[Outlook], warnings: Sequence[Problem], until: datetime) -> dict[str, Any]:
     return {
         "until": until,
         "secrets": [_secret(one, until) for one in plans],
-        "problems": [
-            {"secret": one.secret, "severity": one.severity, "text": one.text, "hint": one.hint}
-            for one in problems
-        ],
+        "warnings": [{"secret": one.secret, "text": one.text, "hint": one.hint} for one in warnings],
     }
 
 
@@ -99,12 +96,11 @@ def _secret(one: Outlook, until: datetime) -> dict[str, Any]:
 
 
 def _print(
-    plans: Sequence[Outlook], problems: Sequence[Problem], until: datetime, show: int, timezone: str | None
+    plans: Sequence[Outlook], warnings: Sequence[Problem], until: datetime, show: int, timezone: str | None
 ) -> None:
     print_table(COLUMNS, [row for one in plans for row in _rows(one, until, show, timezone)])
-    for problem in problems:
-        line = f"{problem.severity}: {problem.secret}: {problem.text} ({problem.hint})"
-        click.echo(one_line(line), err=True)
+    for warning in warnings:
+        click.echo(one_line(f"warning: {warning.secret}: {warning.text} ({warning.hint})"), err=True)
 
 
 def _rows(one: Outlook, until: datetime, show: int, timezone: str | None) -> Iterator[Sequence[str]]:

@@ -124,6 +124,7 @@ class AccessKeyRotator(TwoSlot):
         with self._manager(r) as iam:
             before = make_room(self, r, [key.id for key in self._own(iam, r)], _SLOTS)
             r.check()
+            iam.unmark_others(r)
             iam.mark(r, before)
             r.check()
             made = iam.call("CreateAccessKey")["AccessKey"]
@@ -143,11 +144,6 @@ class AccessKeyRotator(TwoSlot):
 
     def credential(self, value: SecretValue) -> str:
         return field(value, "access_key_id")
-
-    def revoke_secret(self, r: Rotation, previous: SecretValue) -> None:
-        super().revoke_secret(r, previous)
-        with self._manager(r) as iam:
-            iam.unmark(r)
 
     def test_secret(self, r: Rotation, value: SecretValue) -> None:
         answer = self._asked_who(r, value)
@@ -286,10 +282,11 @@ class _Manager:
         mark = _Mark(r.id, r.epoch, self._clock.now(), tuple(sorted(before)))
         self.call("TagUser", Tags=[mark.tag])
 
-    def unmark(self, r: Rotation) -> None:
-        ours = [mark.tag["Key"] for mark in self.marks() if mark.rotation == r.id]
-        if ours:
-            self.call("UntagUser", TagKeys=ours)
+    def unmark_others(self, r: Rotation) -> None:
+        """Those of rotations that are over: a user has room for 50 tags."""
+        over = [mark.tag["Key"] for mark in self.marks() if mark.rotation != r.id]
+        if over:
+            self.call("UntagUser", TagKeys=over)
 
 
 def _attributed(key: _Key, marks: Sequence[_Mark]) -> Credential:

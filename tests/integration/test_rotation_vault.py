@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import hvac
-import hvac.exceptions
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -24,89 +21,19 @@ from strongroom.errors import (
 )
 from strongroom.rotation.rotator import Rotation
 from strongroom.value import SecretValue
-from strongroom_vault.certificates import CertificateRotator
 from strongroom_vault.secret_ids import SecretIdRotator
 from tests.canary import not_ours
+from tests.integration.rotation_targets import PKI_POLICY, Engine, Role, engine_on, role_on, token_for
 from tests.servers.openbao import OpenBao
-
-_numbers = itertools.count(1)
-ROLE_POLICY = """
-path "auth/approle/role/{role}" {{ capabilities = ["read"] }}
-path "auth/approle/role/{role}/role-id" {{ capabilities = ["read"] }}
-path "auth/approle/role/{role}/secret-id" {{ capabilities = ["update", "list"] }}
-path "auth/approle/role/{role}/secret-id/lookup" {{ capabilities = ["update"] }}
-path "auth/approle/role/{role}/secret-id-accessor/lookup" {{ capabilities = ["update"] }}
-path "auth/approle/role/{role}/secret-id-accessor/destroy" {{ capabilities = ["update"] }}
-"""
-PKI_POLICY = """
-path "{mount}/sign/web" {{ capabilities = ["update"] }}
-path "{mount}/revoke" {{ capabilities = ["update"] }}
-path "{mount}/cert/*" {{ capabilities = ["read"] }}
-"""
-
-
-def _token(bao: OpenBao, policy: str) -> SecretValue:
-    """A token that may do no more than the docstring of the rotator says."""
-    name = f"rotator-{next(_numbers)}"
-    with not_ours():
-        client = bao.client()
-        client.sys.create_or_update_policy(name, policy)
-        return SecretValue(client.auth.token.create(policies=[name])["auth"]["client_token"])
 
 
 def _rotation(current: SecretValue, **facts: Any) -> Rotation:
     return Rotation(**{"id": str(uuid.uuid4()), "name": "vault/bot", "current": current, **facts})
 
 
-@dataclass
-class Role:
-    """An AppRole role with one secret-id, and a token that may rotate it."""
-
-    bao: OpenBao
-    name: str
-    token: SecretValue = field(repr=False)
-    current: SecretValue = field(repr=False)
-
-    def rotator(self, **options: Any) -> SecretIdRotator:
-        given = {"address": self.bao.address, "role": self.name, "credential": lambda: self.token}
-        return SecretIdRotator(**{**given, **options})
-
-    def api(self) -> Any:
-        return self.bao.client().auth.approle
-
-    def accessors(self) -> set[str]:
-        with not_ours():
-            try:
-                return set(self.api().list_secret_id_accessors(self.name)["data"]["keys"])
-            except hvac.exceptions.InvalidPath:
-                return set()
-
-    def foreign(self) -> str:
-        """A secret-id that another program asked for."""
-        with not_ours():
-            return str(self.api().generate_secret_id(self.name)["data"]["secret_id_accessor"])
-
-    def lets_in(self, value: SecretValue) -> bool:
-        secret_id = value.reveal_json("/secret_id")
-        with not_ours():
-            try:
-                self.api().login(self.api().read_role_id(self.name)["data"]["role_id"], secret_id)
-            except hvac.exceptions.InvalidRequest:
-                return False
-        return True
-
-
 @pytest.fixture
 def role(openbao_server: OpenBao) -> Role:
-    with not_ours():
-        client, name = openbao_server.client(), f"app-{next(_numbers)}"
-        if "approle/" not in client.sys.list_auth_methods()["data"]:
-            client.sys.enable_auth_method("approle")
-        client.auth.approle.create_or_update_approle(name, token_policies=["default"])
-        made = client.auth.approle.generate_secret_id(name)["data"]
-        current = {key: made[key] for key in ("secret_id", "secret_id_accessor")}
-    token = _token(openbao_server, ROLE_POLICY.format(role=name))
-    return Role(openbao_server, name, token, SecretValue.of({**current, "role": name}))
+    return role_on(openbao_server)
 
 
 class TestSecretIds:
@@ -166,7 +93,7 @@ class TestSecretIds:
 
     def test_a_rotator_that_may_not_ask_proves_nothing(self, role: Role) -> None:
         """Its own refusal must not pass for the refusal of a value; the hint names the policy."""
-        weak = role.rotator(credential=lambda: _token(role.bao, PKI_POLICY.format(mount="elsewhere")))
+        weak = role.rotator(credential=lambda: token_for(role.bao, PKI_POLICY.format(mount="elsewhere")))
         with pytest.raises(UnavailableError, match=r"role-id.*read"):
             weak.refuses(_rotation(role.current), role.current)
         with pytest.raises(PermissionDeniedError, match=f'path "auth/approle/role/{role.name}"'):
@@ -206,35 +133,9 @@ class TestSecretIds:
         assert len(set(asked)) >= 2
 
 
-@dataclass
-class Engine:
-    """A PKI engine with a role for one domain, and a token that may rotate."""
-
-    bao: OpenBao
-    mount: str
-    token: SecretValue = field(repr=False)
-
-    def rotator(self, **options: Any) -> CertificateRotator:
-        given: dict[str, Any] = {"address": self.bao.address, "mount": self.mount, "role": "web"}
-        given |= {"common_name": "api.example.org", "credential": lambda: self.token}
-        return CertificateRotator(**{**given, **options})
-
-
 @pytest.fixture(scope="module")
-def _engine(openbao_server: OpenBao) -> Engine:
-    mount = f"pki-{next(_numbers)}-{uuid.uuid4().hex[:8]}"
-    with not_ours():
-        client = openbao_server.client()
-        client.sys.enable_secrets_engine("pki", mount)
-        client.secrets.pki.generate_root("internal", "Tests", {"key_type": "ec"}, mount_point=mount)
-        rules = {"allowed_domains": ["example.org"], "allow_subdomains": True, "key_type": "any", "ttl": "1h"}
-        client.secrets.pki.create_or_update_role("web", rules, mount_point=mount)
-    return Engine(openbao_server, mount, _token(openbao_server, PKI_POLICY.format(mount=mount)))
-
-
-@pytest.fixture
-def engine(_engine: Engine) -> Engine:
-    return _engine
+def engine(openbao_server: OpenBao) -> Engine:
+    return engine_on(openbao_server)
 
 
 class TestCertificates:

@@ -96,6 +96,11 @@ class Labels:
         bases = {version: self.base(version) for version in self.by_version if self.state(version) == "held"}
         return {rotation_id: base for rotation_id, base in bases.items() if base}
 
+    def foreign(self) -> str | None:
+        """The version under AWSPENDING that is no rotation of ours, such as one that RotateSecret has made."""
+        holder = self.holder(PENDING)
+        return holder if holder and self.state(holder) == "none" else None
+
     def follower(self, base: str) -> str | None:
         """The rotation whose turn it is to follow a version, as far as labels tell."""
         return turn_in(self.on(turn_of(base)))

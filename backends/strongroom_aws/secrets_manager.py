@@ -329,7 +329,7 @@ class SecretsManager(Backend):
         newest = _version(current, labels.on(current), None) if current else None
         record = record_of(labels.on(current)) if current else None
         created = _utc(answer.get("CreatedDate"))
-        return SecretInfo(key, tags_of(answer), newest, created, record, labels.held())
+        return SecretInfo(key, tags_of(answer), newest, created, record, labels.held(), labels.foreign())
 
 
 def _without_token(settings: Settings) -> tuple[Settings, SecretValue | None]:

@@ -146,6 +146,7 @@ class SecretInfo:
         created_at: when the secret was first written, if the provider tells.
         record: replication's record.
         pending: of native pending values, the base version by rotation id. Empty unless detail was asked for.
+        foreign: a pending version that no rotation of ours put there, with or without a value: its id.
     """
 
     key: Key
@@ -154,6 +155,7 @@ class SecretInfo:
     created_at: datetime | None = None
     record: str | None = None
     pending: Mapping[str, str] = field(default_factory=dict)
+    foreign: str | None = None
 
 
 @dataclass(frozen=True)

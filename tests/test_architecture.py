@@ -39,7 +39,7 @@ toml
 auditing
 config
 loading resolving rotatoroptions rotationchecks
-rotations
+rotations revoking
 integrations notify testing rotation.functions
 cli
 """

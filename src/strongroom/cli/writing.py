@@ -15,7 +15,7 @@ from .output import report
 
 if TYPE_CHECKING:
     from strongroom.store import SecretStore
-    from strongroom.value import Kind
+    from strongroom.value import Kind, SecretValue
 
 
 @click.command(short_help="store a value from stdin, a prompt, a file, or made here")
@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 @click.option(
     "--if-version", metavar="ID|absent", help="Only if that version is current; only if there is none."
 )
+@click.option(
+    "--rotation",
+    "rotation_id",
+    metavar="ID",
+    help="What this rotation waits for; tested before it is current.",
+)
 @changing
 @pass_options
 def put(
@@ -52,13 +58,17 @@ def put(
     exact: bool,
     allow_empty: bool,
     if_version: str | None,
-) -> None:
+    rotation_id: str | None,
+) -> int | None:
     """Store a value under NAME.
 
     The value comes from stdin, from a prompt when stdin is a terminal, from --file, or from --generate; never
     from the command line, which other processes and the shell's history can read. One newline at the end of
     stdin is dropped from text, as $(...) drops it, unless --exact is given. An empty value is refused unless
     --allow-empty is given, since it is mostly the output of a command that failed.
+
+    With --rotation the value goes to a rotation that waits for a person: it is tested first, and the one
+    before it works on until its grace is over.
     """
     if extra:
         _refuse_value_in_argv()
@@ -68,16 +78,29 @@ def put(
     value = sources.value(path, policy, cast("Kind | None", kind), exact=exact)
     if not allow_empty and value.matches(b""):
         raise InvalidRequestError("the value is empty; nothing was stored", hint="--allow-empty stores it")
+    if rotation_id:
+        return _answer(options, name, rotation_id, value, alone=not if_version)
     condition = ABSENT if if_version == "absent" else if_version
     made = f" ({policy})" if policy else ""
     with opened(options) as store:
         if options.dry_run:
             _rehearse(options, store, name, condition)
-            return
+            return None
         version = store.put(name, value, if_version=condition)
     facts = {"generated": str(policy), "entropy_bits": round(policy.entropy_bits, 1)} if policy else {}
     document = {"name": name, "version": version.id, "created_at": version.created_at, **facts}
     report(options, document, f"stored {name} as version {version.id}{made}")
+    return None
+
+
+def _answer(options: Options, name: str, rotation_id: str, value: SecretValue, *, alone: bool) -> int:
+    """Bring what a rotation waits for; it is current only once it was tested."""
+    from .answering import answer
+
+    if not alone:
+        hint = "leave --if-version away: the rotation knows which version is current"
+        raise InvalidRequestError("--rotation and --if-version exclude each other", hint=hint)
+    return answer(options, name, rotation_id, value)
 
 
 def _refuse_value_in_argv() -> None:

@@ -24,6 +24,7 @@ from .tables import DOCUMENT
 
 if TYPE_CHECKING:
     from .audit_entries import AuditEntry
+    from .revocations import RevocationsEntry
     from .rotation_entries import LedgerEntry, RotationEntry
 
 FILE_NAME = "strongroom.toml"
@@ -45,6 +46,7 @@ class Config:
         audit: the audit trail, or None if the file names none.
         rotations: what is rotated, by label.
         ledger: where it is kept how far each rotation has come, or None if the file names none.
+        revocations: the signed list of revoked versions, or None if the file names none.
     """
 
     path: Path | None = None
@@ -57,6 +59,7 @@ class Config:
     audit: AuditEntry | None = None
     rotations: Mapping[str, RotationEntry] = field(default_factory=dict)
     ledger: LedgerEntry | None = None
+    revocations: RevocationsEntry | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, profile: str | None = None) -> Config:
@@ -178,6 +181,7 @@ def read_text(path: Path, text: str, profile: str) -> Config:
         view.audit,
         view.rotations,
         view.ledger,
+        view.revocations,
     )
 
 

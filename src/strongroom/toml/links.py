@@ -17,6 +17,7 @@ from .spot import Spot, near
 
 if TYPE_CHECKING:
     from .audit_entries import AuditEntry
+    from .revocations import RevocationsEntry
     from .rotation_entries import LedgerEntry, RotationEntry
 
 Values = Mapping[str, Any]
@@ -34,8 +35,8 @@ class View:
         InvalidRequestError: an alias that nothing has, or what cannot be as it is written.
 
     Attributes:
-        default, stores, keys, keyrings, coordinator, audit, rotations, ledger: as of
-            `strongroom.toml.file.Config`.
+        default, stores, keys, keyrings, coordinator, audit, rotations, ledger,
+            revocations: as of `strongroom.toml.file.Config`.
     """
 
     def __init__(self, top: Spot, values: Values, profile: str = ""):
@@ -55,6 +56,7 @@ class View:
         self.audit = self._audit()
         self.rotations = self._rotations()
         self.ledger = self._ledger()
+        self.revocations = self._revocations()
         self._check_references(profile)
 
     def _all(self, group: str) -> dict[str, tuple[Spot, Values]]:
@@ -111,6 +113,14 @@ class View:
         from .rotation_entries import ledger_entry
 
         return ledger_entry(spot, table, self.stores)
+
+    def _revocations(self) -> RevocationsEntry | None:
+        spot, table = self._one("revocations")
+        if not table:
+            return None
+        from .revocations import revocations_entry
+
+        return revocations_entry(spot, table, self.stores, self.keys)
 
     def _check_references(self, profile: str) -> None:
         """Without a credential that another store keeps nothing can need itself."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from .audit import ANCHOR, AUDIT, CALENDAR, CHECKPOINT, DETECT, JOURNAL, SINK
 from .containers import Entries, Table
 from .kinds import Kind
+from .revocations import REVOCATIONS
 from .rotation import LEDGER, ROTATION, SCHEDULE
 from .tables import BREAKER, CACHE, COORDINATOR, DOCUMENT, ENCRYPT, KEY, KEYRING, PROFILE, STORE
 from .takes import KEYS, STORES, Takes
@@ -34,6 +35,7 @@ _TABLES: Mapping[str, Table] = {
     "`[rotation.LABEL]`": ROTATION,
     "`schedule` of a rotation": SCHEDULE,
     "`[ledger]`": LEDGER,
+    "`[revocations]`": REVOCATIONS,
     "`[profile.NAME]`": PROFILE,
 }
 

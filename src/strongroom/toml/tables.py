@@ -156,6 +156,12 @@ def _ledger() -> Table:
     return LEDGER
 
 
+def _revocations() -> Table:
+    from .revocations import REVOCATIONS
+
+    return REVOCATIONS
+
+
 _PARTS: Final[dict[str, Kind]] = {
     "default": Text("the store that is opened when none is named"),
     "store": _named("stores by alias", STORE),
@@ -165,6 +171,7 @@ _PARTS: Final[dict[str, Kind]] = {
     "audit": Deferred("the audit trail; without this table only a program's own hooks run", _audit),
     "rotation": _named("secrets that are rotated, by label", Deferred("", _rotation)),
     "ledger": Deferred("where it is kept how far each rotation has come", _ledger),
+    "revocations": Deferred("the signed list of versions that nobody may use any more", _revocations),
 }
 
 

@@ -8,43 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import pymysql
 import pytest
 
 from strongroom.errors import IntegrityError, InvalidRequestError, PermissionDeniedError, UnavailableError
-from strongroom.rotation.generating import login
-from strongroom.rotation.rotator import Rotation
 from strongroom.rotation.rotators import mysql
 from strongroom.rotation.rotators.mysql import MySQLRotator, Session
 from strongroom.value import SecretValue
 from tests.canary import CANARY, assert_no_canary, assert_no_canary_in
+from tests.integration.rotation_databases import NEW, OLD, Account, rotation
 from tests.servers.https import Authority
 from tests.servers.mariadb import ADMIN, MariaDB
-
-OLD = SecretValue(f"{CANARY}-old")
-NEW = SecretValue(f"{CANARY}-new")
-
-
-def rotation(current: SecretValue, **more: Any) -> Rotation:
-    return Rotation("00000000-0000-4000-8000-000000000001", "db/password", current=current, **more)
-
-
-class Account:
-    """An account whose password is `OLD`, and the rotator that changes it."""
-
-    def __init__(self, server: MariaDB, **options: Any):
-        self.server = server
-        self.user = server.new_user(OLD.reveal_text())
-        found = {"host": "127.0.0.1", "port": server.port, "user": self.user, **options}
-        self.rotator = MySQLRotator(**found)
-
-    def accepts(self, value: SecretValue) -> bool:
-        """As an application logs in."""
-        try:
-            self.server.connect(self.user, login(value).password.reveal_text()).close()
-        except pymysql.OperationalError:
-            return False
-        return True
 
 
 @pytest.fixture

@@ -22,41 +22,12 @@ from strongroom.errors import (
     UnavailableError,
 )
 from strongroom.rotation.generating import login
-from strongroom.rotation.rotator import Rotation
 from strongroom.rotation.rotators.postgresql import PostgreSQLRotator, PostgreSQLTwoUsersRotator
 from strongroom.value import SecretValue
 from tests.canary import CANARY, assert_no_canary_in, holds_canary
+from tests.integration.rotation_databases import NEW, OLD, One, Two, rotation
 from tests.servers.https import Authority
 from tests.servers.postgres import ADMIN, Postgres
-
-OLD = SecretValue(f"{CANARY}-old")
-NEW = SecretValue(f"{CANARY}-new")
-
-
-def rotation(current: SecretValue, **more: Any) -> Rotation:
-    return Rotation("00000000-0000-4000-8000-000000000001", "db/password", current=current, **more)
-
-
-def logs_in(server: Postgres, user: str, value: SecretValue) -> bool:
-    """As an application does it."""
-    try:
-        psycopg.connect(server.where, user=user, password=login(value).password.reveal_text()).close()
-    except psycopg.OperationalError:
-        return False
-    return True
-
-
-class One:
-    """A user whose password is `OLD`, and the rotator that changes it."""
-
-    def __init__(self, server: Postgres, **options: Any):
-        self.server = server
-        self.user = server.new_role(OLD.reveal_text())
-        found = {"host": "127.0.0.1", "port": server.port, "user": self.user, **options}
-        self.rotator = PostgreSQLRotator(**found)
-
-    def accepts(self, value: SecretValue) -> bool:
-        return logs_in(self.server, self.user, value)
 
 
 @pytest.fixture
@@ -311,39 +282,6 @@ class TestTLS:
         other.close()
 
 
-class Two:
-    """Two users and their role, and the rotator that alternates them."""
-
-    def __init__(self, server: Postgres, **options: Any):
-        self.server = server
-        self.role = server.new_role("unused")
-        self.users = f"{self.role}_a", f"{self.role}_b"
-        with server.admin() as admin:
-            admin.execute(sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL").format(sql.Identifier(self.role)))
-            admin.execute(sql.SQL("CREATE TABLE {} ()").format(sql.Identifier(f"{self.role}_orders")))
-            admin.execute(
-                sql.SQL("ALTER TABLE {} OWNER TO {}").format(
-                    sql.Identifier(f"{self.role}_orders"), sql.Identifier(self.role)
-                )
-            )
-        self.rotator = PostgreSQLTwoUsersRotator(
-            host="127.0.0.1", port=server.port, users=self.users, role=self.role,
-            admin=lambda: SecretValue.of({"username": ADMIN, "password": server.password}),
-            probe=f"SELECT FROM {self.role}_orders", **options,
-        )  # fmt: skip
-
-    def first(self) -> SecretValue:
-        """The first user's value, set at the server."""
-        value = SecretValue.of({"username": self.users[0], "password": f"{CANARY}-first"})
-        self.rotator.set_secret(rotation(value), value)
-        return value
-
-    def accepts(self, value: SecretValue) -> bool:
-        user = login(value).user
-        assert user
-        return logs_in(self.server, user, value)
-
-
 @pytest.fixture
 def two(postgres_server: Postgres) -> Two:
     return Two(postgres_server)
@@ -398,14 +336,13 @@ class TestTwoUsers:
         assert not two.rotator.refuses(rotation(current), current)
 
     def test_the_user_that_readers_have_is_never_changed(self, two: Two) -> None:
-        """Nor is the new one revoked, nor anybody else."""
+        """Nor is it revoked, nor anybody else."""
         current = two.first()
         same = SecretValue.of({"username": two.users[0], "password": CANARY})
         stranger = SecretValue.of({"username": ADMIN, "password": CANARY})
         with pytest.raises(IntegrityError, match="readers have now"):
             two.rotator.set_secret(rotation(current), same)
-        with pytest.raises(IntegrityError, match="is to be revoked"):
-            two.rotator.revoke_secret(rotation(current, pending=current), same)
+        two.rotator.revoke_secret(rotation(same, pending=current), same)
         for call in (two.rotator.set_secret, two.rotator.test_secret, two.rotator.revoke_secret):
             with pytest.raises(IntegrityError, match="another user"):
                 call(rotation(current), stranger)
@@ -418,6 +355,14 @@ class TestTwoUsers:
         two.server.set_password(two.users[0], f"{CANARY}-newer")
         two.rotator.revoke_secret(rotation(old), old)
         assert two.accepts(newer)
+
+    def test_a_value_that_was_put_by_hand_for_the_same_user_ends_the_other(self, two: Two) -> None:
+        """The server was on the one that is to be revoked: the user gets the one that is in use."""
+        old = two.first()
+        byhand = SecretValue.of({"username": two.users[0], "password": f"{CANARY}-by-hand"})
+        two.rotator.revoke_secret(rotation(old, pending=byhand), old)
+        assert two.accepts(byhand)
+        assert not two.accepts(old)
 
     def test_a_user_that_was_put_to_sleep_loses_its_password_too(self, two: Two) -> None:
         """Or who wakes it would bring the revoked password back."""

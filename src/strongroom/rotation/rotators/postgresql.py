@@ -170,12 +170,7 @@ class PostgreSQLTwoUsersRotator(Rotator):
         user = self._logins.principal(pending).user
         if r.current is not None and r.current != pending and user == self._logins.principal(r.current).user:
             raise IntegrityError("the pending value is for the user that readers have now")
-        if not self.refuses(r, pending):
-            return
-        with self._as_admin(r) as session:
-            missing = not session.run("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = %(u)s", u=user)
-            r.check()
-            session.run(_together(*self._statements(session, user, pending, missing=missing)))
+        self._give(r, user, pending)
 
     def test_secret(self, r: Rotation, value: SecretValue) -> None:
         """Log in, be in the role, and do what the login is for."""
@@ -196,7 +191,7 @@ class PostgreSQLTwoUsersRotator(Rotator):
         """Take the user's password and its right to log in, unless it has another password by now."""
         victim = self._logins.principal(previous).user
         if r.pending not in (None, previous) and self._logins.principal(r.pending).user == victim:
-            raise IntegrityError("the new value is of the user that is to be revoked")
+            return self._give(r, victim, r.pending)  # somebody put it by hand: its password ends the other
         with self._as_admin(r) as session:
             asleep = session.run(_ASLEEP, u=victim)
             if asleep or not self.refuses(r, previous):
@@ -204,13 +199,22 @@ class PostgreSQLTwoUsersRotator(Rotator):
                 session.run(_sql("ALTER ROLE {} NOLOGIN PASSWORD NULL", victim))
             if self._ends:
                 session.run(_ENDS, u=victim)
+        return None
+
+    def _give(self, r: Rotation, user: str, value: SecretValue) -> None:
+        if not self.refuses(r, value):
+            return
+        with self._as_admin(r) as session:
+            missing = not session.run("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = %(u)s", u=user)
+            r.check()
+            session.run(_together(*self._statements(session, user, value, missing=missing)))
 
     def _as_admin(self, r: Rotation) -> AbstractContextManager[Session]:
         assert self._admin
         return _as_admin(r, self._logins.server, self._admin, self._database)
 
     def _statements(
-        self, session: Session, user: str, pending: SecretValue, *, missing: bool
+        self, session: Session, user: str, value: SecretValue, *, missing: bool
     ) -> Iterator[Composed]:
         if missing:
             yield _sql("CREATE ROLE {}", user)
@@ -218,7 +222,7 @@ class PostgreSQLTwoUsersRotator(Rotator):
             yield _sql("GRANT {} TO {}", self._role, user)
             yield _sql("ALTER ROLE {} SET role TO {}", user, self._role)
         yield _sql("ALTER ROLE {} LOGIN", user)
-        yield _alter(session, self._logins, pending, checked=self._checked)
+        yield _alter(session, self._logins, value, checked=self._checked)
 
 
 _ASLEEP = "SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = %(u)s AND NOT rolcanlogin"

@@ -36,7 +36,7 @@ aio references reencryption forgetting
 replication
 rotation
 toml
-auditing
+auditing coordinating
 config
 loading resolving rotatoroptions rotationchecks
 rotations revoking
@@ -67,7 +67,10 @@ THIRD_PARTY = {
     "strongroom.audit": {"cryptography", "orjson", "opentelemetry", "yaml"},
     "strongroom.rotation": {"cronsim", "psycopg", "pymysql"},
     "strongroom.cli": {"click*", "rich", "dotenv", "yaml", "jinja2"},
-    "strongroom.integrations": {"pydantic*", "pydantic_settings*", "sqlalchemy*", "psycopg*", "httpx*"},
+    "strongroom.integrations": {
+        *("pydantic*", "pydantic_settings*", "sqlalchemy*", "psycopg*", "httpx*", "celery*", "airflow*")
+    },
+    "strongroom.rotation.functions": {"azure"},
     "strongroom.testing": {"cryptography", "pytest*"},
 }
 IMPORT_LOADS_AT_MOST = {"__future__", "strongroom", "importlib"}

@@ -12,11 +12,10 @@ from .backend import Backend, Capability, Clock, Settings
 from .errors import InvalidRequestError
 from .gate import NOTHING
 from .layers.encrypted import Encrypted
-from .names import StoreURL
 from .registry import open_backend, open_key, open_signer
 from .store import SecretStore
 from .toml.credentials import merged, read_all
-from .toml.entries import KeyEntry, KeyringEntry, StoreEntry
+from .toml.entries import CoordinatorEntry, KeyEntry, KeyringEntry, StoreEntry
 from .toml.file import Config
 from .value import SecretValue
 
@@ -295,8 +294,8 @@ class Opening:
         return self._backend(entry)
 
     def coordinator(self) -> Coordinator | None:
-        url = self._config.coordinator
-        return self._own(self._coordinates(StoreURL.parse(url))) if url else None
+        entry = self._config.coordinator
+        return self._own(self._coordinates(entry)) if entry else None
 
     def key(self, alias: str) -> KeyWrapper:
         if alias not in self._keys:
@@ -346,12 +345,13 @@ class Opening:
         self._opened.callback(one.close)
         return one
 
-    def _coordinates(self, url: StoreURL) -> Coordinator:
-        from .coordinator import SQLiteCoordinator, StoreCoordinator
+    def _coordinates(self, entry: CoordinatorEntry) -> Coordinator:
+        from .coordinating import open_coordinator
 
-        if url.scheme == "sqlite":
-            return SQLiteCoordinator(url.path, self._clock)
-        return StoreCoordinator(self._backend(self._config.stores[url.host]), self._clock)
+        def stored(alias: str) -> Backend:
+            return self._backend(self._config.stores[alias])
+
+        return open_coordinator(entry, self.secret, stored, self._clock)
 
     def _backend(self, entry: StoreEntry) -> Backend:
         if entry.failover:

@@ -9,6 +9,7 @@ import pytest
 import strongroom
 from strongroom.config import Config
 from strongroom.errors import InvalidRequestError
+from strongroom.toml.entries import CoordinatorEntry
 from tests.unit.cli_support import new_store_url
 from tests.unit.test_cli_keys import _run
 from tests.unit.test_config import elsewhere, write
@@ -58,7 +59,7 @@ def test_a_profile_replaces_whole_entries_and_keeps_the_others(tmp_path: Path) -
     assert (config.stores["prod"].url, config.stores["prod"].keys) == ("memory://laptop", ())
     assert config.stores["audit"].url == "memory://audit"
     assert config.keys["main"].url == "local-key:///k"
-    assert config.coordinator == "sqlite:///tmp/leases.db"
+    assert config.coordinator == CoordinatorEntry("sqlite:///tmp/leases.db")
 
 
 def test_what_a_profile_does_not_name_is_as_without_it(tmp_path: Path) -> None:

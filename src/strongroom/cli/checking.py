@@ -91,7 +91,7 @@ class _Findings:
         if not target:
             jobs += [_key_job(config, entry, seconds) for entry in config.keys.values()]
             jobs += [_keyring_job(config, entry, seconds) for entry in config.keyrings.values()]
-            jobs += [_coordinator_job(config, seconds)] if config.coordinator else []
+            jobs += [_coordinator_job(config, config.coordinator.url, seconds)] if config.coordinator else []
             jobs += [_audit_job(config, config.audit, seconds)] if config.audit else []
         found = side_by_side(jobs, seconds)
         self.stores = [one for one in found if isinstance(one, Finding)]
@@ -148,21 +148,19 @@ def _keyring_job(config: Config, entry: KeyringEntry, seconds: float) -> Job[Key
     )
 
 
-def _coordinator_job(config: Config, seconds: float) -> Job[CoordinatorFinding]:
-    return Job(
-        lambda: _coordinator(config), lambda: CoordinatorFinding(config.coordinator, no_answer(seconds))
-    )
+def _coordinator_job(config: Config, url: str, seconds: float) -> Job[CoordinatorFinding]:
+    return Job(lambda: _coordinator(config, url), lambda: CoordinatorFinding(url, no_answer(seconds)))
 
 
 def _audit_job(config: Config, entry: AuditEntry, seconds: float) -> Job[AuditFinding]:
     return Job(lambda: examine_audit(config, entry), lambda: unexamined_audit(entry, no_answer(seconds)))
 
 
-def _coordinator(config: Config) -> CoordinatorFinding:
+def _coordinator(config: Config, url: str) -> CoordinatorFinding:
     """Whether the coordinator gives a lease: of a name that no secret has, and only for a moment."""
     from strongroom.config import coordinator
 
-    finding = CoordinatorFinding(config.coordinator)
+    finding = CoordinatorFinding(url)
     try:
         with coordinator(config) as opened:
             if opened and (lease := opened.acquire("strongroom check", _LEASE)):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from strongroom.backend import Settings
 from strongroom.cachepolicy import CachePolicy
 from strongroom.layers.breaker import BreakerPolicy
+
+if TYPE_CHECKING:
+    from .credentials import Credential
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,16 @@ class KeyEntry:
     alias: str
     url: str
     settings: Settings = field(default_factory=Settings)
+
+
+@dataclass(frozen=True)
+class CoordinatorEntry:
+    """``[coordinator]``: a URL, and of PostgreSQL how to log in."""
+
+    url: str
+    user: str = ""
+    password: Credential | None = None
+    ca: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from strongroom.errors import InvalidRequestError
 from strongroom.names import StoreURL
 
-from .entries import KeyEntry, KeyringEntry, StoreEntry
+from .entries import CoordinatorEntry, KeyEntry, KeyringEntry, StoreEntry
 from .links import View
 from .spot import Spot, near
 from .tables import DOCUMENT
@@ -41,7 +41,7 @@ class Config:
         stores: every store by alias.
         keys: every key by alias.
         keyrings: every keyring by alias; none is a key's.
-        coordinator: what guards conditional writes where a provider has none: a URL, or empty.
+        coordinator: what guards conditional writes where a provider has none, or None if the file names none.
         profile: the environment whose entries stand in for others; empty for none.
         audit: the audit trail, or None if the file names none.
         rotations: what is rotated, by label.
@@ -53,7 +53,7 @@ class Config:
     default: str | None = None
     stores: Mapping[str, StoreEntry] = field(default_factory=dict)
     keys: Mapping[str, KeyEntry] = field(default_factory=dict)
-    coordinator: str = ""
+    coordinator: CoordinatorEntry | None = None
     keyrings: Mapping[str, KeyringEntry] = field(default_factory=dict)
     profile: str = ""
     audit: AuditEntry | None = None

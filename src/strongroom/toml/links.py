@@ -11,7 +11,7 @@ from strongroom.layers.breaker import BreakerPolicy
 from strongroom.names import StoreURL
 
 from .credentials import Auth, referring
-from .entries import KeyEntry, KeyringEntry, StoreEntry
+from .entries import CoordinatorEntry, KeyEntry, KeyringEntry, StoreEntry
 from .reach import COORDINATORS
 from .spot import Spot, near
 
@@ -75,20 +75,12 @@ class View:
         spot, default = self._one("default")
         return _known(spot, default, self.stores, "store") if default else None
 
-    def _coordinator(self) -> str:
+    def _coordinator(self) -> CoordinatorEntry | None:
         spot, table = self._one("coordinator")
         if not table:
-            return ""
-        spot, url = spot / "url", StoreURL.parse(table["url"])
-        alone = not url.query and (not url.path if url.scheme == "strongroom" else not url.host)
-        # A path that depended on the working folder would be another coordinator in each.
-        if not alone or (url.scheme == "sqlite" and not url.path.startswith("/")):
-            spot.fail("is not where a coordinator is", f"write {COORDINATORS}")
-        if url.scheme == "strongroom":
-            _known(spot, url.host, self.stores, "store")
-            if self.stores[url.host].failover:  # another member's answer is not what the first compares with
-                spot.fail(f"{url.host!r} is a failover", "name a store that is one place")
-        return str(table["url"])
+            return None
+        check_place(spot, table, self.stores, "coordinator", COORDINATORS)
+        return CoordinatorEntry(**table)
 
     def _audit(self) -> AuditEntry | None:
         spot, table = self._one("audit")
@@ -205,6 +197,34 @@ def _cache(values: Values | bool | None) -> CachePolicy | None:
         for pattern, own in values["names"].items()
     }
     return CachePolicy(fresh, stale, values["absent"], values["size"], values["poll"], tuple(names.items()))
+
+
+def check_place(spot: Spot, values: Values, stores: Mapping[str, StoreEntry], what: str, places: str) -> None:
+    """Refuse a coordinator or a ledger that cannot be where its table says.
+
+    Args:
+        spot: the table.
+        values: `url`, and of PostgreSQL how to log in.
+        stores: of which it may be one, and one may keep its password.
+        what: what it is, and `places`: where it may be, for people.
+    """
+    url, password = StoreURL.parse(values["url"]), values["password"]
+    fits = {
+        # A path that depended on the working folder would be another place in each.
+        "sqlite": not url.host and url.path.startswith("/"),
+        "postgresql": bool(url.host and url.path),
+    }.get(url.scheme, bool(url.host) and not url.path)
+    if url.query or not fits:
+        (spot / "url").fail(f"is not where a {what} is", f"write {places}")
+    if url.scheme not in ("sqlite", "postgresql"):
+        entry = stores[_known(spot / "url", url.host, stores, "store")]
+        if entry.failover:  # another member's answer is not what the first compares with
+            (spot / "url").fail(f"{url.host!r} is a failover", "name a store that is one place")
+    for key in ("user", "password", "ca"):
+        if values[key] and url.scheme != "postgresql":
+            (spot / key).fail("stands with postgresql:// only")
+    if password and password.alias:
+        _known(spot / "password", password.alias, stores, "store")
 
 
 def _known(spot: Spot, alias: str, known: Mapping[str, object], what: str) -> str:

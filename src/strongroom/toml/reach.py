@@ -19,7 +19,7 @@ from .takes import PLAIN, Takes
 _HTTPS: Final = r"https://[^\s/@?#\\%]+(?:/[^\s@?#\\%]*)?"
 _SHORT: Final = {"pin": "auth", "module": "options"}
 """What a token needs beside its URL stands at the top; it means the same in its group."""
-COORDINATORS: Final = "sqlite:///path of a file, or strongroom://ALIAS of a store with compare-and-set"
+COORDINATORS: Final = "sqlite:///path of a file, postgresql://HOST/DATABASE, or strongroom://ALIAS"
 
 
 class URL(Kind):

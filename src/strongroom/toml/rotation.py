@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from .containers import Table
 from .credentials import Credential
-from .kinds import Duration, Kind, Schema, Secret, Text, Texts, Whole
+from .kinds import Duration, Kind, Schema, Text, Texts, Whole
 from .reach import URL
 from .spot import Spot
+from .tables import POSTGRESQL
 
 _NAME: Final = r"[^*]+?(?:/\*\*)?"
 _ROTATOR: Final = r"[a-z0-9-]+|[A-Za-z_][\w.]*:[A-Za-z_]\w*"
@@ -90,9 +91,7 @@ LEDGER: Final = Table(
             LEDGERS,
             f"write {LEDGERS}",
         ),
-        "user": Text("of PostgreSQL: who logs in"),
-        "password": Secret("of PostgreSQL: that user's"),
-        "ca": Text("of PostgreSQL: a PEM file with the authorities to trust instead of the system's"),
+        **POSTGRESQL,
         "keep": Duration("how long what is over is remembered", "400d"),
     },
     needs={"a url": (("url",),)},

@@ -8,10 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from strongroom.names import StoreURL
-
 from .credentials import Credential
 from .entries import StoreEntry
+from .links import check_place
 from .rotation import LEDGERS
 from .spot import Spot, near
 
@@ -140,24 +139,5 @@ def ledger_entry(spot: Spot, values: Mapping[str, Any], stores: Mapping[str, Sto
     Raises:
         InvalidRequestError: the URL is no ledger's, or names no store.
     """
-    url = StoreURL.parse(values["url"])
-    usable = {
-        "sqlite": not url.host and url.path.startswith("/"),
-        "postgresql": bool(url.host and url.path),
-        "store": bool(url.host) and not url.path,
-    }
-    if url.query or not usable[url.scheme]:
-        (spot / "url").fail("is not where a ledger is", f"write {LEDGERS}")
-    if url.scheme == "store":
-        _check_store(spot / "url", url.host, stores)
-    for key in ("user", "password", "ca"):
-        if values[key] and url.scheme != "postgresql":
-            (spot / key).fail("stands with postgresql:// only")
+    check_place(spot, values, stores, "ledger", LEDGERS)
     return LedgerEntry(**{**values, "keep": timedelta(seconds=values["keep"])})
-
-
-def _check_store(spot: Spot, alias: str, stores: Mapping[str, StoreEntry]) -> None:
-    if alias not in stores:
-        spot.fail(f"no store is called {alias!r}", near(alias, stores))
-    if stores[alias].failover:  # another member's answer is not what the first compares with
-        spot.fail(f"{alias!r} is a failover", "name a store that is one place")

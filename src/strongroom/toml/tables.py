@@ -119,16 +119,22 @@ KEYRING: Final = Table(
     needs={"roots, the keys that it is encrypted under": (("roots",),)},
     either=("store", "file"),
 )  # fmt: skip
+POSTGRESQL: Final[dict[str, Kind]] = {
+    "user": Text("of PostgreSQL: who logs in"),
+    "password": Secret("of PostgreSQL: that user's"),
+    "ca": Text("of PostgreSQL: a PEM file with the authorities to trust instead of the system's"),
+}
 COORDINATOR: Final = Table(
     "what guards conditional writes where a provider has none",
     {
         "url": URL(
             "which coordinator",
             "coordinator",
-            lambda: ("sqlite", "strongroom"),
+            lambda: ("sqlite", "postgresql", "strongroom"),
             COORDINATORS,
             f"write {COORDINATORS}",
         ),
+        **POSTGRESQL,
     },
     needs={"a url": (("url",),)},
 )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -27,7 +27,6 @@ JITTER_SHARE: Final = 0.75
 _UNITS: Final = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": DAY}
 _RATE: Final = re.compile(r"rate\(([1-9][0-9]{0,5}) (minute|hour|day)s?\)")
 _CRON: Final = re.compile(r"cron\((.*)\)")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
 
 
@@ -125,12 +124,14 @@ def planned(schedule: Schedule, secret_id: str, last_success: datetime | None, n
     """
     if last_success is None:
         return next_after(schedule, secret_id, now)
-    if found := due(schedule, secret_id, last_success, now):
-        return found.at
     rule = _rule(schedule.every, schedule.timezone)
     if isinstance(rule, timedelta):
-        return next_after(schedule, secret_id, last_success)
-    return _chance(schedule, secret_id, last_success, now)
+        return _instant(schedule, secret_id, last_success + rule)
+    tick, following = _around(schedule.every, schedule.timezone, now)
+    if tick <= last_success:  # as it is with most of a fleet: nothing else needs to be looked at
+        return _instant(schedule, secret_id, following)
+    found = _cron_due(schedule, secret_id, last_success, now)
+    return found.at if found else _chance(schedule, secret_id, last_success, now)
 
 
 def replanned(
@@ -184,7 +185,7 @@ def jitter(schedule: Schedule, secret_id: str, tick: datetime) -> timedelta:
     if not (schedule.jitter and schedule.window):
         return timedelta()
     seconds = int(schedule.window.total_seconds() * JITTER_SHARE)
-    mark = str((tick - _EPOCH) // _SECOND).encode()
+    mark = b"%d" % int(tick.timestamp())
     drawn = int.from_bytes(hmac.digest(secret_id.encode(), mark, "sha256")[:8])
     return timedelta(seconds=drawn * seconds >> 64)
 
@@ -218,9 +219,10 @@ def _cron_due(schedule: Schedule, secret_id: str, last: datetime | None, now: da
     tick, _ = _around(schedule.every, schedule.timezone, now)
     if last is not None and tick <= last:
         return None
-    at = _instant(schedule, secret_id, tick)
-    if at <= now and (schedule.window is None or now < tick + schedule.window):
-        return Due(tick, at)
+    if schedule.window is None or now < tick + schedule.window:
+        at = _instant(schedule, secret_id, tick)
+        if at <= now:
+            return Due(tick, at)
     limit = last + schedule.max_age if last and schedule.max_age else None
     if last and limit and _chance(schedule, secret_id, last, now) > limit:
         return Due(tick, min(now, limit), "max-age")
@@ -230,8 +232,11 @@ def _cron_due(schedule: Schedule, secret_id: str, last: datetime | None, now: da
 def _chance(schedule: Schedule, secret_id: str, last: datetime, now: datetime) -> datetime:
     """A secret's next instant that is not past: in the window that is open, or in the next."""
     tick, following = _around(schedule.every, schedule.timezone, now)
-    at = _instant(schedule, secret_id, tick)
-    return at if tick > last and at > now else _instant(schedule, secret_id, following)
+    if schedule.window and last < tick and now < tick + schedule.window:
+        at = _instant(schedule, secret_id, tick)
+        if at > now:
+            return at
+    return _instant(schedule, secret_id, following)
 
 
 @lru_cache(maxsize=16_384)

@@ -24,12 +24,18 @@ SDKS = frozenset(
     }
     | {"pkcs11", "sqlite3", "click", "rich", "yaml", "dotenv", "pytest"}
 )
-DUMP = "; import json, sys; print('\\n' + json.dumps(sorted({n.split('.')[0] for n in sys.modules})))"
+BEFORE = "import sys; _before = set(sys.modules)\n"
+"""What a `.pth` file of an installed package loads at every start, such as a namespace, is not ours."""
+DUMP = (
+    "; import json; print('\\n' + json.dumps(sorted({n.split('.')[0] for n in set(sys.modules) - _before})))"
+)
 
 
 def loaded(code: str) -> set[str]:
     """Which of SDKS an interpreter of its own has loaded after `code`."""
-    run = subprocess.run([sys.executable, "-c", code + DUMP], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", BEFORE + code + DUMP], capture_output=True, text=True, check=True
+    )
     return set(json.loads(run.stdout.splitlines()[-1])) & SDKS
 
 

@@ -25,6 +25,7 @@ localkey retry stamp sqlitefile postgres
 coordinator pgcoordinator wrapcount
 guarded gate companion
 memory envelope stages replication.record webhooks
+pairs
 audit
 layers
 registry
@@ -56,7 +57,11 @@ BACKEND_MAY_IMPORT = {
     )
 }
 # The embedded store brings its own key: its KEKs and keysets are the envelope's local ones.
-BACKEND_EXCEPTIONS = {"strongroom_local": {"strongroom.localkey", "strongroom.wrapcount"}}
+# Vault's database engine is told of a password that is rotated as PostgreSQL's are.
+BACKEND_EXCEPTIONS = {
+    "strongroom_local": {"strongroom.localkey", "strongroom.wrapcount"},
+    "strongroom_vault": {"strongroom.rotation.generating", "strongroom.rotation.rotators.postgresql"},
+}
 # Who in the core may use what beyond the standard library; a star: at import time too.
 THIRD_PARTY = {
     "strongroom.localkey": {"cryptography"},

@@ -13,14 +13,18 @@ from typing import Any
 import boto3
 import hvac
 import hvac.exceptions
+import psycopg
+import psycopg.sql
 
 from strongroom.value import SecretValue
 from strongroom_aws.access_keys import AccessKeyRotator
 from strongroom_vault.certificates import CertificateRotator
+from strongroom_vault.database_root import DatabaseRootRotator
 from strongroom_vault.secret_ids import SecretIdRotator
-from tests.canary import not_ours
+from tests.canary import CANARY, not_ours
 from tests.servers.moto import REGION, Moto
 from tests.servers.openbao import OpenBao
+from tests.servers.postgres import Postgres
 
 _NEEDED = ["ListAccessKeys", "CreateAccessKey", "DeleteAccessKey", "GetAccessKeyLastUsed"]
 _NEEDED += ["ListUserTags", "TagUser", "UntagUser", "CreateUser"]
@@ -37,6 +41,9 @@ PKI_POLICY = """
 path "{mount}/sign/web" {{ capabilities = ["update"] }}
 path "{mount}/revoke" {{ capabilities = ["update"] }}
 path "{mount}/cert/*" {{ capabilities = ["read"] }}
+"""
+DATABASE_POLICY = """
+path "{mount}/config/shop" {{ capabilities = ["read", "update"] }}
 """
 
 
@@ -195,3 +202,61 @@ def engine_on(bao: OpenBao) -> Engine:
         rules = {"allowed_domains": ["example.org"], "allow_subdomains": True, "key_type": "any", "ttl": "1h"}
         client.secrets.pki.create_or_update_role("web", rules, mount_point=mount)
     return Engine(bao, mount, token_for(bao, PKI_POLICY.format(mount=mount)))
+
+
+@dataclass
+class Connection:
+    """A connection of Vault's database engine to a PostgreSQL server, and the user it manages it with."""
+
+    bao: OpenBao
+    server: Postgres
+    mount: str
+    user: str
+    token: SecretValue = field(repr=False)
+    current: SecretValue = field(repr=False)
+
+    def rotator(self, **options: Any) -> DatabaseRootRotator:
+        given: dict[str, Any] = {"address": self.bao.address, "mount": self.mount, "connection": "shop"}
+        given |= {"credential": lambda: self.token, "user": self.user}
+        return DatabaseRootRotator(**{**given, "host": "127.0.0.1", "port": self.server.port, **options})
+
+    def lets_in(self, value: SecretValue) -> bool:
+        """Whether PostgreSQL accepts it."""
+        with not_ours():
+            try:
+                psycopg.connect(self.server.where, user=self.user, password=value.reveal_text()).close()
+            except psycopg.OperationalError:
+                return False
+        return True
+
+    def vault_manages(self) -> bool:
+        """Whether Vault makes a user there, over a new connection."""
+        with not_ours():
+            client = self.bao.client()
+            try:
+                client.secrets.database.reset_connection("shop", self.mount)
+                client.secrets.database.generate_credentials("reader", self.mount)
+            except hvac.exceptions.VaultError:
+                return False
+        return True
+
+
+def connection_on(bao: OpenBao, server: Postgres) -> Connection:
+    """A connection of its own, with a user of its own, who may make users."""
+    first = SecretValue(f"{CANARY}-{uuid.uuid4().hex}")
+    user, mount = server.new_role(first.reveal_text()), f"database-{uuid.uuid4().hex[:8]}"
+    with not_ours(), server.admin() as admin:
+        admin.execute(psycopg.sql.SQL("ALTER ROLE {} CREATEROLE").format(psycopg.sql.Identifier(user)))
+        client = bao.client()
+        client.sys.enable_secrets_engine("database", mount)
+        url = (
+            f"postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{server.port}/postgres?sslmode=disable"
+        )
+        client.secrets.database.configure(
+            "shop", "postgresql-database-plugin", allowed_roles=["reader"], connection_url=url,
+            mount_point=mount, username=user, password=first.reveal_text(),
+        )  # fmt: skip
+        made = "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"
+        client.secrets.database.create_role("reader", "shop", made, default_ttl="1h", mount_point=mount)
+    token = token_for(bao, DATABASE_POLICY.format(mount=mount))
+    return Connection(bao, server, mount, user, token, first)

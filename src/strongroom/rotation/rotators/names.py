@@ -18,10 +18,12 @@ ROTATORS: Final = {
     "human": "human:HumanRotator",
     "keyring": "keyring_rewrap:KeyringRotator",
     "mysql": "mysql:MySQLRotator",
+    "pkcs11-key": "strongroom_pkcs11.key_versions:TokenKeyRotator",
     "postgresql": "postgresql:PostgreSQLRotator",
     "postgresql-two-users": "postgresql:PostgreSQLTwoUsersRotator",
     "random": "random_value:RandomRotator",
     "vault-approle": "strongroom_vault.secret_ids:SecretIdRotator",
+    "vault-database": "strongroom_vault.database_root:DatabaseRootRotator",
     "vault-pki": "strongroom_vault.certificates:CertificateRotator",
 }
 """Module and class by short name; a module without a dot is of this package."""

@@ -111,7 +111,8 @@ class Killed:
         """What a reader gets now, the target accepts."""
         with self._store(FakeClock()) as store:
             current = store.get(NAME).value
-        assert self._case.id(current) in self._case.live()
+        wanted = self._case.id(current)
+        assert wanted in self._case.live()
 
     def check_end(self) -> None:
         """It is done, nothing but current is live, and the next rotation may begin."""
@@ -120,7 +121,8 @@ class Killed:
             assert ledger.get(self.rotation_id).state is State.DONE
             current = store.get(NAME).value
             assert current != self._case.first
-            assert self._case.live() == {self._case.id(current)}
+            wanted = {self._case.id(current)}
+            assert self._case.live() == wanted
             engine = Engine(ledger, [self._policy(store)], clock=clock)
             assert engine.start(NAME).state is State.STARTED
 

@@ -32,18 +32,19 @@ _PRIVATE: Final = {
     Attribute.MODIFIABLE: False,
 }
 _SIGNS: Final = MechanismFlag.SIGN | MechanismFlag.VERIFY
-_Make = Callable[[Any, dict[str, Any]], Any]
+_Template = Mapping[Attribute, Any]
+_Make = Callable[..., Any]
 
 
 def _secret(key_type: KeyType, mechanism: Mechanism, capabilities: int) -> _Make:
-    def make(session: Any, names: dict[str, Any]) -> Any:
+    def make(session: Any, names: dict[str, Any], private: _Template = _PRIVATE) -> Any:
         return session.generate_key(
             key_type,
             256,
             mechanism=mechanism,
             capabilities=capabilities,
             store=True,
-            template=_PRIVATE,
+            template=private,
             **names,
         )
 
@@ -51,28 +52,28 @@ def _secret(key_type: KeyType, mechanism: Mechanism, capabilities: int) -> _Make
 
 
 def _curve(key_type: KeyType, mechanism: Mechanism, params: str) -> _Make:
-    def make(session: Any, names: dict[str, Any]) -> Any:
+    def make(session: Any, names: dict[str, Any], private: _Template = _PRIVATE) -> Any:
         domain = session.create_domain_parameters(
             key_type, {Attribute.EC_PARAMS: bytes.fromhex(params)}, local=True
         )
-        _, private = domain.generate_keypair(
-            mechanism=mechanism, capabilities=_SIGNS, store=True, private_template=_PRIVATE, **names
+        _, made = domain.generate_keypair(
+            mechanism=mechanism, capabilities=_SIGNS, store=True, private_template=private, **names
         )
-        return private
+        return made
 
     return make
 
 
-def _rsa(session: Any, names: dict[str, Any]) -> Any:
-    _, private = session.generate_keypair(
+def _rsa(session: Any, names: dict[str, Any], private: _Template = _PRIVATE) -> Any:
+    _, made = session.generate_keypair(
         KeyType.RSA,
         3072,
         capabilities=MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT,
         store=True,
-        private_template=_PRIVATE,
+        private_template=private,
         **names,
     )
-    return private
+    return made
 
 
 # A key either wraps or decrypts: with both, another key of the token could be wrapped and then read.
@@ -141,6 +142,14 @@ def _made(session: Any, uri: TokenURI, make: _Make) -> str:
     if weak:
         raise InvalidRequestError("the token makes only keys that can be taken out of it")
     return str(uri)
+
+
+def make_version(session: Any, kind: str, label: str, key_id: bytes) -> Any:
+    """A key whose use can be ended later, by who may log in; what it is can never be changed or let out.
+
+    PKCS #11 3.0, section 4.9: CKA_SENSITIVE cannot become false, nor CKA_EXTRACTABLE true.
+    """
+    return _MAKERS[kind](session, {"label": label, "id": key_id}, {**_PRIVATE, Attribute.MODIFIABLE: True})
 
 
 def _labelled(session: Any, uri: TokenURI) -> list[Any]:

@@ -37,14 +37,14 @@ _Make = Callable[..., Any]
 
 
 def _secret(key_type: KeyType, mechanism: Mechanism, capabilities: int) -> _Make:
-    def make(session: Any, names: dict[str, Any], private: _Template = _PRIVATE) -> Any:
+    def make(session: Any, names: dict[str, Any], private: _Template | None = None) -> Any:
         return session.generate_key(
             key_type,
             256,
             mechanism=mechanism,
             capabilities=capabilities,
             store=True,
-            template=private,
+            template=private or _PRIVATE,
             **names,
         )
 
@@ -52,25 +52,29 @@ def _secret(key_type: KeyType, mechanism: Mechanism, capabilities: int) -> _Make
 
 
 def _curve(key_type: KeyType, mechanism: Mechanism, params: str) -> _Make:
-    def make(session: Any, names: dict[str, Any], private: _Template = _PRIVATE) -> Any:
+    def make(session: Any, names: dict[str, Any], private: _Template | None = None) -> Any:
         domain = session.create_domain_parameters(
             key_type, {Attribute.EC_PARAMS: bytes.fromhex(params)}, local=True
         )
         _, made = domain.generate_keypair(
-            mechanism=mechanism, capabilities=_SIGNS, store=True, private_template=private, **names
+            mechanism=mechanism,
+            capabilities=_SIGNS,
+            store=True,
+            private_template=private or _PRIVATE,
+            **names,
         )
         return made
 
     return make
 
 
-def _rsa(session: Any, names: dict[str, Any], private: _Template = _PRIVATE) -> Any:
+def _rsa(session: Any, names: dict[str, Any], private: _Template | None = None) -> Any:
     _, made = session.generate_keypair(
         KeyType.RSA,
         3072,
         capabilities=MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT,
         store=True,
-        private_template=private,
+        private_template=private or _PRIVATE,
         **names,
     )
     return made

@@ -97,9 +97,9 @@ class Rotation:
         except (SecretConflictError, UnavailableError) as exc:
             error = exc
         else:
-            if (
-                given & {CURRENT, PREVIOUS} or mark not in given
-            ):  # a repeat is answered with the labels of now
+            if given == {PENDING}:  # another tool's version, with this value: it is taken in as ours
+                self._secrets.move(self._name, mark, self._id, None)
+            elif given & {CURRENT, PREVIOUS} or mark not in given:  # a repeat is told the labels of now
                 raise _is_done()
             return
         if isinstance(error, UnavailableError) and error.performed is None:

@@ -90,7 +90,7 @@ class SecretsManager(Backend):
         name = self._name(key)
         if isinstance(version, Stage):
             if version not in _LABELS:
-                raise SecretNotFoundError("a pending value is read by its rotation id")
+                return self._foreign(key, name)
             return self._secret(key, self._labelled(name, version), version)
         if not 32 <= len(version) <= 64 or is_turn(version):  # the API model, SecretVersionIdType
             self._secrets.described(name)
@@ -99,6 +99,14 @@ class SecretsManager(Backend):
         if not was_current(answer.get("VersionStages", ())):
             raise SecretNotFoundError("no such version")
         return self._secret(key, answer, None)
+
+    def _foreign(self, key: Key, name: str) -> Secret:
+        """What another tool's rotation has under AWSPENDING."""
+        version = Labels.of(self._secrets.described(name).get("VersionIdsToStages", {})).foreign()
+        if version is None:
+            raise SecretNotFoundError("a pending value is read by its rotation id")
+        answer = self._client.read("GetSecretValue", SecretId=name, VersionId=version)
+        return self._secret(key, answer, Stage.PENDING)
 
     def _labelled(self, name: str, stage: Stage) -> Answer:
         error: SecretNotFoundError | None = None

@@ -22,6 +22,7 @@ from .watching import notify
 
 if TYPE_CHECKING:
     from .cached import Outcome
+    from .companion import Stray
     from .layers.reencrypting import Reencrypted
     from .stages import Pending
     from .store import SecretStore
@@ -281,6 +282,14 @@ class AsyncPending:
     async def promote(self) -> SecretVersion:
         """As ``Pending.promote``."""
         return await _in_thread(self._pending.promote)
+
+    async def stray(self) -> Stray | None:
+        """As ``Pending.stray``."""
+        return await _in_thread(self._pending.stray)
+
+    async def clean(self) -> bool:
+        """As ``Pending.clean``."""
+        return await _in_thread(self._pending.clean)
 
     async def discard(self) -> None:
         """As ``Pending.discard``."""

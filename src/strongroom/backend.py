@@ -236,6 +236,8 @@ class Backend(ABC):
     def get(self, key: Key, version: str | Stage) -> Secret:
         """Read a version by id, or the one at stage CURRENT or PREVIOUS. One request.
 
+        At PENDING it is the value of `SecretInfo.foreign`: a rotation's own is read by ``get_pending``.
+
         Raises:
             SecretNotFoundError: missing, deleted, disabled or destroyed; only pending; or no such version.
         """

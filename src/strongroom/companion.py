@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .backend import ABSENT, Backend, Secret, Stage
+from .backend import ABSENT, Backend, Capability, Secret, Stage
 from .errors import (
     IntegrityError,
     InvalidRequestError,
@@ -115,6 +115,51 @@ def find(backend: Backend, name: Name) -> Found | None:
     except SecretNotFoundError:
         return None
     return Found(*Frame.split(secret.value), secret.version, secret)
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A pending value that blocks another rotation.
+
+    Attributes:
+        version: the version, of the secret or of its companion, that has it.
+        rotation_id: whose it is; None if it is another tool's, or does not open.
+        base: the version that was current when it was put; None where that is not known.
+        value: another tool's value, where it can be read.
+    """
+
+    version: str
+    rotation_id: str | None = None
+    base: str | None = None
+    value: SecretValue | None = None
+
+
+def stray(backend: Backend, name: Name, rotation_id: str) -> Stray | None:
+    """What is pending that is not this rotation's; see ``Pending.stray``."""
+    if Capability.NATIVE_PENDING in backend.capabilities:
+        return _native_stray(backend, name, rotation_id)
+    try:
+        found = find(backend, name)
+    except IntegrityError:  # encrypted under a key that is gone, or another tool's: its version will do
+        return Stray(backend.versions(Companion(name))[0].id)
+    if found is None or not found.frame.held or found.frame.rotation_id == rotation_id:
+        return None
+    return Stray(found.version, found.frame.rotation_id, found.frame.base)
+
+
+def _native_stray(backend: Backend, name: Name, rotation_id: str) -> Stray | None:
+    if Capability.DESCRIBE not in backend.capabilities:
+        return None
+    info = backend.describe(name)
+    for other, base in info.pending.items():
+        if other != rotation_id:
+            return Stray(other, other, base)
+    if info.foreign is None or info.foreign == rotation_id:
+        return None
+    value = None
+    with contextlib.suppress(SecretNotFoundError, IntegrityError):  # it has none, or is not encrypted
+        value = backend.get(name, Stage.PENDING).value
+    return Stray(info.foreign, value=value)
 
 
 def claim(backend: Backend, name: Name, rotation_id: str, epoch: int, check: Callable[[], None]) -> None:

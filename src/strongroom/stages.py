@@ -1,4 +1,4 @@
-"""Pending values, rollback, and operations on a secret and its companion, written once over ``Backend``.
+"""Pending values, rollback and what ends a version, written once over ``Backend``.
 
 A pending value must not be what a native reader of the provider gets. Some providers label versions and
 hold it themselves (NATIVE_PENDING). On the others the newest version *is* the secret, so the value waits
@@ -21,7 +21,18 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar, final
 
 from .backend import ABSENT, ANY_CAS, Backend, Capability, Secret, SecretVersion, Stage
-from .companion import Found, Frame, check_rotation_id, claim, find, half_done, is_done, require_claim
+from .companion import (
+    Found,
+    Frame,
+    Stray,
+    check_rotation_id,
+    claim,
+    find,
+    half_done,
+    is_done,
+    require_claim,
+    stray,
+)
 from .errors import (
     InvalidRequestError,
     SecretConflictError,
@@ -157,6 +168,18 @@ class Pending:
         base = self._own_version(base_version)
         self._run("pending.fence", lambda: self._fence(base))
 
+    def stray(self) -> Stray | None:
+        """A pending value that stands in this rotation's way: of another id, or of another tool.
+
+        Raises:
+            PermissionDeniedError, UnavailableError: as the store says; a value that does not open is told of.
+        """
+        return self._run("pending.stray", lambda: stray(self._backend, self._name, self.rotation_id))
+
+    def clean(self) -> bool:
+        """Drop what `stray` tells of, whatever it is; whether there was something. Never current's value."""
+        return self._run("pending.clean", self._clean)
+
     def discard(self) -> None:
         """Drop the pending value; nothing held is not an error.
 
@@ -182,6 +205,18 @@ class Pending:
         if self._backend.get(self._name, Stage.CURRENT).version != base:
             raise SecretConflictError("base_version is not the current version")
         return self._hold(Frame(self.rotation_id, True, base, epoch=epoch).with_value(value), found, value)
+
+    def _clean(self) -> bool:
+        found = stray(self._backend, self._name, self.rotation_id)
+        if found is None:
+            return False
+        if found.rotation_id is not None:
+            Pending(self._backend, self._name, found.rotation_id)._discard()  # noqa: SLF001
+        elif self._native:
+            self._backend.retire(self._name, found.version)
+        else:
+            self._backend.retire(Companion(self._name), found.version)
+        return True
 
     def _get(self) -> Secret:
         if self._native:
@@ -318,21 +353,6 @@ def check_size(backend: Backend, name: Name, value: SecretValue, operation: str)
         raise InvalidRequestError(problem, operation=operation, name=str(name), hint=hint)
 
 
-def delete(backend: Backend, name: Name) -> None:
-    """Bin the secret, then its companion; a repeat finishes the pair."""
-    _both(backend.delete, *_pair(backend, name))
-
-
-def restore(backend: Backend, name: Name) -> None:
-    """Bring the secret back, then its companion."""
-    _both(backend.restore, *_pair(backend, name))
-
-
-def purge(backend: Backend, name: Name) -> None:
-    """Purge the companion first: a purged secret must leave no pending value behind."""
-    _both(backend.purge, *reversed(_pair(backend, name)))
-
-
 def rollback(backend: Backend, name: Name, if_version: str) -> SecretVersion:
     """Write the previous value as a NEW version, if ``if_version`` is current.
 
@@ -368,23 +388,3 @@ def retire(backend: Backend, name: Name, version: str) -> None:
 
 
 _NOTHING = SecretValue("")
-
-
-def _pair(backend: Backend, name: Name) -> tuple[Name | Companion, ...]:
-    native = Capability.NATIVE_PENDING in backend.capabilities
-    return (name,) if native or not supports_pending(backend.capabilities) else (name, Companion(name))
-
-
-def _both(act: object, *keys: Name | Companion) -> None:
-    """Not found only if neither existed: a repeat after a crash finds one of them gone already."""
-    missing: SecretNotFoundError | None = None
-    acted = False
-    for key in keys:
-        try:
-            with half_done() if acted else contextlib.nullcontext():
-                act(key)  # type: ignore[operator]
-            acted = True
-        except SecretNotFoundError as exc:
-            missing = exc if isinstance(key, Name) else missing or exc
-    if missing and not acted:
-        raise missing

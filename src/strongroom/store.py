@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
-from . import stages
+from . import pairs, stages
 from .audit.event import AuditHook, Auditor
 from .backend import Absent, Backend, Capability, Clock, Secret, SecretInfo, SecretVersion, Stage
 from .cachepolicy import CachePolicy
@@ -223,7 +223,7 @@ class SecretStore:
         """
         key = self._gate.key(name, "delete")
         self._gate.need(Capability.DELETE, "delete", name)
-        self._write("delete", key, lambda: stages.delete(self._backend.writer, key))
+        self._write("delete", key, lambda: pairs.delete(self._backend.writer, key))
 
     def restore(self, name: str) -> None:
         """Bring a deleted secret back.
@@ -233,13 +233,13 @@ class SecretStore:
         """
         key = self._gate.key(name, "restore")
         self._gate.need(Capability.DELETE, "restore", name)
-        self._write("restore", key, lambda: stages.restore(self._backend.writer, key))
+        self._write("restore", key, lambda: pairs.restore(self._backend.writer, key))
 
     def purge(self, name: str) -> None:
         """Destroy the secret, its versions and its pending value for ever."""
         key = self._gate.key(name, "purge")
         self._gate.need(Capability.PURGE, "purge", name)
-        self._write("purge", key, lambda: stages.purge(self._backend.writer, key))
+        self._write("purge", key, lambda: pairs.purge(self._backend.writer, key))
 
     def rollback(self, name: str, *, if_version: str) -> SecretVersion:
         """Write the previous value as a new version, if ``if_version`` is the current one.
@@ -332,7 +332,7 @@ class SecretStore:
 
         def run(operation: str, call: Callable[[], T]) -> T:
             # A discard may write current's value anew, so that the version the cache knows is another.
-            changes = operation in ("pending.promote", "pending.discard", "pending.fence")
+            changes = operation.removeprefix("pending.") in ("promote", "discard", "fence", "clean")
             runner = self._write if changes else self._run
             return runner(operation, key, lambda: self._public(call()), rotation_id=rotation_id)
 

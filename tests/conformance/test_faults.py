@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from strongroom import stages
+from strongroom import pairs, stages
 from strongroom.backend import Backend, Capability, SecretVersion, Settings, Stage
 from strongroom.errors import SecretConflictError, SecretNotFoundError, SecretStoreError
 from strongroom.layers.edge import edge
@@ -148,9 +148,9 @@ def test_memory_with_a_companion(
 
 
 def _purges_the_secret_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    act = stages.delete.__globals__["_both"]
-    pair = stages.delete.__globals__["_pair"]
-    monkeypatch.setattr(stages, "purge", lambda backend, name: act(backend.purge, *pair(backend, name)))
+    act = pairs.delete.__globals__["_both"]
+    pair = pairs.delete.__globals__["_pair"]
+    monkeypatch.setattr(pairs, "purge", lambda backend, name: act(backend.purge, *pair(backend, name)))
 
 
 def _promotes_over_anything(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,12 +53,12 @@ _SUSPEND: Final = Activity(ENTITY_MANAGEMENT, 12, "Suspend", "change")
 
 _OPERATIONS: Final[Mapping[str, Activity]] = {
     **dict.fromkeys(("get", "get_many", "prefetch", "list", "versions", "describe", "refresh"), _READ),
-    **dict.fromkeys(("pending.get", "watch", "on_change", "key.list"), _READ),
+    **dict.fromkeys(("pending.get", "pending.stray", "watch", "on_change", "key.list"), _READ),
     **dict.fromkeys(("put", "reencrypt"), _WRITE),
     "pending.put": _CREATE,
     **dict.fromkeys(("set_tags", "key.rotate", "key.rewrap", "pending.claim", "pending.fence"), _CHANGE),
     "key.create": _MAKE,
-    **dict.fromkeys(("purge", "retire", "pending.discard", "shred"), _END),
+    **dict.fromkeys(("purge", "retire", "pending.discard", "pending.clean", "shred"), _END),
     "delete": _DISABLE,
     "restore": _ENABLE,
     **dict.fromkeys(("rollback", "pending.promote"), _ACTIVATE),

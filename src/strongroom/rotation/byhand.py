@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, final
 
-from strongroom.errors import InvalidRequestError, SecretConflictError, SecretNotFoundError
+from strongroom.companion import check_rotation_id
+from strongroom.errors import (
+    IntegrityError,
+    InvalidRequestError,
+    SecretConflictError,
+    SecretNotFoundError,
+)
 
 from . import events
-from .ending import ABORTED, BEFORE_PROMOTE, ENDING, REPLACED
-from .ledger import OvertakenError, State
+from .ending import ABORTED, ADOPTED, BEFORE_PROMOTE, ENDING, REPLACED
+from .ledger import InProgressError, OvertakenError, State
 from .policy import secret_of
 
 if TYPE_CHECKING:
     from strongroom.backend import SecretVersion
+    from strongroom.companion import Stray
     from strongroom.stages import Pending
     from strongroom.value import SecretValue
 
@@ -104,11 +112,59 @@ class ByHand:
 
     def take_in(self, policy: Policy) -> Entry:
         """See `strongroom.rotation.engine.Engine.take_in`."""
-        raise SecretConflictError("nothing foreign is pending")
+        stray = self._unknown(policy)
+        if stray is None:
+            raise SecretConflictError("nothing is pending that the ledger does not know", name=policy.name)
+        wanted = stray.rotation_id or (_uuid(stray.version) if stray.value is not None else None)
+        if wanted is None:
+            raise IntegrityError("the pending value cannot be taken in", name=policy.name, hint="clean it")
+        return self._events.run(
+            events.TAKE_IN,
+            policy,
+            wanted,
+            lambda: self._taken_in(policy, wanted, stray),
+            version=stray.version,
+        )
+
+    def _taken_in(self, policy: Policy, rotation_id: str, stray: Stray) -> Entry:
+        """It is ours in the store first: repeated after a crash, it is found there as a rotation's own."""
+        pending = policy.store.pending(policy.name, rotation_id)
+        base = stray.base or pending.read().version
+        if stray.value is not None:
+            pending.put(stray.value, base_version=base)
+        entry = self._ledger.begin(rotation_id, secret_of(policy), base=base)
+        if entry.state is not State.STARTED:
+            raise SecretConflictError(f"the rotation is {entry.state.value}", hint="clean it")
+        # Nobody has proved that the target knows this value: in the end it may have to give way to another.
+        return self._move(entry, State.STARTED, {ADOPTED: "yes"})
 
     def clean(self, policy: Policy) -> bool:
         """See `strongroom.rotation.engine.Engine.clean`."""
-        return False
+        found = self._ledger.find(secret=secret_of(policy), states=_OPEN, limit=1)
+        if found:
+            problem = f"rotation {found[0].id} is open"
+            raise InProgressError(problem, rotation_id=found[0].id, name=policy.name, hint="abort it")
+        pending = policy.store.pending(policy.name, str(uuid.uuid4()))
+        return self._events.run(events.CLEAN, policy, None, pending.clean)
+
+    def _unknown(self, policy: Policy) -> Stray | None:
+        stray = policy.store.pending(policy.name, str(uuid.uuid4())).stray()
+        if stray is None or stray.rotation_id is None:
+            return stray
+        try:
+            entry = self._ledger.get(stray.rotation_id)
+        except SecretNotFoundError:
+            return stray
+        hint = "advance or abort it" if entry.state.open else "clean it"
+        raise SecretConflictError(f"it is rotation {entry.id}, which is {entry.state.value}", hint=hint)
+
+
+def _uuid(version: str) -> str | None:
+    """A version that a rotation of Secrets Manager's made has its token for a name, which may be our id."""
+    try:
+        return version if check_rotation_id(version) == version else None
+    except InvalidRequestError:
+        return None
 
 
 def _reached(entry: Entry) -> State:

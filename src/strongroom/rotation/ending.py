@@ -27,6 +27,8 @@ ENDING: Final = "ending"
 SUPERSEDED: Final = State.SUPERSEDED.value
 ABORTED: Final = State.ABORTED.value
 REPLACED: Final = "replaced"
+ADOPTED: Final = "adopted"
+"""The fact that nobody knows whether the target accepts the value: another worker, or tool, has put it."""
 BEFORE_PROMOTE: Final = frozenset([State.STARTED, State.WAITING, State.CREATED, State.SET, State.TESTED])
 """From these a rotation can still be aborted."""
 

@@ -20,11 +20,11 @@ from strongroom.value import SecretValue, take
 
 from . import events
 from .byhand import ByHand
-from .ending import BEFORE_PROMOTE, ENDING, SUPERSEDED, ending_of
+from .ending import ADOPTED, BEFORE_PROMOTE, ENDING, SUPERSEDED, ending_of
 from .ledger import BY_HAND, LEASE_SECONDS, InProgressError, OvertakenError, State
 from .policies import Policies
 from .policy import secret_of
-from .steps import ADOPTED, step
+from .steps import step
 from .work import HookError, Work, backoff
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from strongroom.errors import (
 from strongroom.value import SecretValue
 
 from . import events
-from .ending import ENDING, REPLACED, SUPERSEDED, end, ending_of
+from .ending import ADOPTED, ENDING, REPLACED, SUPERSEDED, end, ending_of
 from .ledger import State
 from .work import HookError
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
     from .rotator import Rotation
     from .work import Work
-
-ADOPTED: Final = "adopted"
-"""The fact that the value held may be one whose credential was reclaimed: where there is nothing to claim."""
 
 
 def step(work: Work) -> None:
@@ -62,6 +59,9 @@ def create(work: Work) -> None:
 def _create(work: Work) -> None:
     """The claim keeps a paused worker's value out; `reclaim` removes what that one made at the target."""
     pending, base = work.pending, work.base()
+    if stray := pending.stray():
+        work.record(work.entry.state, facts={"stray": stray.rotation_id or stray.version})
+        raise SecretConflictError("a pending value is in the way", hint="take it in, or clean it")
     pending.claim(work.entry.epoch, work.check)
     values = {"current": base.value if base else None, "previous": work.previous()}
     _report(work, work.hook("reclaim", work.rotator.reclaim, **values))

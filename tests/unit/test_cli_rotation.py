@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.cli import rotation_running
+from tests.rotation_target import credential
 from tests.unit.rotation_cli_support import NAME, Place, entries
 
 DAILY = 'schedule = { every = "rate(1 day)" }'
@@ -84,6 +85,21 @@ def test_a_schedule_begins_what_is_due_once(place: Place) -> None:
     assert len(place.target.changes("change")) == 1
 
 
+def test_check_tells_how_rotation_is(place: Place) -> None:
+    """The ledger answers; a policy that cannot be, what is overdue, and a ledger that does not are told."""
+    assert "ok; 1 secrets, 0 rotations are open" in place("/check").out
+    place.write(schedule=DAILY)
+    place("start", NAME)
+    place.later(48)
+    late = place("/check")
+    assert (late.code, f"prod:{NAME}: overdue since" in late.out) == (10, True)
+    place.write(more='[rotation.api]\nnames = ["api"]\nrotator = "random"\ngrace = "1s"\n')
+    assert place("/check", "--json").json["rotation"]["errors"][0].startswith("prod:api: grace 0:00:01")
+    (place.folder / "ledger.db").write_bytes(b"not a database" * 100)
+    broken = place("/check", "--json")
+    assert (broken.code, broken.json["rotation"]["problem"] != "") == (10, True)
+
+
 def test_overdue_needs_action(place: Place) -> None:
     """A secret that no worker has looked after for a day is told, with the time."""
     place.write(schedule=DAILY)
@@ -118,6 +134,60 @@ def test_an_id_names_a_rotation_too(place: Place) -> None:
     assert [entry["id"] for entry in entries(place("status", first, "--json"))] == [first]
     assert place("resume", first, "--yes").code == 5
     assert (place("abort", NAME, "--yes").code, place("status", "db/passwort").code) == (3, 2)
+
+
+STRAY = "0c6f1d0a-2f3c-4b57-9d3c-0f2c7b1f7a10"
+
+
+def _left_pending(place: Place) -> None:
+    """A value that somebody else wanted to make current, and the target accepts."""
+    value = credential("app")
+    with place.store() as store:
+        store.pending(NAME, STRAY).put(value, base_version=store.get(NAME).version)
+    place.target.change("app", value)
+
+
+def test_a_pending_value_of_somebody_else_is_taken_in(place: Place) -> None:
+    """It is tested and made current, under its own id; where there is none that is a conflict."""
+    assert place("take-in", NAME).code == 5
+    _left_pending(place)
+    done = place("take-in", NAME, "--json")
+    assert (done.code, done.json["id"], done.json["state"]) == (0, STRAY, "done")
+    assert place.works()
+
+
+def test_a_pending_value_of_somebody_else_is_removed(place: Place) -> None:
+    """After a yes; then the next rotation can begin."""
+    _left_pending(place)
+    assert place("clean", NAME).code == 2
+    assert place("clean", NAME, "--yes").out == f"{NAME}: removed what was pending\n"
+    assert "nothing was pending" in place("clean", NAME, "--yes").out
+    assert place("start", NAME).code == 6
+
+
+def test_a_rollback_of_a_rotated_secret_goes_through_the_ledger(place: Place) -> None:
+    """In grace it cancels the revoke; after it, the old value is refused at the target and stays away ▲."""
+    place.write(more='[rotation.api]\nnames = ["api/**"]\nrotator = "random"\n')
+    with place.store() as store:
+        store.put("api/key", "one")
+    place("start", "api/key")
+    assert place("/rollback", "api/key").code == 0
+    with place.store() as store:
+        assert store.get("api/key").value.matches("one")
+    assert state(place, "api/key") == "rolled-back"
+    place("start", NAME)
+    assert place("/rollback", NAME).code == 5
+    assert place.works()
+
+
+def test_a_rollback_of_a_secret_that_was_never_rotated_is_the_stores(place: Place) -> None:
+    """Nothing was revoked by a rotation yet."""
+    with place.store() as store:
+        first = store.get(NAME).value
+        store.put(NAME, credential("app"))
+    assert place("/rollback", NAME).code == 0
+    with place.store() as store:
+        assert store.get(NAME).value == first
 
 
 def test_old_rotations_are_forgotten(place: Place) -> None:
@@ -172,6 +242,6 @@ def test_what_is_missing_is_told(place: Place, tmp_path: Path, lines: str, probl
 def test_the_commands_are_there(place: Place) -> None:
     """Each by its name, with a help of its own; none is loaded for the overview."""
     commands = "plan status start tick serve package resume abort take-in clean"
-    for name in commands.split():
+    for name in [*commands.split(), "/revoke"]:
         assert place(name, "--help").code == 0, name
     assert all(f"  {name} " in place("--help").out for name in commands.split())

@@ -18,6 +18,9 @@ from .keyrings import KeyringFinding, examine_keyring, print_keyrings, unexamine
 from .keys import KeyFinding, examine, print_findings
 from .options import Options, common, configuration, pass_options
 from .output import day, print_json, print_table
+from .rotationcheck import RotationFinding
+from .rotationcheck import examine as examine_rotation
+from .rotationcheck import unexamined as unexamined_rotation
 from .sidebyside import Job, side_by_side
 from .storecheck import Finding, StoreCheck, no_answer
 
@@ -43,6 +46,9 @@ class CoordinatorFinding:
         return bool(self.problem)
 
 
+AnyFinding = Finding | KeyFinding | KeyringFinding | CoordinatorFinding | AuditFinding | RotationFinding
+
+
 @click.command(short_help="test configuration, access, capabilities, ages; reveals nothing")
 @click.option("--max-age", type=click.IntRange(min=1), metavar="DAYS", help="Older secrets need action.")
 @click.option(
@@ -64,8 +70,8 @@ def check(options: Options, ctx: click.Context, max_age: int | None, seconds: in
     prove that it decrypts, or a name that nobody has; no value is shown. Of a store with allow_plaintext or
     old_keys every value is read, to say which ones still need that. Without --store each key wraps and
     unwraps random bytes, or tells its public half, each keyring is opened, the coordinator gives a lease, and
-    the audit takes a record. All are asked at once, and what hangs is left behind. Exit code 10 says that
-    something needs action.
+    the audit takes a record, the ledger of rotations answers, and what is overdue is told. All are asked at
+    once, and what hangs is left behind. Exit code 10 says that something needs action.
     """
     config = configuration(options)
     found = _Findings(config, options.store, max_age, float(seconds))
@@ -93,18 +99,20 @@ class _Findings:
             jobs += [_keyring_job(config, entry, seconds) for entry in config.keyrings.values()]
             jobs += [_coordinator_job(config, config.coordinator.url, seconds)] if config.coordinator else []
             jobs += [_audit_job(config, config.audit, seconds)] if config.audit else []
+            jobs += [_rotation_job(config, seconds)] if config.rotations else []
         found = side_by_side(jobs, seconds)
         self.stores = [one for one in found if isinstance(one, Finding)]
         self.keys = [one for one in found if isinstance(one, KeyFinding)]
         self.keyrings = [one for one in found if isinstance(one, KeyringFinding)]
         self.coordinator = next((one for one in found if isinstance(one, CoordinatorFinding)), None)
         self.audit = next((one for one in found if isinstance(one, AuditFinding)), None)
+        self.rotation = next((one for one in found if isinstance(one, RotationFinding)), None)
 
-    def all(self) -> Iterator[Finding | KeyFinding | KeyringFinding | CoordinatorFinding | AuditFinding]:
+    def all(self) -> Iterator[AnyFinding]:
         yield from self.stores
         yield from self.keys
         yield from self.keyrings
-        yield from filter(None, (self.coordinator, self.audit))
+        yield from filter(None, (self.coordinator, self.audit, self.rotation))
 
     def document(self) -> dict[str, Any]:
         return {
@@ -115,6 +123,7 @@ class _Findings:
             "audit": self.audit.document() if self.audit else None,
             "keyrings": list(map(asdict, self.keyrings)),
             "coordinator": asdict(self.coordinator) if self.coordinator else None,
+            "rotation": self.rotation.document() if self.rotation else None,
         }
 
     def print(self) -> None:
@@ -132,6 +141,8 @@ class _Findings:
             self.audit.print()
         elif not self._config.audit:
             click.echo(NONE)
+        if self.rotation:
+            self.rotation.print()
 
 
 def _key_job(config: Config, entry: KeyEntry, seconds: float) -> Job[KeyFinding]:
@@ -154,6 +165,10 @@ def _coordinator_job(config: Config, url: str, seconds: float) -> Job[Coordinato
 
 def _audit_job(config: Config, entry: AuditEntry, seconds: float) -> Job[AuditFinding]:
     return Job(lambda: examine_audit(config, entry), lambda: unexamined_audit(entry, no_answer(seconds)))
+
+
+def _rotation_job(config: Config, seconds: float) -> Job[RotationFinding]:
+    return Job(lambda: examine_rotation(config), lambda: unexamined_rotation(config, no_answer(seconds)))
 
 
 def _coordinator(config: Config, url: str) -> CoordinatorFinding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import click
 
@@ -10,6 +11,7 @@ from strongroom.errors import InvalidRequestError, SecretNotFoundError
 
 from .options import Options, changing, opened, pass_options
 from .output import can_ask, report
+from .rotations import rolling_back
 from .writing import current_version
 
 
@@ -76,8 +78,14 @@ def _act(options: Options, name: str, operation: str, done: str) -> None:
 @changing
 @pass_options
 def rollback(options: Options, name: str, if_version: str | None) -> None:
-    """Write the previous value of NAME again, as a new version; nothing is lost."""
-    with opened(options) as store:
+    """Write the previous value of NAME again, as a new version; nothing is lost.
+
+    Of a secret that is rotated, only while its rotation is in grace: after that the previous value is
+    refused at its target. Its revoke is cancelled.
+    """
+    with ExitStack() as held:
+        rotated = held.enter_context(rolling_back(options, name))
+        store = held.enter_context(opened(options))
         current = if_version or current_version(store, name)
         if current is None:
             raise SecretNotFoundError("no such secret", operation="rollback", name=name)
@@ -85,6 +93,6 @@ def rollback(options: Options, name: str, if_version: str | None) -> None:
             document = {"name": name, "replaces": current, "dry_run": True}
             report(options, document, f"would replace version {current} of {name} by the one before it")
             return
-        version = store.rollback(name, if_version=current)
+        version = rotated(current) if rotated else store.rollback(name, if_version=current)
     document = {"name": name, "version": version.id, "replaces": current}
     report(options, document, f"rolled {name} back; the value is version {version.id} now")

@@ -131,8 +131,9 @@ def clean(options: Options, name: str) -> int:
             report(options, {"name": name, "dry_run": True}, f"would remove what waits for {policy.name}")
             return 0
         confirmed(options, f"Remove the pending value of {policy.name}?")
-        engine.clean(name)
-        report(options, {"name": policy.name, "cleaned": True}, f"nothing is pending of {policy.name} now")
+        removed = engine.clean(name)
+        said = "removed what was pending" if removed else "nothing was pending that no rotation knows"
+        report(options, {"name": policy.name, "removed": removed}, f"{policy.name}: {said}")
         return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,10 +10,11 @@ from .options import Options, configuration
 from .output import day
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import timedelta
 
     from strongroom.audit.event import AuditHook
+    from strongroom.backend import SecretVersion
     from strongroom.rotation.engine import Engine
     from strongroom.rotation.ledger import Entry, Ledger
     from strongroom.rotation.policy import Policy
@@ -52,7 +52,7 @@ def opened_engine(
     with rotations(config, hooks=hooks) as found:
         if judged:
             refuse_bad(config, found.policies)
-        owner = f"{socket.gethostname()} {os.getpid()}"
+        owner = f"{os.uname().nodename} {os.getpid()}"
         with closing(Engine(found.ledger, found.policies, hooks=found.hooks, owner=owner)) as engine:
             yield Opened(engine, found.ledger, found.policies, found.keep)
 
@@ -62,6 +62,23 @@ def engine_of(options: Options, hooks: Sequence[AuditHook] = (), *, judged: bool
     """The engine alone; as `opened_engine`."""
     with opened_engine(options, hooks, judged=judged) as opened:
         yield opened.engine
+
+
+@contextmanager
+def rolling_back(options: Options, name: str) -> Iterator[Callable[[str], SecretVersion] | None]:
+    """What rolls a secret back whose rotations the ledger remembers; None for any other.
+
+    The store alone would bring back what a rotation has revoked at the target, or is about to.
+    """
+    config = configuration(options)
+    alias = config.entry(options.store).alias
+    if not any(entry.store == alias and entry.covers(name) for entry in config.rotations.values()):
+        yield None
+        return
+    with engine_of(options, judged=False) as engine:
+        secret = f"{alias}:{name}"
+        known = engine.status(secret)
+        yield (lambda version: engine.rollback(secret, if_version=version)) if known else None
 
 
 def document(entry: Entry) -> dict[str, Any]:

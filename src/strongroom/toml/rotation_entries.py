@@ -55,6 +55,10 @@ class RotationEntry:
     options: Mapping[str, Any] = field(default_factory=dict)
     spot: Spot = field(default_factory=_nowhere, compare=False, repr=False)
 
+    def covers(self, name: str) -> bool:
+        """Whether a secret of its store is among the names."""
+        return any(name.startswith(one[:-2]) if one.endswith("/**") else name == one for one in self.names)
+
 
 @dataclass(frozen=True)
 class LedgerEntry:

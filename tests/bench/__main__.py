@@ -19,6 +19,7 @@ from tests.bench import (
     envelope_files,
     envelope_kms,
     processes,
+    rotation_plan,
 )
 from tests.bench.harness import Row, human
 
@@ -33,6 +34,7 @@ SUITES = {
     "audit": audit,
     "audited reads": audit_reads,
     "audit sinks": audit_sinks,
+    "rotation plan": rotation_plan,
 }
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from .cron import DAY, Cron, invalid, zone_of
 
@@ -43,6 +43,7 @@ class Schedule:
             None: no end.
         max_age: a rotation that would wait for a window beyond this age begins outside it.
         jitter: spread secrets over three quarters of the window; without a window there is nothing to spread.
+        spread: seconds of jitter at most; computed.
 
     Raises:
         InvalidRequestError: an expression that is not understood or names no date that exists, a zone that is
@@ -55,6 +56,7 @@ class Schedule:
     window: timedelta | None = None
     max_age: timedelta | None = None
     jitter: bool = True
+    spread: int = field(default=0, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         zone_of(self.timezone)
@@ -65,6 +67,8 @@ class Schedule:
         _rule(self.every, self.timezone)
         if self.window or self.max_age:
             self._check_lengths(*_intervals(self.every, self.timezone))
+        if self.window and self.jitter:
+            object.__setattr__(self, "spread", int(self.window.total_seconds() * JITTER_SHARE))
 
     def _check_lengths(self, shortest: timedelta, longest: timedelta) -> None:
         if self.window and self.window > shortest:
@@ -102,10 +106,10 @@ def due(schedule: Schedule, secret_id: str, last_success: datetime | None, now: 
         last_success: when a rotation was promoted last. None: never, so the latest tick is open.
         now: in the same clock as `last_success`.
     """
-    rule = _rule(schedule.every, schedule.timezone)
-    if isinstance(rule, timedelta):
-        return _rate_due(schedule, rule, secret_id, last_success, now)
-    return _cron_due(schedule, secret_id, last_success, now)
+    beside = _beside(schedule.every, schedule.timezone, now)
+    if isinstance(beside, timedelta):
+        return _rate_due(schedule, beside, secret_id, last_success, now)
+    return _cron_due(schedule, beside, secret_id, last_success, now)
 
 
 def next_after(schedule: Schedule, secret_id: str, instant: datetime) -> datetime:
@@ -124,14 +128,13 @@ def planned(schedule: Schedule, secret_id: str, last_success: datetime | None, n
     """
     if last_success is None:
         return next_after(schedule, secret_id, now)
-    rule = _rule(schedule.every, schedule.timezone)
-    if isinstance(rule, timedelta):
-        return _instant(schedule, secret_id, last_success + rule)
-    tick, following = _around(schedule.every, schedule.timezone, now)
-    if tick <= last_success:  # as it is with most of a fleet: nothing else needs to be looked at
-        return _instant(schedule, secret_id, following)
-    found = _cron_due(schedule, secret_id, last_success, now)
-    return found.at if found else _chance(schedule, secret_id, last_success, now)
+    beside = _beside(schedule.every, schedule.timezone, now)
+    if isinstance(beside, timedelta):
+        return _instant(schedule, secret_id, last_success + beside)
+    if beside.tick <= last_success:  # as with most of a fleet: nothing else needs to be looked at
+        return _instant(schedule, secret_id, beside.following)
+    found = _cron_due(schedule, beside, secret_id, last_success, now)
+    return found.at if found else _chance(schedule, beside, secret_id, last_success, now)
 
 
 def replanned(
@@ -182,22 +185,24 @@ def jitter(schedule: Schedule, secret_id: str, tick: datetime) -> timedelta:
 
     HMAC-SHA256 of the tick under the secret's id, as a share of the window.
     """
-    if not (schedule.jitter and schedule.window):
-        return timedelta()
-    seconds = int(schedule.window.total_seconds() * JITTER_SHARE)
-    mark = b"%d" % int(tick.timestamp())
-    drawn = int.from_bytes(hmac.digest(secret_id.encode(), mark, "sha256")[:8])
-    return timedelta(seconds=drawn * seconds >> 64)
+    return _instant(schedule, secret_id, tick) - tick
 
 
 def _instant(schedule: Schedule, secret_id: str, tick: datetime) -> datetime:
-    return tick + jitter(schedule, secret_id, tick)
+    if not schedule.spread:
+        return tick
+    drawn = hmac.digest(secret_id.encode(), _mark(tick), "sha256")
+    return tick + timedelta(0, int.from_bytes(drawn[:8]) * schedule.spread >> 64)
+
+
+@lru_cache(maxsize=4096)
+def _mark(tick: datetime) -> bytes:
+    return b"%d" % int(tick.timestamp())
 
 
 def _is_own(schedule: Schedule, secret_id: str, instant: datetime) -> bool:
-    if isinstance(_rule(schedule.every, schedule.timezone), timedelta):
-        return True
-    return _instant(schedule, secret_id, _around(schedule.every, schedule.timezone, instant)[0]) == instant
+    beside = _beside(schedule.every, schedule.timezone, instant)
+    return isinstance(beside, timedelta) or _instant(schedule, secret_id, beside.tick) == instant
 
 
 def _tick_after(schedule: Schedule, instant: datetime) -> datetime:
@@ -215,8 +220,10 @@ def _rate_due(
     return Due(first, at) if at <= now else None
 
 
-def _cron_due(schedule: Schedule, secret_id: str, last: datetime | None, now: datetime) -> Due | None:
-    tick, _ = _around(schedule.every, schedule.timezone, now)
+def _cron_due(
+    schedule: Schedule, beside: _Ticks, secret_id: str, last: datetime | None, now: datetime
+) -> Due | None:
+    tick = beside.tick
     if last is not None and tick <= last:
         return None
     if schedule.window is None or now < tick + schedule.window:
@@ -224,27 +231,32 @@ def _cron_due(schedule: Schedule, secret_id: str, last: datetime | None, now: da
         if at <= now:
             return Due(tick, at)
     limit = last + schedule.max_age if last and schedule.max_age else None
-    if last and limit and _chance(schedule, secret_id, last, now) > limit:
+    if last and limit and _chance(schedule, beside, secret_id, last, now) > limit:
         return Due(tick, min(now, limit), "max-age")
     return None
 
 
-def _chance(schedule: Schedule, secret_id: str, last: datetime, now: datetime) -> datetime:
+def _chance(schedule: Schedule, beside: _Ticks, secret_id: str, last: datetime, now: datetime) -> datetime:
     """A secret's next instant that is not past: in the window that is open, or in the next."""
-    tick, following = _around(schedule.every, schedule.timezone, now)
-    if schedule.window and last < tick and now < tick + schedule.window:
-        at = _instant(schedule, secret_id, tick)
+    if schedule.window and last < beside.tick and now < beside.tick + schedule.window:
+        at = _instant(schedule, secret_id, beside.tick)
         if at > now:
             return at
-    return _instant(schedule, secret_id, following)
+    return _instant(schedule, secret_id, beside.following)
+
+
+class _Ticks(NamedTuple):
+    """The last tick until a moment, and the first after it."""
+
+    tick: datetime
+    following: datetime
 
 
 @lru_cache(maxsize=16_384)
-def _around(every: str, timezone: str, now: datetime) -> tuple[datetime, datetime]:
-    """The ticks of a `cron` beside now, which all its secrets share."""
+def _beside(every: str, timezone: str, now: datetime) -> timedelta | _Ticks:
+    """The ticks of a `cron` beside now, which all its secrets share; the interval of a `rate`."""
     rule = _rule(every, timezone)
-    assert not isinstance(rule, timedelta)
-    return rule.until(now), rule.after(now)
+    return rule if isinstance(rule, timedelta) else _Ticks(rule.until(now), rule.after(now))
 
 
 @lru_cache(maxsize=65_536)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +19,7 @@ KEPT: Final = 16
 """So many closed rotations of a secret are remembered at most, as far as the store's limit allows."""
 _TIMES: Final = frozenset(["due", "started", "updated", "lease_until", "tick", "promoted", "quiet_until"])
 _STATES: Final = frozenset(["state", "proved"])
-_NAMES: Final = frozenset(field.name for field in fields(Entry))
+_NAMES: Final = tuple(field.name for field in fields(Entry))
 
 
 @dataclass
@@ -102,7 +102,8 @@ def _text(page: Page, entries: list[Entry]) -> str:
 
 
 def _facts(entry: Entry) -> Iterator[tuple[str, Any]]:
-    for name, value in asdict(entry).items():
+    for name in _NAMES:
+        value = getattr(entry, name)
         if value is not None and value != "":
             yield name, value
 

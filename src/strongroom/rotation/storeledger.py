@@ -8,6 +8,8 @@ import json
 import os
 import threading
 import uuid
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from strongroom.backend import ABSENT, ANY_CAS, Backend, Capability, Stage
@@ -28,10 +30,11 @@ from .ledger import LEASE_SECONDS, Entry, Ledger, State
 from .ledgerpage import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
 T = TypeVar("T")
+Write = Callable[[], object]
 PER_PAGE: Final = 128
 """Secrets that one record of the index names: with the longest names it stays below 25 KB."""
 SETTLES: Final = 10.0
@@ -90,17 +93,15 @@ class StoreLedger(Ledger):
             page.next_due = next_due or page.next_due
             return page.write(entry)
 
-        if self._where.get(rotation_id, secret) != secret:
-            return rules.same_secret(self.get(rotation_id), secret)
+        if self._where.get(rotation_id, secret) != secret and (other := self._find(rotation_id)):
+            return rules.same_secret(other, secret)
         self._enrol(secret)
+        entry = self._change(secret, begun)
         self._where[rotation_id] = secret
-        return self._change(secret, begun)
+        return entry
 
     def get(self, rotation_id: str) -> Entry:
-        secret = self._where.get(rotation_id)
-        pages = [self._read(secret)[0]] if secret else self._pages()
-        found = next((page.entries[rotation_id] for page in pages if rotation_id in page.entries), None)
-        return rules.found(found, rotation_id)
+        return rules.found(self._find(rotation_id), rotation_id)
 
     def find(
         self, *, secret: str | None = None, states: Collection[State] | None = None, limit: int = 1000
@@ -193,17 +194,17 @@ class StoreLedger(Ledger):
         return [(secret, at) for at, secret in sorted(waiting)[:limit]]
 
     def purge(self, before: datetime, limit: int = 10_000) -> int:
-        def purged(page: Page) -> int:
-            now, left = self.now(), limit - count
-            old = [entry.id for entry in page.entries.values() if rules.may_purge(entry, before, now)][:left]
-            for rotation_id in old:
+        def purged(page: Page) -> None:
+            now = self.now()
+            old = [entry.id for entry in page.entries.values() if rules.may_purge(entry, before, now)]
+            for rotation_id in old[: limit - len(forgotten)]:
                 del page.entries[rotation_id]
-            return len(old)
+                forgotten.add(rotation_id)
 
-        count = 0
+        forgotten: set[str] = set()
         for secret in self._listed():
-            count += self._change(secret, purged)
-        return count
+            self._change(secret, purged)
+        return len(forgotten)
 
     def after_fork(self) -> None:
         self._lock, self._pid = threading.Lock(), os.getpid()
@@ -221,20 +222,32 @@ class StoreLedger(Ledger):
         claim = self.claim(entry.id, seconds)
         return claim if claim and claim.epoch == entry.epoch + 1 and claim.lease_until else None
 
+    def _find(self, rotation_id: str) -> Entry | None:
+        secret = self._where.get(rotation_id)
+        pages = [self._read(secret)[0]] if secret else self._pages()
+        return next((page.entries[rotation_id] for page in pages if rotation_id in page.entries), None)
+
     def _secret_of(self, rotation_id: str) -> str:
         return self._where.get(rotation_id) or self.get(rotation_id).secret
 
     def _change(self, secret: str, change: Callable[[Page], T]) -> T:
         """Change a page under compare-and-set; what was written, and not answered, is found by the repeat."""
+
+        def attempt() -> tuple[T, Write | None]:
+            page, version = self._read(secret)
+            before = replace(page, entries=dict(page.entries))
+            answer = change(page)
+            return answer, None if page == before else (lambda: self._put(page, version))
+
+        return self._write(f"the ledger's record of {secret}", attempt)
+
+    def _write(self, what: str, attempt: Callable[[], tuple[T, Write | None]]) -> T:
         unknown, pause = False, _FIRST_PAUSE
         for _ in range(_ATTEMPTS):
-            page, version = self._read(secret)
-            before = page.pack(None)
-            answer = change(page)
-            if page.pack(None) == before:
-                return answer
+            answer, write = attempt()
             try:
-                self._put(page, version)
+                if write:
+                    write()
                 return answer
             except SecretConflictError:
                 pass
@@ -244,10 +257,7 @@ class StoreLedger(Ledger):
                 unknown = True
             self._clock.sleep(pause * self._clock.chance())
             pause = min(2 * pause, _LONGEST_PAUSE)
-        raise UnavailableError(
-            f"the ledger's record of {secret} is written by too many at once",
-            performed=None if unknown else False,
-        )
+        raise UnavailableError(f"{what} is written by too many at once", performed=None if unknown else False)
 
     def _put(self, page: Page, version: str | None) -> None:
         key = _key(page.secret)
@@ -297,15 +307,19 @@ class StoreLedger(Ledger):
 
     def _enrol(self, secret: str) -> None:
         """Name a secret in the index, before its page is written: no rotation is begun that none finds."""
-        for _ in range(_ATTEMPTS):
+
+        def attempt() -> tuple[None, Write | None]:
             if secret in self._secrets or secret in self._listed():
-                return
+                return None, None
             number = len(self._secrets) // PER_PAGE
             names, version = self._index(number)
-            packed = SecretValue(json.dumps([*names, secret]))
-            with contextlib.suppress(SecretConflictError):
-                self._backend.put(_index_key(number), packed, ABSENT if version is None else version)
-        raise UnavailableError("the ledger's index is written by too many at once")
+            packed, if_version = (
+                SecretValue(json.dumps([*names, secret])),
+                ABSENT if version is None else version,
+            )
+            return None, lambda: self._backend.put(_index_key(number), packed, if_version)
+
+        self._write("the ledger's index", attempt)
 
     def _index(self, number: int) -> tuple[list[str], str | None]:
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from .clock import Clock
-from .config import Opening, key, keyring, signer
+from .config import Opening, keyring
 from .config import open as open_store
 from .errors import InvalidRequestError, SecretStoreError
 from .rotatoroptions import Opens, arguments
@@ -182,12 +182,8 @@ class _Building:
         return _told(entry.spot / "options", lambda: found(**given))
 
     def _opens(self) -> Opens:
-        config, clock = self._config, self._clock
         return Opens(
-            self._opening.secret,
-            lambda alias: keyring(alias, config=config, clock=clock),
-            lambda alias: key(alias, config=config, hooks=self._given, clock=clock),
-            lambda alias: signer(alias, config=config, hooks=self._given, clock=clock),
+            self._opening.secret, lambda alias: keyring(alias, config=self._config, clock=self._clock)
         )
 
 

@@ -15,6 +15,7 @@ from .toml.kinds import Duration
 from .toml.spot import Spot, near
 
 if TYPE_CHECKING:
+    from .envelope.keyring import Keyring
     from .rotation.rotator import Rotator
 
 _NEEDED: Final = "write env://VAR, file:///path or strongroom://ALIAS/NAME"
@@ -25,20 +26,18 @@ class Opens(NamedTuple):
 
     Attributes:
         fetch: gives a secret of another store.
-        keyring, key, signer: open one by its alias; the rotator closes it.
+        keyring: opens one by its alias; the rotator closes it.
     """
 
     fetch: Fetch
-    keyring: Callable[[str], Any]
-    key: Callable[[str], Any]
-    signer: Callable[[str], Any]
+    keyring: Callable[[str], Keyring]
 
 
 def arguments(rotator: type[Rotator], options: Mapping[str, Any], spot: Spot, opens: Opens) -> dict[str, Any]:
     """What to call the class with; its options are the keyword-only parameters of its constructor.
 
     A `Source` takes a reference, and is given as what reads it anew in each hook. A `timedelta` is written
-    as a duration, a password policy as a table, and a keyring, key or signer as its alias.
+    as a duration, a password policy as a table, and a keyring as its alias.
 
     Args:
         spot: the table, for errors.
@@ -66,13 +65,8 @@ def _argument(parameter: inspect.Parameter, value: Any, spot: Spot, opens: Opens
         return _source(value, spot, opens.fetch)
     if isinstance(value, Credential):
         spot.fail("is no credential", "write what it is")
-    for kind, opening in (
-        ("KeyringSource", opens.keyring),
-        ("KeySource", opens.key),
-        ("SignerSource", opens.signer),
-    ):
-        if kind in kinds:
-            return _opening(value, spot, opening)
+    if "KeyringSource" in kinds:
+        return _opening(value, spot, opens.keyring)
     if "timedelta" in kinds:
         return timedelta(seconds=Duration("").read(spot, value))
     if "Policy" in kinds:
@@ -86,9 +80,9 @@ def _source(value: Any, spot: Spot, fetch: Fetch) -> Any:
     return lambda: value.read(fetch)
 
 
-def _opening(value: Any, spot: Spot, opening: Callable[[str], Any]) -> Any:
+def _opening(value: Any, spot: Spot, opening: Callable[[str], Keyring]) -> Any:
     if not isinstance(value, str):
-        spot.fail("is an alias of this file")
+        spot.fail("is the alias of a keyring")
     return lambda: opening(value)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from strongroom.errors import BackendNotInstalledError, InvalidRequestError
+from strongroom.errors import BackendNotInstalledError, InvalidRequestError, SecretStoreError
 from strongroom.passwords import Policy
-from strongroom.rotation.rotator import Rotator
+from strongroom.rotation.rotator import Rotation, Rotator
 from strongroom.rotation.rotators.names import ROTATORS, rotator_class
 from strongroom.rotations import Rotations, engine, rotations
 from strongroom.toml.file import read_text
@@ -83,6 +83,20 @@ def test_a_credential_of_another_store_is_read_there(monkeypatch: pytest.MonkeyP
         with library(url) as store:
             store.put("admin", {"password": f"{CANARY}-new"})
         assert login().matches(f"{CANARY}-new")
+
+
+def test_a_keyring_is_opened_by_its_alias(tmp_path: Path) -> None:
+    """When a hook needs it; the file alone is read before."""
+    text = (
+        '[store.prod]\nurl = "memory://"\n[key.root]\nurl = "local-key:k"\n'
+        f'[keyring.main]\nroots = ["root"]\nfile = "{tmp_path}/ring"\n'
+        '[rotation.ring]\nnames = ["ring"]\nrotator = "keyring"\noptions = { keyring = "main" }\n'
+        '[ledger]\nurl = "store://prod"\n'
+    )
+    with rotations(read_text(Path("c.toml"), text, "")) as found:
+        [policy] = found.policies
+        with pytest.raises(SecretStoreError):  # it was never made
+            policy.rotator.create_secret(Rotation("0c6f1d0a-2f3c-4b57-9d3c-0f2c7b1f7a10", "ring"))
 
 
 @pytest.mark.parametrize(

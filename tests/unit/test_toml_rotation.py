@@ -93,6 +93,7 @@ def test_a_profile_has_rotations_and_a_ledger_of_its_own() -> None:
         (DB + 'grace = "2"\n', "is a duration"),
         (DB + "attempts = 0\n", "is a whole number"),
         (DB + "options = { at = 2026-01-01 }\n", "options.at: is a string, a number"),
+        (DB + 'options = { auth = { token = ["env://A"] } }\n', "options.auth: has a reference inside"),
         (DB + 'options = { admin = "strongroom://prd/a" }\n', "options.admin: no store is called 'prd'"),
         (DB + DB.replace("db]", "db2]"), "db/password is in rotation.db too"),
         ('[ledger]\nuser = "a"\n', "needs a url"),
@@ -104,6 +105,7 @@ def test_a_profile_has_rotations_and_a_ledger_of_its_own() -> None:
         ('[ledger]\nurl = "store://prd"\n', "did you mean 'prod'"),
         ('[ledger]\nurl = "store://prod"\nuser = "a"\n', "stands with postgresql:// only"),
         ('[ledger]\nurl = "postgresql://h/d"\npassword = "hunter2"\n', "must not stand in the file"),
+        ('[ledger]\nurl = "postgresql://h/d"\npassword = "strongroom://prd/a"\n', "called 'prd'"),
     ],
 )
 def test_what_is_wrong_is_told(text: str, problem: str) -> None:

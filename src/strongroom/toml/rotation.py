@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 from .containers import Table
@@ -50,7 +51,17 @@ def _option(spot: Spot, value: Any) -> Any:
         return Credential.parse(spot, value) or value
     if not isinstance(value, bool | int | float | list | dict):
         spot.fail("is a string, a number, true or false, a list or a table")
+    if any(Credential.parse(spot, text) for text in _texts(value)):
+        spot.fail(
+            "has a reference inside, which nothing would read", "a reference is an option's whole value"
+        )
     return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inner:
+        yield from [one] if isinstance(one, str) else _texts(one)
 
 
 SCHEDULE: Final = Table(

@@ -154,7 +154,7 @@ class AccessKeyRotator(TwoSlot):
             raise SecretConflictError("the access key is another principal's")
 
     def _asked_who(self, r: Rotation, value: SecretValue) -> Answer | SecretStoreError:
-        with closing(Client(_STS, self._url, self._limited(r, _credentials(value)))) as sts:
+        with closing(Client(_STS, self._url, self._limited(r, credentials_of(value)))) as sts:
             return sts.once("GetCallerIdentity")
 
     def _judged(self, r: Rotation, value: SecretValue, error: SecretStoreError) -> SecretStoreError:
@@ -186,7 +186,7 @@ class AccessKeyRotator(TwoSlot):
         return found
 
     def _manager(self, r: Rotation) -> _Manager:
-        auth: dict[str, str | SecretValue] = _credentials(self._admin()) if self._admin else {}
+        auth: dict[str, str | SecretValue] = credentials_of(self._admin()) if self._admin else {}
         if self._profile:
             auth["profile"] = self._profile
         return _Manager(Client(_IAM, self._url, self._limited(r, auth)), self._user, self._settings.clock)
@@ -297,7 +297,7 @@ def _attributed(key: _Key, marks: Sequence[_Mark]) -> Credential:
     return Credential(key.id, latest.rotation, latest.epoch) if latest else Credential(key.id)
 
 
-def _credentials(value: SecretValue) -> dict[str, str | SecretValue]:
+def credentials_of(value: SecretValue) -> dict[str, str | SecretValue]:
     """What the SDK is given: the secrets of it in SecretValues."""
     found: dict[str, str | SecretValue] = {"access_key_id": field(value, "access_key_id")}
     found["secret_access_key"] = SecretValue(field(value, "secret_access_key"))

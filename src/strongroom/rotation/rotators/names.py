@@ -17,6 +17,7 @@ ROTATORS: Final = {
     "http-api-key": "http_api_key:HTTPKeyRotator",
     "human": "human:HumanRotator",
     "keyring": "keyring_rewrap:KeyringRotator",
+    "kms-key": "strongroom_aws.key_versions:KMSKeyRotator",
     "mysql": "mysql:MySQLRotator",
     "pkcs11-key": "strongroom_pkcs11.key_versions:TokenKeyRotator",
     "postgresql": "postgresql:PostgreSQLRotator",

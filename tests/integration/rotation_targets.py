@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -26,25 +27,16 @@ from tests.servers.moto import REGION, Moto
 from tests.servers.openbao import OpenBao
 from tests.servers.postgres import Postgres
 
-_NEEDED = ["ListAccessKeys", "CreateAccessKey", "DeleteAccessKey", "GetAccessKeyLastUsed"]
-_NEEDED += ["ListUserTags", "TagUser", "UntagUser", "CreateUser"]
+ALL = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
 _numbers = itertools.count(1)
-ROLE_POLICY = """
-path "auth/approle/role/{role}" {{ capabilities = ["read"] }}
-path "auth/approle/role/{role}/role-id" {{ capabilities = ["read"] }}
-path "auth/approle/role/{role}/secret-id" {{ capabilities = ["update", "list"] }}
-path "auth/approle/role/{role}/secret-id/lookup" {{ capabilities = ["update"] }}
-path "auth/approle/role/{role}/secret-id-accessor/lookup" {{ capabilities = ["update"] }}
-path "auth/approle/role/{role}/secret-id-accessor/destroy" {{ capabilities = ["update"] }}
-"""
-PKI_POLICY = """
-path "{mount}/sign/web" {{ capabilities = ["update"] }}
-path "{mount}/revoke" {{ capabilities = ["update"] }}
-path "{mount}/cert/*" {{ capabilities = ["read"] }}
-"""
-DATABASE_POLICY = """
-path "{mount}/config/shop" {{ capabilities = ["read", "update"] }}
-"""
+_PAGE = Path(__file__).parents[2] / "docs" / "rotation-cloud-and-api.md"
+
+
+def documented(rotator: str) -> str:
+    """The policy that the documentation says is enough."""
+    found = re.search(rf"<!-- test: policy {rotator} -->\n```\w+\n(.*?)```", _PAGE.read_text(), re.DOTALL)
+    assert found
+    return found[1]
 
 
 @dataclass(frozen=True)
@@ -90,14 +82,16 @@ def account_on(moto: Moto) -> Iterator[Account]:
     moto.reset()
     with not_ours():
         iam = moto.client("iam")
-        iam.create_user(UserName="admin")
-        allowed = {"Effect": "Allow", "Action": [f"iam:{each}" for each in _NEEDED], "Resource": "*"}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
-        iam.put_user_policy(UserName="admin", PolicyName="rotator", PolicyDocument=policy)
-        admin = _value(iam.create_access_key(UserName="admin")["AccessKey"])
-        client = _client(moto, admin)
+        admin, root = (_administrator(iam, *each) for each in (("admin", documented("iam")), ("root", ALL)))
+        client = _client(moto, root)
     with moto.authenticating():
         yield Account(moto, admin, client)
+
+
+def _administrator(iam: Any, user: str, policy: str) -> SecretValue:
+    iam.create_user(UserName=user)
+    iam.put_user_policy(UserName=user, PolicyName="own", PolicyDocument=policy)
+    return _value(iam.create_access_key(UserName=user)["AccessKey"])
 
 
 def _client(moto: Moto, value: SecretValue) -> Any:
@@ -168,7 +162,7 @@ def role_on(bao: OpenBao) -> Role:
         client.auth.approle.create_or_update_approle(name, token_policies=["default"])
         made = client.auth.approle.generate_secret_id(name)["data"]
         current = {key: made[key] for key in ("secret_id", "secret_id_accessor")}
-    token = token_for(bao, ROLE_POLICY.format(role=name))
+    token = token_for(bao, documented("approle").replace("/role/app", f"/role/{name}"))
     return Role(bao, name, token, SecretValue.of({**current, "role": name}))
 
 
@@ -201,7 +195,7 @@ def engine_on(bao: OpenBao) -> Engine:
         client.secrets.pki.generate_root("internal", "Tests", {"key_type": "ec"}, mount_point=mount)
         rules = {"allowed_domains": ["example.org"], "allow_subdomains": True, "key_type": "any", "ttl": "1h"}
         client.secrets.pki.create_or_update_role("web", rules, mount_point=mount)
-    return Engine(bao, mount, token_for(bao, PKI_POLICY.format(mount=mount)))
+    return Engine(bao, mount, token_for(bao, documented("pki").replace("pki/", f"{mount}/")))
 
 
 @dataclass
@@ -258,5 +252,5 @@ def connection_on(bao: OpenBao, server: Postgres) -> Connection:
         )  # fmt: skip
         made = "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"
         client.secrets.database.create_role("reader", "shop", made, default_ttl="1h", mount_point=mount)
-    token = token_for(bao, DATABASE_POLICY.format(mount=mount))
+    token = token_for(bao, documented("database").replace("database/", f"{mount}/"))
     return Connection(bao, server, mount, user, token, first)

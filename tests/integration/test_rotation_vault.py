@@ -23,7 +23,7 @@ from strongroom.rotation.rotator import Rotation
 from strongroom.value import SecretValue
 from strongroom_vault.secret_ids import SecretIdRotator
 from tests.canary import not_ours
-from tests.integration.rotation_targets import PKI_POLICY, Engine, Role, engine_on, role_on, token_for
+from tests.integration.rotation_targets import Engine, Role, documented, engine_on, role_on, token_for
 from tests.servers.openbao import OpenBao
 
 
@@ -93,7 +93,7 @@ class TestSecretIds:
 
     def test_a_rotator_that_may_not_ask_proves_nothing(self, role: Role) -> None:
         """Its own refusal must not pass for the refusal of a value; the hint names the policy."""
-        weak = role.rotator(credential=lambda: token_for(role.bao, PKI_POLICY.format(mount="elsewhere")))
+        weak = role.rotator(credential=lambda: token_for(role.bao, documented("pki")))
         with pytest.raises(UnavailableError, match=r"role-id.*read"):
             weak.refuses(_rotation(role.current), role.current)
         with pytest.raises(PermissionDeniedError, match=f'path "auth/approle/role/{role.name}"'):

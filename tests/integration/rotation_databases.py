@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from typing import Any
 
 import psycopg
@@ -17,6 +19,7 @@ from tests.canary import CANARY
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgres import ADMIN, Postgres
 
+_numbers = itertools.count(1)
 OLD = SecretValue(f"{CANARY}-old")
 NEW = SecretValue(f"{CANARY}-new")
 
@@ -52,16 +55,13 @@ class Two:
 
     def __init__(self, server: Postgres, **options: Any):
         self.server = server
-        self.role = server.new_role("unused")
+        self.role = f"shop_{os.getpid()}_{next(_numbers)}"
         self.users = f"{self.role}_a", f"{self.role}_b"
+        role, table = sql.Identifier(self.role), sql.Identifier(f"{self.role}_orders")
         with server.admin() as admin:
-            admin.execute(sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL").format(sql.Identifier(self.role)))
-            admin.execute(sql.SQL("CREATE TABLE {} ()").format(sql.Identifier(f"{self.role}_orders")))
-            admin.execute(
-                sql.SQL("ALTER TABLE {} OWNER TO {}").format(
-                    sql.Identifier(f"{self.role}_orders"), sql.Identifier(self.role)
-                )
-            )
+            admin.execute(sql.SQL("CREATE ROLE {}").format(role))
+            admin.execute(sql.SQL("CREATE TABLE {} ()").format(table))
+            admin.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(table, role))
         self.rotator = PostgreSQLTwoUsersRotator(
             host="127.0.0.1", port=server.port, users=self.users, role=self.role,
             admin=lambda: SecretValue.of({"username": ADMIN, "password": server.password}),

@@ -95,7 +95,7 @@ def test_a_pool_under_load_fails_no_query_while_its_login_rotates(shop: Shop) ->
                 assert connection.execute("SELECT 1").fetchone() == (1,)
 
         with Load(query) as load:
-            for _ in range(scaled(30, "rotations by the engine under a pool's load")):
+            for _ in range(scaled(30, "rotations by the engine under a pool's load", 30)):
                 shop.rotate(load)
             load.wait(20)
     assert not logs_in(shop.server, login(shop.first).user or "", shop.first)

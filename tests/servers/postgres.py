@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -60,17 +60,18 @@ class Postgres:
     def new_role(self, password: str) -> str:
         """Make a role that may log in, and return its name."""
         role = f"app_{os.getpid()}_{next(_numbers)}"
-        with self.admin() as connection:
-            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
-        self.set_password(role, password)
+        self._give(role, password, "CREATE ROLE {} LOGIN PASSWORD {}")
         return role
 
     def set_password(self, role: str, password: str) -> None:
-        """ALTER ROLE with a verifier made here: the password in clear would stand in the server's log."""
+        """Change a role's password."""
+        self._give(role, password, "ALTER ROLE {} PASSWORD {}")
+
+    def _give(self, role: str, password: str, statement: LiteralString) -> None:
+        """With a verifier made here: the password in clear would stand in the server's log."""
         with self.admin() as connection:
             verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
-            statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
-            connection.execute(statement.format(sql.Identifier(role), verifier.decode()))
+            connection.execute(sql.SQL(statement).format(sql.Identifier(role), verifier.decode()))
 
     def sessions(self, role: str) -> int:
         """How many connections a role has."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from strongroom.cli.rotatortable import markdown
 from strongroom.errors import BackendNotInstalledError, InvalidRequestError, SecretStoreError
 from strongroom.passwords import Policy
 from strongroom.rotation.rotator import Rotation, Rotator
@@ -195,3 +196,10 @@ def test_every_short_name_is_a_rotator_that_says_what_it_takes(name: str) -> Non
     for one in parameters:
         assert one.kind is one.KEYWORD_ONLY or one.default is not one.empty, one.name
         assert one.name in told, one.name
+
+
+def test_the_page_on_rotators_is_generated() -> None:
+    """`python -m strongroom.cli.rotatortable` prints what belongs there, from the classes' own docstrings."""
+    page = (Path(__file__).parents[2] / "docs" / "rotators.md").read_text()
+    shown = page.split("<!-- generated: python -m strongroom.cli.rotatortable -->\n")[1]
+    assert shown.split("<!-- end -->")[0] == markdown()

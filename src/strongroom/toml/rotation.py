@@ -88,7 +88,7 @@ ROTATION: Final = Table(
         "grace": Duration("how long the value before goes on working", "2h", nothing=True, most="365d"),
         "attempts": Whole("how often a step is tried until a person is asked", 1, 1000, 12),
         "deadline": Duration("how long a person may take to bring a value", "7d", most="365d"),
-        "options": RotatorOptions("what the rotator takes: see rotation.md"),
+        "options": RotatorOptions("what the rotator takes: see rotators.md"),
     },
     needs={"names": (("names",),), "a rotator": (("rotator",),)},
 )

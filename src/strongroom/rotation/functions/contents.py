@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from strongroom.errors import BackendNotInstalledError, InvalidRequestError
 from strongroom.names import StoreURL
 from strongroom.registry import home
+from strongroom.rotation.rotators.names import ROTATORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,7 +35,7 @@ _EXTRAS: Final = {
     "pymysql": "mysql",
 }
 """What a rotator imports, and the extra of this library that installs it."""
-_BUILT_IN: Final = {
+BUILT_IN: Final = {
     "aws-iam": ("strongroom_aws", "aws"),
     "mysql": ("", "mysql"),
     "pkcs11-key": ("strongroom_pkcs11", "pkcs11"),
@@ -71,7 +72,7 @@ def _package(name: str) -> Iterator[tuple[str, bytes]]:
 
 def rotators(named: Iterable[str]) -> Files:
     """The packages of those that are not built in; raises as `rotator`."""
-    return {path: data for name in named if ":" in name for path, data in rotator(name).items()}
+    return {path: data for name in named if name not in ROTATORS for path, data in rotator(name).items()}
 
 
 def rotator(named: str) -> Files:
@@ -145,7 +146,7 @@ def needs(files: Files, config: Config | None) -> tuple[set[str], set[str]]:
         return backends, extras
     urls = [*(entry.url for entry in config.stores.values()), *(entry.url for entry in config.keys.values())]
     found = [home(StoreURL.parse(url).scheme) for url in urls if url]
-    found += [_BUILT_IN.get(entry.rotator, ("", "")) for entry in config.rotations.values()]
+    found += [BUILT_IN.get(entry.rotator, ("", "")) for entry in config.rotations.values()]
     extras |= {extra for _, extra in found} | _tables(config)
     backends |= {package for package, _ in found if package != "strongroom"}
     return backends - {""}, extras - {""}

@@ -19,6 +19,7 @@ from tests.bench import (
     envelope_files,
     envelope_kms,
     processes,
+    rotation_ledger,
     rotation_plan,
 )
 from tests.bench.harness import Row, human
@@ -35,6 +36,7 @@ SUITES = {
     "audited reads": audit_reads,
     "audit sinks": audit_sinks,
     "rotation plan": rotation_plan,
+    "rotation ledger": rotation_ledger,
 }
 
 

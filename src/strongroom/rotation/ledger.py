@@ -79,7 +79,7 @@ class Entry:
         error: class and operation of the last failure; never its text. It goes, with the attempts, when the
             state changes, but for ORPHANED.
         tick: the schedule's instant that it serves; None if a person asked.
-        started, updated: by the ledger's clock.
+        started, updated: by the ledger's clock; a claim is no update.
         facts: identifiers to show and to resume by, such as the id of an access key; never a value.
         proved: of an ORPHANED one, the state before, to which a person lets it go back.
         promoted: when its value became current.

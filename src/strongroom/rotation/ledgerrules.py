@@ -104,7 +104,6 @@ def claimed(entry: Entry, now: datetime, seconds: float, token: str) -> Entry | 
         lease_until=lease_end(now, seconds),
         quiet_until=_quiet(entry),
         token=token,
-        updated=now,
     )
 
 
@@ -119,7 +118,7 @@ def renewed(mine: Entry, entry: Entry | None, now: datetime, seconds: float) -> 
     """With a lease from now on; one that was longer is not cut."""
     held = _mine(mine, entry)
     assert held.lease_until
-    return replace(held, lease_until=max(held.lease_until, lease_end(now, seconds)), updated=now)
+    return replace(held, lease_until=max(held.lease_until, lease_end(now, seconds)))
 
 
 def recorded(mine: Entry, entry: Entry | None, now: datetime, state: State, changes: dict[str, Any]) -> Entry:

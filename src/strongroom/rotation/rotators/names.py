@@ -26,6 +26,7 @@ ROTATORS: Final = {
     "vault-approle": "strongroom_vault.secret_ids:SecretIdRotator",
     "vault-database": "strongroom_vault.database_root:DatabaseRootRotator",
     "vault-pki": "strongroom_vault.certificates:CertificateRotator",
+    "vault-transit-key": "strongroom_vault.key_versions:TransitKeyRotator",
 }
 """Module and class by short name; a module without a dot is of this package."""
 

@@ -45,6 +45,7 @@ class Postgres:
 
     port: int
     password: str = field(repr=False)
+    data: Path = Path()
 
     @property
     def where(self) -> str:
@@ -73,6 +74,15 @@ class Postgres:
             verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
             connection.execute(sql.SQL(statement).format(sql.Identifier(role), verifier.decode()))
 
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+
+    def promote(self) -> None:
+        """Of a standby: take writes; returns once it does."""
+        with self.admin() as connection:
+            assert connection.execute("SELECT pg_promote(true, 30)").fetchone() == (True,)
+
     def sessions(self, role: str) -> int:
         """How many connections a role has."""
         with self.admin() as connection:
@@ -88,13 +98,38 @@ def server() -> Iterator[Postgres]:
     postgres = Postgres(free_port(), secrets.token_hex(16))
     with _folder() as folder:
         _initialise(folder, postgres.password)
-        options = [
-            f"--{option}" for option in (*_QUICK, "listen_addresses=127.0.0.1", "unix_socket_directories=")
-        ]
-        argv = [_program("postgres"), "-D", str(folder / "data"), "-p", str(postgres.port), *options]
-        with running("PostgreSQL", [*_unprivileged(), *argv], lambda: _answers(postgres)):
+        with _run(postgres, folder, "PostgreSQL"):
             yield postgres
-            _stop(folder / "data" / "postmaster.pid")
+
+
+@contextmanager
+def standby(primary: Postgres) -> Iterator[Postgres]:
+    """Another server that follows this one, and has what it acknowledges; `promote` makes it take writes."""
+    with _folder() as folder:
+        following = Postgres(free_port(), primary.password, folder / "data")
+        argv = [
+            "setpriv", *_unprivileged(), _program("pg_basebackup"), "-R", "--no-sync",
+            "-D", str(folder / "data"), "--wal-method=stream", "--checkpoint=fast", "-d", f"{primary.where} user={ADMIN}",
+        ]  # fmt: skip
+        environment = {**os.environ, "PGPASSWORD": primary.password}
+        subprocess.run(argv, check=True, capture_output=True, cwd=folder, env=environment)
+        with _run(following, folder, "PostgreSQL (standby)"):
+            with primary.admin() as admin:
+                admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+                admin.execute("SELECT pg_reload_conf()")
+            yield following
+
+
+@contextmanager
+def _run(postgres: Postgres, folder: Path, name: str) -> Iterator[None]:
+    options = [
+        f"--{option}" for option in (*_QUICK, "listen_addresses=127.0.0.1", "unix_socket_directories=")
+    ]
+    argv = [_program("postgres"), "-D", str(folder / "data"), "-p", str(postgres.port), *options]
+    with running(name, [*_unprivileged(), *argv], lambda: _answers(postgres)):
+        postgres.data = folder / "data"
+        yield
+        _stop(folder / "data" / "postmaster.pid")
 
 
 @contextmanager

@@ -53,7 +53,7 @@ BACKEND_MAY_IMPORT = {
     f"strongroom.{name}"
     for name in (
         *("backend", "keys", "lease", "guarded", "retry", "stamp", "value", "errors", "names"),
-        *("rotation.rotator", "rotation.fields", "rotation.slots"),
+        *("rotation.rotator", "rotation.fields", "rotation.slots", "quiet"),
     )
 }
 # The embedded store brings its own key: its KEKs and keysets are the envelope's local ones.

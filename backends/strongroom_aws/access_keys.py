@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -18,6 +18,7 @@ from strongroom.errors import (
     UnavailableError,
 )
 from strongroom.names import StoreURL
+from strongroom.quiet import hushed
 from strongroom.rotation.fields import field, identifier, renewed
 from strongroom.rotation.rotator import Credential, TwoSlot
 from strongroom.rotation.slots import make_room
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _SLOTS: Final = 2
 """Access keys that a user may have (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html)."""
+_LOGGERS: Final = ("boto3", "botocore", "urllib3")
 _MARK: Final = "strongroom/"
 _SPAN: Final = timedelta(minutes=5)
 """How far a key's CreateDate may be from the mark of the attempt that made it: hook limit and clock skew."""
@@ -139,13 +141,16 @@ class AccessKeyRotator(TwoSlot):
         return [_attributed(key, marks) for key in keys]
 
     def withdraw(self, r: Rotation, credential: str) -> None:
-        with self._manager(r) as iam:
-            iam.delete(credential)
+        if credential:
+            with self._manager(r) as iam:
+                iam.delete(credential)
 
     def credential(self, value: SecretValue) -> str:
-        return field(value, "access_key_id")
+        return identifier(value, "access_key_id") or ""
 
     def test_secret(self, r: Rotation, value: SecretValue) -> None:
+        if not self.credential(value):  # what stood there before the first rotation
+            raise PermissionDeniedError("the value holds no access key")
         answer = self._asked_who(r, value)
         if isinstance(answer, SecretStoreError):
             raise self._judged(r, value, answer)
@@ -154,8 +159,9 @@ class AccessKeyRotator(TwoSlot):
             raise SecretConflictError("the access key is another principal's")
 
     def _asked_who(self, r: Rotation, value: SecretValue) -> Answer | SecretStoreError:
-        with closing(Client(_STS, self._url, self._limited(r, credentials_of(value)))) as sts:
-            return sts.once("GetCallerIdentity")
+        client = Client(_STS, self._url, self._limited(r, credentials_of(value)))
+        with hushed(_LOGGERS), closing(client):
+            return client.once("GetCallerIdentity")
 
     def _judged(self, r: Rotation, value: SecretValue, error: SecretStoreError) -> SecretStoreError:
         """A refusal counts only if the key is gone: a new one is refused for seconds, a wrong clock too."""
@@ -185,11 +191,15 @@ class AccessKeyRotator(TwoSlot):
                 raise IntegrityError("the current access key is another user's", hint="check `user`")
         return found
 
-    def _manager(self, r: Rotation) -> _Manager:
+    @contextmanager
+    def _manager(self, r: Rotation) -> Iterator[_Manager]:
+        """IAM, as the rotator's own identity; at DEBUG botocore would log the new key."""
         auth: dict[str, str | SecretValue] = credentials_of(self._admin()) if self._admin else {}
         if self._profile:
             auth["profile"] = self._profile
-        return _Manager(Client(_IAM, self._url, self._limited(r, auth)), self._user, self._settings.clock)
+        client = Client(_IAM, self._url, self._limited(r, auth))
+        with hushed(_LOGGERS), closing(client):
+            yield _Manager(client, self._user, self._settings.clock)
 
     def _limited(self, r: Rotation, auth: Mapping[str, str | SecretValue]) -> Settings:
         longest = max(0.5, r.remaining() / 8)  # of up to four requests, each connected and answered
@@ -230,16 +240,10 @@ class _Mark:
 
 
 class _Manager:
-    """IAM, for one user, as the rotator's own identity."""
+    """The access keys of one user."""
 
     def __init__(self, client: Client, user: str, clock: Clock):
         self._client, self._user, self._clock = client, user, clock
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
 
     def call(self, action: str, **params: Any) -> Answer:
         return self._client.write(action, UserName=self._user, **params)

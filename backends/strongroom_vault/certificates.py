@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from strongroom.errors import IntegrityError, InvalidRequestError, PermissionDeniedError
-from strongroom.rotation.fields import field, renewed
+from strongroom.rotation.fields import field, identifier, renewed
 from strongroom.rotation.rotator import Credential, TwoSlot
 from strongroom.value import SecretValue
 
@@ -104,15 +104,19 @@ class CertificateRotator(TwoSlot):
     def withdraw(self, r: Rotation, credential: str) -> None:
         serial = json_body({"serial_number": credential})
         with self._operator.client(r) as vault:
-            if self._operator.read(vault, f"cert/{credential}"):  # one that expired is forgotten in time
+            if credential and self._operator.read(
+                vault, f"cert/{credential}"
+            ):  # one that expired is forgotten in time
                 r.check()
                 self._operator.write(vault, "revoke", serial)
 
     def credential(self, value: SecretValue) -> str:
-        return _serial(_certificate(value))
+        return _serial(_certificate(value)) if identifier(value, "certificate") else ""
 
     def test_secret(self, r: Rotation, value: SecretValue) -> None:
         """Return if key, certificate and chain belong together, and the authority calls it good."""
+        if not self.credential(value):  # what stood there before the first rotation
+            raise PermissionDeniedError("the value holds no certificate")
         certificate = _certificate(value)
         if certificate.not_valid_after_utc - _EARLY <= self._operator.clock.now():
             raise PermissionDeniedError("the certificate has expired, or is about to")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from strongroom.backend import Settings
 from strongroom.errors import InvalidRequestError, PermissionDeniedError, UnavailableError
 from strongroom.names import check_prefix
+from strongroom.quiet import hushed
 
 from .address import Address
 from .client import VaultClient
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from strongroom.rotation.rotator import Rotation, Source
     from strongroom.value import SecretValue
 
+_LOGGERS: Final = ("hvac", "requests", "urllib3")
 _SECRET_OF: Final = {"approle": "secret_id", "jwt": "jwt", "token": "token", "userpass": "password"}
 
 
@@ -71,11 +73,8 @@ class Operator:
             auth=self._login() if auth is None else auth,
             timeout=min(longest, self._settings.timeout),
         )
-        client = VaultClient(self._address, settings)
-        try:
+        with hushed(_LOGGERS), closing(VaultClient(self._address, settings)) as client:
             yield client
-        finally:
-            client.close()
 
     def read(
         self, vault: VaultClient, path: str, body: SecretValue | None = None, *, method: str = ""

@@ -13,7 +13,7 @@ from strongroom.errors import (
     UnavailableError,
     UnsupportedOperationError,
 )
-from strongroom.rotation.fields import field, fields, identifier, renewed
+from strongroom.rotation.fields import field, identifier, is_object, renewed
 from strongroom.rotation.rotator import Credential, Rotation, TwoSlot
 from strongroom.value import SecretValue
 
@@ -76,7 +76,7 @@ class SecretIdRotator(TwoSlot):
             _refuse_limited_uses(self._operator.read(vault, self._role))
             r.check()
             made = self._operator.write(vault, f"{self._role}/secret-id", asked).data
-        if r.current is not None and not fields(r.current):
+        if r.current is not None and not is_object(r.current):
             return SecretValue(made["secret_id"])
         return renewed(r.current, secret_id=made["secret_id"], secret_id_accessor=made["secret_id_accessor"])
 
@@ -100,10 +100,15 @@ class SecretIdRotator(TwoSlot):
 
     def credential(self, value: SecretValue) -> str:
         """The accessor; of a value without one what the server says, empty if it does not know it."""
-        facts = None if identifier(value, "secret_id_accessor") else self._facts(Rotation("", ""), value)
-        return str(facts["secret_id_accessor"]) if facts else identifier(value, "secret_id_accessor") or ""
+        known = identifier(value, "secret_id_accessor")
+        if known or not _holds_one(value):
+            return known or ""
+        facts = self._facts(Rotation("", ""), value)
+        return str(facts["secret_id_accessor"]) if facts else ""
 
     def test_secret(self, r: Rotation, value: SecretValue) -> None:
+        if not _holds_one(value):  # what stood there before the first rotation
+            raise PermissionDeniedError("the value holds no secret-id")
         refusal = self._refused(r, value)
         if refusal and self._facts(r, value):
             problem = "Vault knows the secret-id and does not let it log in"
@@ -139,8 +144,12 @@ def _refuse_limited_uses(role: Answer | None) -> None:
         raise UnsupportedOperationError(problem, hint="set secret_id_num_uses = 0")
 
 
+def _holds_one(value: SecretValue) -> bool:
+    return not is_object(value) or identifier(value, "secret_id") is not None
+
+
 def _secret_id(value: SecretValue) -> SecretValue:
-    return SecretValue(field(value, "secret_id")) if fields(value) else value
+    return SecretValue(field(value, "secret_id")) if is_object(value) else value
 
 
 def _number(text: Any) -> int | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _lock = threading.Lock()
 _holders: Counter[str] = Counter()
@@ -47,6 +48,16 @@ def release(held: Iterable[str]) -> None:
                 logger = logging.getLogger(name)
                 if logger.level == ours:
                     logger.setLevel(before)
+
+
+@contextmanager
+def hushed(names: Iterable[str]) -> Iterator[None]:
+    """Clamp these loggers, and those below them, for as long as the block runs."""
+    held = hush(names)
+    try:
+        yield
+    finally:
+        release(held)
 
 
 def _clamp(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -143,6 +144,29 @@ def test_a_current_key_that_is_gone_does_not_stop_the_rotation(account: Account)
     rotator.withdraw(r, _id(account.current))
     made = _made(rotator, r)
     assert account.keys() == {_id(made)}
+
+
+def test_the_first_key_replaces_whatever_stood_there(account: Account) -> None:
+    """A secret may be made with nothing in it, and rotated: nothing is revoked, and it counts as refused."""
+    rotator, nothing = account.rotator(), SecretValue("to be rotated")
+    rotator.withdraw(_rotation(account), _id(account.current))
+    r = _rotation(account, current=nothing)
+    assert rotator.reclaim(r) == ()
+    r = replace(r, pending=_made(rotator, r))
+    rotator.revoke_secret(r, nothing)
+    assert rotator.refuses(r, nothing)
+    assert account.keys() == {_id(r.pending)}
+
+
+def test_no_logger_prints_the_new_key(account: Account, caplog: pytest.LogCaptureFixture) -> None:
+    """At DEBUG botocore logs what AWS answers, the secret in it."""
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("botocore").setLevel(logging.DEBUG)
+    try:
+        made = _made(account.rotator(), _rotation(account))
+    finally:
+        logging.getLogger("botocore").setLevel(logging.NOTSET)
+    assert made.reveal_json("/secret_access_key") not in caplog.text
 
 
 def test_an_admin_that_may_not_list_is_no_proof_of_a_revoke(account: Account) -> None:

@@ -131,6 +131,17 @@ def test_the_slot_of_the_value_before_is_used_again(binance: Exchange) -> None:
     assert set(binance.keys) == {current.id, made}
 
 
+def test_the_first_key_replaces_whatever_stood_there(binance: Exchange) -> None:
+    """A secret may be made with nothing in it, and rotated: nothing is revoked, and it counts as refused."""
+    rotator, nothing = _rotator(binance), SecretValue("to be rotated")
+    r = replace(_rotation(None), current=nothing)
+    assert rotator.reclaim(r) == ()
+    made = _made(rotator, r)
+    rotator.revoke_secret(replace(r, pending=made), nothing)
+    assert rotator.refuses(r, nothing)
+    assert list(binance.keys) == [made.reveal_json("/key")]
+
+
 def test_a_refusal_counts_only_if_the_key_is_gone(market: Exchange) -> None:
     """A wrong clock or an address that is not allowed must not pass for a revoked key."""
     old = market.add()

@@ -84,6 +84,16 @@ class TestSecretIds:
         assert rotator.credential(bare) == ""
         assert role.accessors() == {rotator.credential(made)}
 
+    def test_the_first_secret_id_replaces_whatever_stood_there(self, role: Role) -> None:
+        """Text that is no secret-id, or JSON without one: nothing is revoked, and it counts as refused."""
+        rotator = role.rotator()
+        for nothing in (SecretValue("to be rotated"), SecretValue.of({})):
+            r = _rotation(nothing)
+            r = replace(r, pending=SecretValue.of(rotator.create_secret(r)))
+            rotator.revoke_secret(r, nothing)
+            assert rotator.refuses(r, nothing)
+        assert len(role.accessors()) == 3
+
     def test_a_secret_id_that_may_not_log_in_from_here_is_not_refused(self, role: Role) -> None:
         """One that is bound to other addresses would else pass for revoked."""
         with not_ours():
@@ -144,7 +154,11 @@ class TestCertificates:
     def test_a_certificate_is_rotated_and_the_old_one_revoked(self, engine: Engine) -> None:
         """Key, certificate and chain fit; the old one is good until it is revoked, then never again."""
         rotator = engine.rotator(alt_names=["www.example.org"], ip_sans=["192.0.2.1"], ttl=timedelta(hours=2))
-        old = SecretValue.of(rotator.create_secret(_rotation(SecretValue.of({"service": "api"}))))
+        first = _rotation(SecretValue.of({"service": "api"}))
+        old = SecretValue.of(rotator.create_secret(first))
+        assert first.current
+        rotator.revoke_secret(replace(first, pending=old), first.current)
+        assert rotator.refuses(first, first.current)
         r = _rotation(old)
         assert rotator.reclaim(r) == ()
         new = SecretValue.of(rotator.create_secret(r))

@@ -33,6 +33,14 @@ def fields(value: SecretValue) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def is_object(value: SecretValue) -> bool:
+    """Whether the value is a JSON object, be it an empty one."""
+    try:
+        return isinstance(value.reveal_json(), dict)
+    except InvalidRequestError:
+        return False
+
+
 def identifier(value: SecretValue | None, name: str) -> str | None:
     """The public part of a secret, such as an access key's id; None if there is none in it."""
     found = fields(value).get(name) if value else None

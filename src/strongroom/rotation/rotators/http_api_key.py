@@ -116,6 +116,8 @@ class HTTPKeyRotator(TwoSlot):
         return [one for one in map(self._attributed, found) if one.id != own]
 
     def withdraw(self, r: Rotation, credential: str) -> None:
+        if not credential:
+            return
         method, target = self._delete
         endpoint = _Endpoint(method, target.replace("{id}", quote(credential, safe="")))
         answer = self._service.send(r, self._manager(r, credential), endpoint)
@@ -123,7 +125,7 @@ class HTTPKeyRotator(TwoSlot):
             answer.check()
 
     def credential(self, value: SecretValue) -> str:
-        return field(value, "key")
+        return identifier(value, "key") or ""
 
     def test_secret(self, r: Rotation, value: SecretValue) -> None:
         """Return if the service takes a request that the value has signed.
@@ -131,6 +133,8 @@ class HTTPKeyRotator(TwoSlot):
         What it answers to a bad key, clock or address is each service's own: a value counts as refused only
         if its key is not on the list any more.
         """
+        if not self.credential(value):  # what stood there before the first rotation
+            raise PermissionDeniedError("the value holds no key")
         answer = self._service.send(r, value, self._probe)
         if answer.status not in (400, 401, 403):
             return answer.check()

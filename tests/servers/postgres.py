@@ -109,7 +109,8 @@ def standby(primary: Postgres) -> Iterator[Postgres]:
         following = Postgres(free_port(), primary.password, folder / "data")
         argv = [
             "setpriv", *_unprivileged(), _program("pg_basebackup"), "-R", "--no-sync",
-            "-D", str(folder / "data"), "--wal-method=stream", "--checkpoint=fast", "-d", f"{primary.where} user={ADMIN}",
+            "-D", str(folder / "data"), "--wal-method=stream", "--checkpoint=fast",
+            "-d", f"{primary.where} user={ADMIN}",
         ]  # fmt: skip
         environment = {**os.environ, "PGPASSWORD": primary.password}
         subprocess.run(argv, check=True, capture_output=True, cwd=folder, env=environment)

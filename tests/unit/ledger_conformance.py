@@ -17,6 +17,7 @@ from strongroom.rotation.ledger import (
     LEASE_SECONDS,
     Entry,
     InProgressError,
+    Known,
     Ledger,
     OvertakenError,
     State,
@@ -402,6 +403,17 @@ class LedgerConformance:
         ledger.plan("prod:1", now, expected=None)
         ledger.plan_new({f"prod:{number}": now + HOUR for number in range(3)})
         assert [ledger.next_due(f"prod:{number}") for number in range(3)] == [now + HOUR, now, now + HOUR]
+
+    def test_what_is_known_of_many_secrets_is_asked_together(self, make: Make, clock: FakeClock) -> None:
+        """More of them than one statement takes, among them such as the ledger has never met."""
+        ledger, now = make(), clock.now()
+        ledger.plan(OTHER, now + HOUR, expected=None)
+        success = closed(ledger).promoted
+        strange = [f"prod:{number}" for number in range(1002)]
+        known = make().known([SECRET, *strange, OTHER])
+        assert (known[SECRET], known[OTHER]) == (Known(None, success), Known(now + HOUR, None))
+        assert [known[name] for name in strange] == [Known()] * 1002
+        assert ledger.known([]) == {}
 
     def test_due_are_those_whose_time_has_come_and_that_are_not_busy(
         self, make: Make, clock: FakeClock

@@ -16,13 +16,14 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from strongroom.errors import SecretConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
 LEASE_SECONDS: Final = 60.0
 """How long a worker may be silent before another goes on. Hooks end before; each step renews it."""
@@ -107,6 +108,13 @@ class Entry:
     promoted: datetime | None = None
     quiet_until: datetime | None = None
     token: str = ""
+
+
+class Known(NamedTuple):
+    """What a ledger knows of a secret's schedule; None where there is nothing."""
+
+    next_due: datetime | None = None
+    last_success: datetime | None = None
 
 
 class OvertakenError(SecretConflictError):
@@ -234,6 +242,10 @@ class Ledger(ABC):
     @abstractmethod
     def next_due(self, secret: str) -> datetime | None:
         """When the schedule wants the next one; None if it never was planned."""
+
+    def known(self, secrets: Collection[str]) -> Mapping[str, Known]:
+        """`next_due` and `last_success` of each of these, asked for together."""
+        return {secret: Known(self.next_due(secret), self.last_success(secret)) for secret in secrets}
 
     @abstractmethod
     def plan(self, secret: str, due: datetime, *, expected: datetime | None) -> bool:

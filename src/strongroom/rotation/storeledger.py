@@ -26,11 +26,11 @@ from strongroom.names import Name, Reserved
 from strongroom.value import SecretValue
 
 from . import ledgerrules as rules
-from .ledger import LEASE_SECONDS, Entry, Ledger, State
+from .ledger import LEASE_SECONDS, Entry, Known, Ledger, State
 from .ledgerpage import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
 T = TypeVar("T")
@@ -173,6 +173,10 @@ class StoreLedger(Ledger):
 
     def next_due(self, secret: str) -> datetime | None:
         return self._read(secret)[0].next_due
+
+    def known(self, secrets: Collection[str]) -> Mapping[str, Known]:
+        pages = (self._read(secret)[0] for secret in secrets)
+        return {page.secret: Known(page.next_due, page.last_success) for page in pages}
 
     def plan(self, secret: str, due: datetime, *, expected: datetime | None) -> bool:
         def planned(page: Page) -> bool:

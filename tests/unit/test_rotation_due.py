@@ -217,10 +217,11 @@ def test_a_tighter_schedule_begins_with_its_next_tick(before: Schedule, after: S
 
 
 def test_a_looser_schedule_begins_at_once() -> None:
-    """What the old one wanted is forgotten, be it past or to come."""
+    """What the old one wants to come is forgotten; what has come a pass looks at, and finds it not due."""
     nightly, monthly = next_after(NIGHTLY_AT_3, SECRET, LAST), next_after(MONTHLY, SECRET, LAST)
-    for now in (LAST + HOUR, nightly + HOUR):
-        assert replanned(MONTHLY, SECRET, LAST, nightly, now) == monthly
+    assert replanned(MONTHLY, SECRET, LAST, nightly, LAST + HOUR) == monthly
+    assert replanned(MONTHLY, SECRET, LAST, nightly, nightly + HOUR) == nightly
+    assert due(MONTHLY, SECRET, LAST, nightly + HOUR) is None
     yearly = Schedule("cron(0 3 1 6 ? *)")
     assert replanned(yearly, SECRET, None, nightly, LAST + HOUR) == at("2027-06-01T03:00")
 

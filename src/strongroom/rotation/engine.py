@@ -20,6 +20,7 @@ from strongroom.value import SecretValue, take
 
 from . import events
 from .byhand import ByHand
+from .duty import Duty
 from .ending import ADOPTED, BEFORE_PROMOTE, ENDING, SUPERSEDED, ending_of
 from .ledger import BY_HAND, LEASE_SECONDS, InProgressError, OvertakenError, State
 from .policies import Policies
@@ -72,6 +73,7 @@ class Engine:
         for policy in self._policies:
             _check(policy)
         self._by_hand = ByHand(ledger, self._policies, self._events)
+        self._duty = Duty(ledger, self._policies, self._events, self._clock)
 
     def policy(self, name: str) -> Policy:
         """The policy of a secret: by its name, or by ``STORE:NAME`` where several stores have that name.
@@ -190,16 +192,16 @@ class Engine:
 
     def _begin_due(self, limit: int) -> list[Entry]:
         begun = []
-        for secret, tick in self.ledger.due(limit):
-            policy = self._policies.find(secret)
-            if policy is None or not self._policies.due(policy, self.ledger, tick):
-                continue
+        for task in self._duty.tasks(limit):
             try:
-                begun.append(self.start(secret, tick=tick))
+                entry = self.start(secret_of(task.policy), tick=task.tick)
             except (InProgressError, OvertakenError):
                 continue
             except SecretStoreError as error:
-                self._events.tell(events.FAILED, policy, None, outcome=type(error).__name__)
+                self._events.tell(events.FAILED, task.policy, None, outcome=type(error).__name__)
+            else:
+                begun.append(entry)
+                self._duty.tell(task, entry)
         return begun
 
     def _advance_due(self, limit: int) -> list[Entry]:

@@ -142,19 +142,18 @@ def replanned(
 ) -> datetime:
     """What a ledger that remembers `known` is to remember instead, now that it meets this schedule.
 
-    The same each time it is asked, so that a process for each pass does not put a rotation off for ever.
-    What is not due by what the ledger remembers and would be by this schedule has got another schedule: no
-    old tick of that one fires, but its next, unless the secret is too old already.
+    The same each time it is asked, so that a process for each pass does not put a rotation off for ever; what
+    has come stays, for a pass to serve it or to tell that it was missed. What is not due by what the ledger
+    remembers and would be by this schedule has got another schedule: no old tick of that one fires, but its
+    next, unless the secret is too old already.
     """
     wanted = planned(schedule, secret_id, last_success, now)
-    if known is None:
-        return wanted
+    if known is None or known <= now:
+        return known or wanted
     if last_success is None:
-        return min(known, wanted) if known <= now or _is_own(schedule, secret_id, known) else wanted
+        return min(known, wanted) if _is_own(schedule, secret_id, known) else wanted
     too_old = schedule.max_age is not None and last_success + schedule.max_age <= now
-    if wanted > now or known <= now or too_old:
-        return wanted
-    return min(known, next_after(schedule, secret_id, now))
+    return wanted if wanted > now or too_old else min(known, next_after(schedule, secret_id, now))
 
 
 def ticks(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:

@@ -51,9 +51,10 @@ _TAGS: Final = Service(
 
 
 class KMSKeyRotator(Rotator):
-    """The secret says which key is in use: JSON of its URL, algorithm and public half, none of them secret.
+    """Renews a signing key of AWS KMS: its successor is another key.
 
-    Applications read the secret and open its ``key``. When the old one's grace is over it is disabled, and
+    The secret says which key is in use: JSON of its URL, algorithm and public half, none of them secret.
+    Applications read it and open its ``key``. When the old one's grace is over it is disabled, and
     what it signed is verified by the public half that older versions of the secret tell; a person can enable
     it again, and to delete it is an act of its own. What a crashed attempt left was never in use: it is
     disabled, and deleted after seven days.
@@ -67,7 +68,7 @@ class KMSKeyRotator(Rotator):
 
     Args:
         region: of the keys.
-        spec: one of `SPECS`.
+        spec: ECC_NIST_P256, ECC_NIST_P384, ECC_SECG_P256K1, RSA_2048, RSA_3072 or RSA_4096.
         admin: the rotator's own credentials, JSON ``{"access_key_id": …, "secret_access_key": …}``, with
             ``session_token`` if they are temporary; without, the SDK's own chain.
         profile: of the SDK's configuration, such as one that assumes a role.

@@ -49,10 +49,11 @@ _CONTEXT: Final = {"purpose": "strongroom rotation"}
 
 
 class TokenKeyRotator(Rotator):
-    """The secret says which key is in use: JSON of its URL, algorithm and public half, none of them secret.
+    """Renews a key in a PKCS#11 token, which signs or wraps.
 
-    A key is labelled ``OBJECT.ROTATION-ID.EPOCH`` and has the rotation id as its CKA_ID. Applications read
-    the secret and open its ``key``. When the old one's grace is over it signs, wraps and encrypts no more,
+    The secret says which key is in use: JSON of its URL, algorithm and public half, none of them secret. A
+    key is labelled ``OBJECT.ROTATION-ID.EPOCH`` and has the rotation id as its CKA_ID. Applications read the
+    secret and open its ``key``. When the old one's grace is over it signs, wraps and encrypts no more,
     which who may log in could undo; it is never destroyed, since what it signed or wrapped needs it. To
     destroy it is an act of its own, by the token's tool and as many people as the token asks for. What a
     crashed attempt left was never in use, and is destroyed.

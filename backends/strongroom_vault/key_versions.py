@@ -25,9 +25,10 @@ _SIGNS: Final = ("ecdsa-", "ed25519", "rsa-")
 
 
 class TransitKeyRotator(Rotator):
-    """The secret says which version of the key is in use: JSON of key, version and public half, no secret.
+    """Adds a version to a key of Vault's transit engine.
 
-    Vault signs and encrypts with its newest version unless it is told another, so an application needs the
+    The secret says which version is in use: JSON of key, version and public half, none of them secret. Vault
+    signs and encrypts with its newest version unless it is told another, so an application needs the
     secret only to know what to verify with. When the old version's grace is over, no version before the new
     one signs or encrypts any more (``min_encryption_version``); all verify and decrypt on. What they still
     open, ``min_decryption_version`` ends: that is an act of its own, since what is under them is lost by it.
@@ -40,7 +41,10 @@ class TransitKeyRotator(Rotator):
         address: ``https://HOST:PORT``; plain HTTP on loopback alone.
         key: its name; not a derived key.
         mount: of the transit engine.
-        credential, auth, namespace, ca: as for the other rotators of Vault.
+        credential: the secret part of the login: a token, or what `auth` says.
+        auth: the rest of it, such as ``{"method": "approle", "role_id": …}``.
+        namespace: of HashiCorp Vault Enterprise or OpenBao.
+        ca: path of a PEM file with the authorities to trust instead of the system's.
     """
 
     slots = "version"

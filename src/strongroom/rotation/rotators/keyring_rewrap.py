@@ -29,7 +29,9 @@ _CONTEXT = {"purpose": "strongroom rotation"}
 
 
 class KeyringRotator(Rotator):
-    """Rotates a keyring. The secret says which version wraps: JSON of identifiers, none of them secret.
+    """Adds a version to a keyring, and encrypts it anew under its roots.
+
+    The secret says which version wraps: JSON of identifiers, none of them secret.
 
     Args:
         keyring: opens the keyring; asked in each hook, and closed after it.

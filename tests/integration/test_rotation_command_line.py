@@ -75,6 +75,7 @@ def serving(machine: Machine) -> Iterator[tuple[subprocess.Popen[str], int]]:
     argv = [*PROGRAM, "rotation", "serve", "--every", "1", "--threads", "2", "--listen", "127.0.0.1:0"]
     with subprocess.Popen(
         argv,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=machine.folder,
@@ -124,8 +125,10 @@ def test_a_worker_rotates_what_is_due_and_drains(tmp_path: Path, postgres_server
             metrics = _asked(port, "/metrics")
         assert _asked(port, "/healthz") == "ok\n"
         worker.send_signal(signal.SIGTERM)
-        _, said = worker.communicate(timeout=60)
+        log, said = worker.communicate(timeout=60)
     assert (worker.returncode, "nothing is under way here" in said) == (0, True)
+    assert [line.split("  ")[1:4] for line in log.splitlines()][-1] == [f"prod:{NAME}", "done", "ok"]
+    assert_no_canary(log + said)
     assert machine.value() != OLD
     assert machine.accepts(machine.value())
 

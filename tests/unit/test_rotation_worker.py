@@ -16,6 +16,7 @@ from strongroom.rotation.health import health_server
 from strongroom.rotation.ledger import State
 from strongroom.rotation.metrics import StepCounter, rendered
 from strongroom.rotation.worker import SILENCE, Worker
+from tests.canary import CANARY
 from tests.rotation_scene import NAME, Scene
 
 
@@ -105,6 +106,24 @@ def test_health_is_that_passes_succeed(scene: Scene, monkeypatch: pytest.MonkeyP
         assert _get(port, "/")[0] == 404
         with pytest.raises(InvalidRequestError, match="in use"), health_server(worker, "127.0.0.1", port):
             pass
+
+
+@pytest.mark.parametrize("error", [UnavailableError("down"), KeyError(CANARY)])
+def test_what_fails_is_told_once_and_by_its_class_alone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Also a bug in one secret's rotator, which does not keep the others from rotating ▲."""
+
+    def fails(_limit: int) -> None:
+        raise error
+
+    said: list[str] = []
+    worker = Worker(scene.engine, scene.ledger, say=said.append, clock=scene.clock)
+    monkeypatch.setattr(scene.ledger, "claim_due", fails)
+    assert (worker._pass(), worker._pass()) == (False, False)
+    monkeypatch.undo()
+    worker._pass()
+    assert said == [f"passes fail: {type(error).__name__}", "passes succeed again"]
 
 
 def test_a_ledger_that_is_down_is_a_gap_in_the_metrics(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
-"""Each step of a rotation on a terminal, as it is done."""
+"""Each step of a rotation as it is done: on a terminal, or as a worker's log."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -12,6 +13,8 @@ from .failure import one_line
 
 if TYPE_CHECKING:
     from strongroom.audit.event import AuditEvent
+
+    from .options import Options
 
 _PREFIX: Final = "rotation."
 
@@ -30,3 +33,23 @@ class Progress(AuditHook):
         """It has ended."""
         if event.operation.startswith(_PREFIX):
             click.echo(one_line(f" {event.outcome}"), err=True)
+
+
+class StepLog(AuditHook):
+    """Prints a line for each step on stdout: time, secret, step, how it ended, rotation id."""
+
+    def __init__(self, options: Options):
+        self._json, self._quiet = options.json, options.quiet
+
+    def after(self, event: AuditEvent) -> None:
+        """It has ended."""
+        if self._quiet or not event.operation.startswith(_PREFIX):
+            return
+        facts = {
+            "at": f"{event.time:%Y-%m-%dT%H:%M:%SZ}",
+            "secret": f"{event.store}:{event.name}",
+            "step": event.operation.removeprefix(_PREFIX),
+            "outcome": event.outcome or "",
+            "rotation": event.rotation_id or "",
+        }
+        click.echo(json.dumps(facts) if self._json else one_line("  ".join(facts.values())))

@@ -48,18 +48,26 @@ if TYPE_CHECKING:
 def serve(options: Options, threads: int, every: int, listen: str | None) -> None:
     """Do what is due until SIGTERM or SIGINT, in as many workers on as many machines as you like.
 
-    On the signal nothing more is begun, the hooks that run end (40 seconds at most, as a rule), and the exit
+    On the signal nothing more is begun, the rotations that threads are at go as far as they can, and the exit
     code is 0. A worker that is killed leaves nothing that another does not go on with. What strongroom.toml
-    says is read once.
+    says is read once. Each step is a line on stdout, with --json one of JSON.
     """
     from strongroom.rotation.metrics import StepCounter
     from strongroom.rotation.worker import Worker
 
+    from .rotation_progress import StepLog
+
     address, steps = _address(listen), StepCounter()
     with ExitStack() as held:
-        opened = held.enter_context(opened_engine(options, (steps,)))
+        opened = held.enter_context(opened_engine(options, (steps, StepLog(options))))
         worker = Worker(
-            opened.engine, opened.ledger, threads=threads, every=every, keep=opened.keep, steps=steps
+            opened.engine,
+            opened.ledger,
+            threads=threads,
+            every=every,
+            keep=opened.keep,
+            steps=steps,
+            say=lambda line: _say(options, line),
         )
         if address:
             from strongroom.rotation.health import health_server

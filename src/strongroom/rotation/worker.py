@@ -17,7 +17,7 @@ from .ledger import State
 from .metrics import StepCounter, rendered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from .engine import Engine
     from .ledger import Ledger
@@ -34,6 +34,10 @@ _COUNTED: Final = 10_000
 _FAMILY = tuple[str, str, str, "Mapping[Labels, float]"]
 
 
+def _nobody(_line: str) -> None:
+    """Nobody listens."""
+
+
 @final
 class Worker:
     """Runs an engine's passes.
@@ -45,13 +49,14 @@ class Worker:
         every: seconds between two looks of a thread that found nothing.
         keep: how long the ledger remembers what is over; None for ever.
         steps: one of the engine's hooks, for the metrics.
+        say: told in a line when passes begin to fail, and when they succeed again.
         clock: injected in tests.
 
     Attributes:
         steps: what was counted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (a program names those it wants)
         self,
         engine: Engine,
         ledger: Ledger,
@@ -60,9 +65,11 @@ class Worker:
         every: float = EVERY,
         keep: timedelta | None = None,
         steps: StepCounter | None = None,
+        say: Callable[[str], None] = _nobody,
         clock: Clock | None = None,
     ):
         self._engine, self._ledger, self._every, self._keep = engine, ledger, every, keep
+        self._say = say
         self.steps, self._clock = steps or StepCounter(), clock or Clock()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -146,13 +153,23 @@ class Worker:
         try:
             found = self._engine.tick(1)
             self._purge()
-        except SecretStoreError as error:
-            with self._lock:
-                self._failures, self._error = self._failures + 1, type(error).__name__
-            return False
+        except Exception as error:  # noqa: BLE001  (one secret's bug must not keep the others from rotating)
+            return self._failed(type(error).__name__)
         with self._lock:
-            self._passes, self._last, self._error = self._passes + 1, self._clock.monotonic(), ""
+            before, self._error = self._error, ""
+            self._passes, self._last = self._passes + 1, self._clock.monotonic()
+        if before:
+            self._say("passes succeed again")
         return bool(found.begun or found.advanced)
+
+    def _failed(self, kind: str) -> bool:
+        """Only the class is told: whatever was not foreseen may quote what it choked on."""
+        with self._lock:
+            before, self._error = self._error, kind
+            self._failures += 1
+        if before != kind:
+            self._say(f"passes fail: {kind}")
+        return False
 
     def _purge(self) -> None:
         now = self._clock.monotonic()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, final
 
 from strongroom.errors import InvalidRequestError
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from .ledger import Ledger
     from .policy import Policy
     from .schedule import Due
+
+_TOGETHER: Final = 10_000
+"""Secrets whose schedules are asked for in one question: a process of one pass asks for all it has."""
 
 
 @final
@@ -72,26 +76,33 @@ class Policies:
 
     def plan(self, ledger: Ledger) -> None:
         """Have the ledger know when each secret is due, as its schedule says now: once in a process."""
-        while self._unplanned:  # all of them: a process of one pass would plan the same few each time
+        while part := self._take():  # all of them: a process of one pass would plan the same few each time
             try:
-                secret = self._unplanned.pop()
-            except IndexError:  # another thread took the last one
-                return
-            try:
-                self._plan(ledger, secret)
+                self._plan(ledger, part)
             except BaseException:
-                self._unplanned.append(secret)
+                self._unplanned.extend(part)
                 raise
 
-    def _plan(self, ledger: Ledger, secret: str) -> None:
+    def _take(self) -> list[str]:
+        part: list[str] = []
+        with suppress(IndexError):  # another thread took the last one
+            while len(part) < _TOGETHER:
+                part.append(self._unplanned.pop())
+        return part
+
+    def _plan(self, ledger: Ledger, secrets: list[str]) -> None:
         from .schedule import replanned
 
-        policy = self._by_secret[secret]
-        assert policy.schedule
-        known = ledger.next_due(secret)
-        wanted = replanned(policy.schedule, secret, ledger.last_success(secret), known, ledger.now())
-        if known != wanted:
-            ledger.plan(secret, wanted, expected=known)
+        now, new = ledger.now(), {}
+        for secret, known in ledger.known(secrets).items():
+            policy = self._by_secret[secret]
+            assert policy.schedule
+            wanted = replanned(policy.schedule, secret, known.last_success, known.next_due, now)
+            if known.next_due is None:
+                new[secret] = wanted
+            elif known.next_due != wanted:
+                ledger.plan(secret, wanted, expected=known.next_due)
+        ledger.plan_new(new)
 
     def due(self, policy: Policy, ledger: Ledger, tick: datetime) -> Due | None:
         """What the schedule says now of a tick that the ledger remembers; where it is none, it is planned."""

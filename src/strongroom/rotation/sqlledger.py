@@ -283,7 +283,8 @@ class SQLLedger(Ledger):
 
     def plan_new(self, dues: Mapping[str, datetime]) -> None:
         def work(session: Session) -> None:
-            session.run_many(_PLAN_NEW, ((secret, session.stored(due)) for secret, due in dues.items()))
+            in_order = sorted(dues.items())  # two workers that met in different orders would block each other
+            session.run_many(_PLAN_NEW, ((secret, session.stored(due)) for secret, due in in_order))
 
         self._transact(work)
 

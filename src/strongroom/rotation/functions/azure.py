@@ -83,7 +83,8 @@ def _parts(event: Any) -> tuple[str, str, dict[str, str]]:
     if isinstance(event, dict):
         kind, event_id, data = event.get("eventType") or event.get("type"), event.get("id"), event.get("data")
     else:
-        kind, event_id, data = event.event_type, event.id, event.get_json()
+        kind, event_id = getattr(event, "event_type", None), getattr(event, "id", None)
+        data = event.get_json() if kind else None
     if not isinstance(kind, str) or not isinstance(data, dict):
         raise InvalidRequestError("not an event of Event Grid", hint="it has a type, an id and data")
     texts = {str(key).lower(): value for key, value in data.items() if isinstance(value, str)}
@@ -113,5 +114,8 @@ def _validation_code(events: Iterable[Mapping[str, Any]]) -> str | None:
 
 def _is_of(policy: Policy, vault: str, name: str) -> bool:
     """Names of secrets and vaults know no case."""
-    path = urlsplit(location(policy)).path
-    return urlsplit(policy.store.origin).hostname == vault.lower() and path == f"/secrets/{name.lower()}"
+    return _vault(policy) == vault.lower() and urlsplit(location(policy)).path == f"/secrets/{name.lower()}"
+
+
+def _vault(policy: Policy) -> str | None:
+    return urlsplit(policy.store.origin).hostname

@@ -22,10 +22,13 @@ LEAKED = ("/revoke", NAME, "--compromised", "--reason", "found in a log", "--yes
 def place(tmp_path: Path) -> Place:
     place = Place(tmp_path)
     create_note_key(tmp_path / "list.key", "prod/revocations")
-    place.write(
-        more=f'[revocations]\ndomain = "prod"\nfile = "{tmp_path}/list"\nsigner = "{tmp_path}/list.key"\n'
-    )
+    place.write(more=_list(place))
     return place
+
+
+def _list(place: Place, max_age: str = "24h") -> str:
+    kept = f'file = "{place.folder}/list"\nsigner = "{place.folder}/list.key"\n'
+    return f'[revocations]\ndomain = "prod"\n{kept}max_age = "{max_age}"\n'
 
 
 def said(place: Place, *args: str, code: int = 0) -> dict[str, Any]:
@@ -102,6 +105,22 @@ def test_nothing_is_revoked_without_word_reason_and_consent(place: Place, args: 
 def test_an_unknown_secret_is_not_found(place: Place) -> None:
     """Exit code 3, as for every command."""
     assert place("/revoke", "no/such", "--compromised", "--reason", "x", "--yes").code == 3
+
+
+def test_a_timer_keeps_the_list_believed(place: Place) -> None:
+    """`rotation tick` signs it anew in time, and tells when it cannot, without failing itself."""
+    place(*LEAKED)
+    signed = (place.folder / "list").read_text()
+    assert "signed" not in place("tick").err
+    place.write(more=_list(place, max_age="1m"))
+    place("/revoke", NAME, *LEAKED[2:])
+    issued = (place.folder / "list").read_text().splitlines()[3]
+    old = (place.folder / "list").read_text().replace(issued, "2020-01-01T00:00:00Z")
+    assert old != signed
+    (place.folder / "list").write_text(old)
+    result = place("tick")
+    assert result.code == 0
+    assert "could not be signed" in result.err
 
 
 HUMAN = """

@@ -104,6 +104,21 @@ def test_a_list_that_is_too_old_is_not_believed_until_it_is_signed_anew(world: W
     reader.check("db/password", "v8")
 
 
+def test_a_list_is_signed_anew_once_half_of_its_age_is_over(world: World) -> None:
+    """By whoever keeps it: not before, not where there is none, and also when it has expired."""
+    writer = world.writer()
+    assert writer.keep() is None
+    writer.publish(LEAKED)
+    world.clock.advance(12 * 3600 - 1)
+    assert writer.keep() is None
+    for seconds in (1, 90_000):
+        world.clock.advance(seconds)
+        kept = writer.keep()
+        assert kept
+        assert kept.issued == world.clock.now()
+        assert kept.revocations == (LEAKED,)
+
+
 def test_an_older_list_that_is_put_back_is_found_out(world: World) -> None:
     """However well signed: a reader that saw a newer one refuses it, and so does the writer."""
     world.writer().publish(LEAKED)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from strongroom.errors import InvalidRequestError, SecretNotFoundError
+from strongroom.errors import InvalidRequestError, SecretNotFoundError, SecretStoreError
 
 from .failure import ACTION_NEEDED, one_line
 from .options import Options, changing, configuration, opened, pass_options
@@ -150,3 +150,18 @@ def _verdict(cut: Cut) -> str:
         return f"{cut.name} is unavailable until somebody puts a new value: see the runbook"
     end = f"; it works nowhere after {day(cut.worst)}" if cut.worst else ""
     return f"version {cut.version} of {cut.name} is cut off, version {cut.replacement} is current{end}"
+
+
+def keep_list(options: Options) -> None:
+    """Sign the list of revocations anew before it is too old to be believed; a failure is told, no more."""
+    from strongroom.revoking import revocations
+
+    config = configuration(options)
+    if config.revocations is None or not config.revocations.signer:
+        return
+    try:
+        with revocations(config) as found:
+            if found and (signed := found.keep()) and not (options.quiet or options.json):
+                click.echo(f"signed revocation list {signed.sequence} of {signed.domain}", err=True)
+    except SecretStoreError as error:
+        click.echo(one_line(f"the revocation list could not be signed: {error}"), err=True)

@@ -12,6 +12,7 @@ from strongroom.errors import InvalidRequestError, SecretNotFoundError
 from .failure import ACTION_NEEDED, one_line
 from .options import Options, changing, pass_options
 from .output import can_ask, print_json, report
+from .revoking import keep_list
 from .rotations import document, engine_of, needs_a_person, opened_engine, told
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def tick(options: Options, limit: int) -> int:
     """Begin what is due and let go on what waited, once; never sleeps. Any number may run at once.
 
     For cron, a systemd timer or a Kubernetes CronJob. Rotations that are long over are forgotten, as `keep`
-    of [ledger] says. Exit code 8 says that a step failed and is tried again, 10 that a person is needed.
+    of [ledger] says; the list of [revocations] is signed anew in time. Exit code 8 says that a step failed
+    and is tried again, 10 that a person is needed.
     """
     with opened_engine(options, _watching(options)) as opened:
         if options.dry_run:
@@ -67,6 +69,7 @@ def tick(options: Options, limit: int) -> int:
             report(options, {"due": secrets, "dry_run": True}, f"would begin {len(waiting)} rotations")
             return 0
         found = opened.engine.tick(limit)
+        keep_list(options)
         forgotten = opened.ledger.purge(opened.ledger.now() - opened.keep)
         return _tell_pass(options, found, forgotten)
 

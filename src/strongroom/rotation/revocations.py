@@ -248,6 +248,17 @@ class Revocations:
         """Sign the list anew, with the same revocations, so that it can be believed for another `max_age`."""
         return self._signed(None)
 
+    def keep(self) -> RevocationList | None:
+        """Sign the list anew once half of its age is over; None if it is younger, or there is none.
+
+        Raises: as `publish`.
+        """
+        held = self._place.read()
+        found = self._verified(held) if held else None
+        if found is None or self._clock.now() < found.issued + found.max_age / 2:
+            return None
+        return self.renew()
+
     def _signed(self, revocation: Revocation | None) -> RevocationList:
         if self._signer is None:
             raise InvalidRequestError("nobody signs revocations here", hint="name a signer in [revocations]")

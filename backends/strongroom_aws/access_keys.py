@@ -86,9 +86,10 @@ _STS: Final = Service(
 
 
 class AccessKeyRotator(TwoSlot):
-    """The secret is JSON, ``{"access_key_id": …, "secret_access_key": …}``; what else stands in it is kept.
+    """Renews the access key of an IAM user, who has room for two.
 
-    The rotator's own identity needs, on that user, ``iam:ListAccessKeys``, ``iam:CreateAccessKey``,
+    The secret is JSON, ``{"access_key_id": …, "secret_access_key": …}``; what else stands in it is kept. The
+    rotator's own identity needs, on that user, ``iam:ListAccessKeys``, ``iam:CreateAccessKey``,
     ``iam:DeleteAccessKey``, ``iam:ListUserTags``, ``iam:TagUser``, ``iam:UntagUser`` and
     ``iam:GetAccessKeyLastUsed``.
 

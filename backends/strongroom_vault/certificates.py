@@ -32,11 +32,11 @@ _EARLY: Final = timedelta(minutes=5)
 
 
 class CertificateRotator(TwoSlot):
-    """The secret is JSON of PEM texts: ``certificate``, ``private_key`` (PKCS#8), ``chain`` up to the root.
+    """Renews a TLS certificate from a PKI engine, with a private key that Vault never sees.
 
-    The key pair is made here and only a request is sent, so that what a crashed attempt leaves at the
-    authority is a certificate whose private key no longer exists: nobody can use it, and nothing is to be
-    reclaimed.
+    The secret is JSON of PEM texts: ``certificate``, ``private_key`` (PKCS#8), ``chain`` up to the root. The
+    key pair is made here and only a request is sent, so that what a crashed attempt leaves at the authority
+    is a certificate whose private key no longer exists: nobody can use it, and nothing is to be reclaimed.
 
     The policy of the rotator's own identity: "update" on ``MOUNT/sign/ROLE`` and ``MOUNT/revoke``, "read" on
     ``MOUNT/cert/*``. The role must store what it issues (``no_store = false``), or it could not be revoked.

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 
 class DatabaseRootRotator(PostgreSQLRotator):
-    """The user changes its own password, then Vault is told, and proves by a login that it is right.
+    """Changes the password with which Vault's database engine manages a PostgreSQL server, and tells Vault.
 
-    Vault's own ``rotate-root`` makes a password that nobody but its storage has: a Vault that is restored
-    from an older backup is locked out, as is whoever has to help. Here the store has it, and telling Vault
-    again is all that there is to do. A connection is rotated by one of the two, never by both.
+    The user changes its own password; then Vault is told, and proves by a login that it is right. Vault's own
+    ``rotate-root`` makes a password that nobody but its storage has: a Vault that is restored from an older
+    backup is locked out, as is whoever has to help. Here the store has it, and telling Vault again is all
+    that there is to do. A connection is rotated by one of the two, never by both.
 
     Between the change and the end of the hook Vault opens no new connection; those it has open go on.
 

@@ -31,11 +31,11 @@ _NAME: Final = "strongroom_name"
 
 
 class SecretIdRotator(TwoSlot):
-    """The secret is the secret-id as text, or JSON with ``secret_id``, ``secret_id_accessor`` and others.
+    """Renews the secret-id with which an application logs in to Vault by AppRole.
 
-    Each secret-id that it makes carries the rotation in its metadata, which stands in Vault's audit log at
-    every login too. Other secret-ids of the role are none of its business: they are neither reported nor
-    touched.
+    The secret is the secret-id as text, or JSON with ``secret_id``, ``secret_id_accessor`` and others. Each
+    secret-id that it makes carries the rotation in its metadata, which stands in Vault's audit log at every
+    login too. Other secret-ids of the role are none of its business: they are neither reported nor touched.
 
     The policy of the rotator's own identity: "read" on ``auth/MOUNT/role/ROLE`` and its ``role-id``,
     "update" on its ``secret-id``, ``secret-id/lookup``, ``secret-id-accessor/lookup`` and

@@ -27,6 +27,7 @@ from strongroom.rotation.rotators.signing import Ask, signed
 from strongroom.value import SecretValue
 from tests.canary import CANARY, assert_no_canary_in
 from tests.servers.exchange import Exchange, Key, Style, exchange
+from tests.servers.https import Authority, Server, serving
 
 
 @pytest.fixture(params=["binance", "coinbase"])
@@ -179,6 +180,22 @@ def test_what_the_exchange_answers_is_translated(
     with pytest.raises(error) as failed:
         rotator.create_secret(r)
     assert_no_canary_in(failed.value)
+
+
+def test_the_exchange_must_prove_who_it_is(authority: Authority, foreign_ca_server: Server) -> None:
+    """TLS under the authority that `ca` names, and under no other."""
+    made = Exchange("coinbase")
+    r = _rotation(made.add())
+    assert r.current
+    with serving(made.respond, authority) as server:
+        made.url = server.url
+        _rotator(made, ca=str(server.ca_file)).test_secret(r, r.current)
+        with pytest.raises(UnavailableError):
+            _rotator(made).test_secret(r, r.current)
+    made.url = foreign_ca_server.url
+    with pytest.raises(UnavailableError):
+        _rotator(made, ca=str(foreign_ca_server.ca_file)).create_secret(r)
+    assert foreign_ca_server.requests == []
 
 
 def test_fields_that_the_exchange_does_not_have_are_named(binance: Exchange) -> None:

@@ -24,6 +24,7 @@ from strongroom.value import SecretValue
 from strongroom_vault.secret_ids import SecretIdRotator
 from tests.canary import not_ours
 from tests.integration.rotation_targets import Engine, Role, documented, engine_on, role_on, token_for
+from tests.servers.https import Server
 from tests.servers.openbao import OpenBao
 
 
@@ -216,6 +217,27 @@ class TestCertificates:
         other = engine.rotator(mount=f"{engine.mount}-2", credential=lambda: SecretValue(engine.bao.token))
         with pytest.raises(IntegrityError, match="does not know"):
             other.refuses(_rotation(made), made)
+
+
+def test_vault_must_prove_who_it_is(
+    openbao_tls_server: OpenBao,
+    foreign_ca_server: Server,
+    redirecting_server: Server,
+    redirect_target: Server,
+) -> None:
+    """TLS under the authority that `ca` names; no token goes elsewhere, nor where a redirect points."""
+    role = role_on(openbao_tls_server)
+    r = _rotation(role.current)
+    ca = str(openbao_tls_server.ca_file)
+    role.rotator(ca=ca).test_secret(r, role.current)
+    for wrong in (
+        {},
+        {"ca": ca, "address": foreign_ca_server.url},
+        {"ca": ca, "address": redirecting_server.url},
+    ):
+        with pytest.raises(UnavailableError):
+            role.rotator(**wrong).create_secret(r)
+    assert foreign_ca_server.requests == redirect_target.requests == []
 
 
 def test_an_address_mount_or_login_that_cannot_be_is_refused_at_once() -> None:

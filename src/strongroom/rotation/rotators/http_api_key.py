@@ -37,9 +37,10 @@ _STYLES: Final = ("binance", "coinbase", "headers")
 
 
 class HTTPKeyRotator(TwoSlot):
-    """The secret is JSON, ``{"key": …, "secret": …}``, with ``passphrase`` where there is one.
+    """Renews an API key that an HTTP service, such as an exchange, makes, lists and deletes on request.
 
-    A key is labelled with the rotation and its epoch: what a crashed attempt left is found by that.
+    The secret is JSON, ``{"key": …, "secret": …}``, with ``passphrase`` where there is one. A key is labelled
+    with the rotation and its epoch: what a crashed attempt left is found by that.
 
     Args:
         clock: for tests.
@@ -53,7 +54,9 @@ class HTTPKeyRotator(TwoSlot):
         parameters: further ones of `create`, such as permissions and the addresses that may use the key.
         admin: a key that may do this, as JSON like the secret. Without, the keys manage themselves.
         at_most: how many keys the service takes; that of `admin` is not counted.
-        id_field, secret_field, label_field: what the service calls them.
+        id_field: what the service calls a key's id.
+        secret_field: what the service calls a key's secret.
+        label_field: what the service calls a key's label.
         passphrase_field: of the passphrase that a new key is given, where the service wants one, as Coinbase
             Exchange does.
         list_field: which of the answer's fields has the list; empty if the answer is the list.

@@ -70,8 +70,7 @@ def tick(options: Options, limit: int) -> int:
             return 0
         found = opened.engine.tick(limit)
         keep_list(options)
-        forgotten = opened.ledger.purge(opened.ledger.now() - opened.keep)
-        return _tell_pass(options, found, forgotten)
+        return _tell_pass(options, found, opened.forget())
 
 
 @click.command(short_help="let a rotation that has stopped go on")

@@ -12,6 +12,7 @@ from strongroom.errors import InvalidRequestError
 
 from .failure import one_line
 from .options import Options, common, pass_options
+from .revoking import keep_list
 from .rotations import opened_engine
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def serve(options: Options, threads: int, every: int, listen: str | None) -> Non
             opened.ledger,
             threads=threads,
             every=every,
-            keep=opened.keep,
+            chores=(opened.forget, lambda: keep_list(options)),
             steps=steps,
             say=lambda line: _say(options, line),
         )

@@ -28,6 +28,10 @@ class Opened(NamedTuple):
     policies: Sequence[Policy]
     keep: timedelta
 
+    def forget(self) -> int:
+        """Have the ledger forget what has been over for long; how many."""
+        return self.ledger.purge(self.ledger.now() - self.keep)
+
 
 @contextmanager
 def opened_engine(

@@ -7,7 +7,6 @@ share one ledger; one that is killed leaves at most a lease behind.
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final, final
 
 from strongroom.clock import Clock
@@ -17,7 +16,7 @@ from .ledger import State
 from .metrics import StepCounter, rendered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from .engine import Engine
     from .ledger import Ledger
@@ -29,7 +28,7 @@ EVERY: Final = 10.0
 SILENCE: Final = 180.0
 """Seconds without a pass that succeeded until a worker is unwell: longer than a lease and a hook."""
 
-_PURGE: Final = 3600.0
+_HOUR: Final = 3600.0
 _COUNTED: Final = 10_000
 _FAMILY = tuple[str, str, str, "Mapping[Labels, float]"]
 
@@ -47,7 +46,7 @@ class Worker:
         ledger: the engine's.
         threads: how many rotations may go on at once.
         every: seconds between two looks of a thread that found nothing.
-        keep: how long the ledger remembers what is over; None for ever.
+        chores: what is to be done besides, once an hour and at first.
         steps: one of the engine's hooks, for the metrics.
         say: told in a line when passes begin to fail, and when they succeed again.
         clock: injected in tests.
@@ -63,18 +62,18 @@ class Worker:
         *,
         threads: int = 4,
         every: float = EVERY,
-        keep: timedelta | None = None,
+        chores: Sequence[Callable[[], object]] = (),
         steps: StepCounter | None = None,
         say: Callable[[str], None] = _nobody,
         clock: Clock | None = None,
     ):
-        self._engine, self._ledger, self._every, self._keep = engine, ledger, every, keep
-        self._say = say
+        self._engine, self._ledger, self._every = engine, ledger, every
+        self._chores, self._say = tuple(chores), say
         self.steps, self._clock = steps or StepCounter(), clock or Clock()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._last = self._clock.monotonic()
-        self._purged = float("-inf")
+        self._tidied = float("-inf")
         self._passes, self._failures, self._error = 0, 0, ""
         self._threads = [
             threading.Thread(target=self._work, name=f"rotation-{number}") for number in range(threads)
@@ -152,7 +151,7 @@ class Worker:
         """Whether there may be more to do at once."""
         try:
             found = self._engine.tick(1)
-            self._purge()
+            self._tidy()
         except Exception as error:  # noqa: BLE001  (one secret's bug must not keep the others from rotating)
             return self._failed(type(error).__name__)
         with self._lock:
@@ -171,10 +170,11 @@ class Worker:
             self._say(f"passes fail: {kind}")
         return False
 
-    def _purge(self) -> None:
+    def _tidy(self) -> None:
         now = self._clock.monotonic()
         with self._lock:
-            if self._keep is None or now - self._purged < _PURGE:
+            if now - self._tidied < _HOUR:
                 return
-            self._purged = now
-        self._ledger.purge(self._ledger.now() - self._keep)
+            self._tidied = now
+        for chore in self._chores:
+            chore()

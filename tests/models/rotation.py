@@ -208,7 +208,11 @@ class Worker:
         made = self.port.call("issue", self.epoch)
         if not isinstance(made, Made):
             raise UnknownError
-        self.check()
+        try:
+            self.check()
+        except OvertakenError:
+            self.give_up(made)
+            raise
         self.hold(mine, made)
         return self.write(CREATED, self.epoch)
 

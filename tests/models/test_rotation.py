@@ -13,7 +13,7 @@ HOLDS = {
     "two workers, pausing anywhere": (2, nightly(4, 2), NO_FAULTS),
     "two workers, of which some crash": (2, nightly(4, 2), faults(2, 0, 0, small=(1, 0, 0))),
     "two workers, lost answers": (2, nightly(3, 2), faults(1, 1, 0, small=(0, 1, 0))),
-    "three workers": (nightly(3, 2), 3, NO_FAULTS),
+    "three workers": (nightly(3, 2), nightly(3, 2), NO_FAULTS),
 }
 
 BROKEN = {

@@ -66,23 +66,22 @@ def _create(work: Work) -> None:
     values = {"current": base.value if base else None, "previous": work.previous()}
     _report(work, work.hook("reclaim", work.rotator.reclaim, **values))
     made = work.hook("create_secret", lambda r: SecretValue.of(work.rotator.create_secret(r)), **values)
-    work.check()
     try:
+        work.check()
         pending.put(made, base_version=work.entry.base or "", epoch=work.entry.epoch)
     except SecretConflictError as error:
         conflict = error.with_traceback(None)
     else:
-        work.record(work.entry.state, facts={"made": str(work.entry.epoch)})
-        return
-    _withdraw(work, made, values)
+        return work.record(work.entry.state, facts={"made": str(work.entry.epoch)})
+    _take_back(work, made, values)
     work.record(work.entry.state, facts={ADOPTED: "yes"})
     raise conflict
 
 
-def _withdraw(work: Work, made: SecretValue, values: Mapping[str, SecretValue | None]) -> None:
-    """Another's value is held, so this one never will be: nobody else could find it at the target."""
+def _take_back(work: Work, made: SecretValue, values: Mapping[str, SecretValue | None]) -> None:
+    """Another's value is held, or will be: nobody else could find this one at the target, if it had room."""
     if work.rotator.slots == "two" and made != work.held():
-        work.hook("revoke_secret", lambda r: work.rotator.revoke_secret(r, made), **values)
+        work.undo("revoke_secret", lambda r: work.rotator.revoke_secret(r, made), **values)
 
 
 def _report(work: Work, strangers: tuple[str, ...]) -> None:

@@ -136,17 +136,30 @@ class Work:
             OvertakenError: the rotation is another's by now; the hook has stopped, or was not begun.
         """
         self.check()
+        return self._called(name, call, self._rotation(self.check, **values))
+
+    def undo(self, name: str, call: Callable[[Rotation], T], **values: Any) -> T:
+        """Call a hook that takes back what this worker just did, though the rotation be another's by now.
+
+        Raises:
+            HookError: the hook failed.
+        """
+        return self._called(name, call, self._rotation(lambda: None, **values))
+
+    @staticmethod
+    def _called(name: str, call: Callable[[Rotation], T], r: Rotation) -> T:
         error: Exception
         try:
-            return call(self._rotation(**values))
+            return call(r)
         except OvertakenError as exc:
             error = exc.with_traceback(None)
         except Exception as exc:  # noqa: BLE001  (a hook is a stranger's code)
             error = HookError(name, exc)
-        values.clear()  # this frame travels with the error
         raise error
 
-    def _rotation(self, *, epoch: int | None = None, **values: SecretValue | None) -> Rotation:
+    def _rotation(
+        self, fence: Callable[[], None], *, epoch: int | None = None, **values: SecretValue | None
+    ) -> Rotation:
         until = self._clock.monotonic() + self.rotator.hook_seconds
 
         def remaining() -> float:
@@ -155,7 +168,7 @@ class Work:
         def check() -> None:
             if not remaining():
                 raise UnavailableError("the hook took longer than it may")
-            self.check()
+            fence()
 
         return Rotation(
             self.entry.id,

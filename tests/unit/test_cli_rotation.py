@@ -190,6 +190,27 @@ def test_a_rollback_of_a_secret_that_was_never_rotated_is_the_stores(place: Plac
         assert store.get(NAME).value == first
 
 
+def test_a_person_is_told_what_to_do(place: Place) -> None:
+    """By the rotator's instructions and the command that brings the value, which then goes on."""
+    options = 'options = { instructions = "make one at https://exchange.example/keys" }\n'
+    more = f'[rotation.hand]\nnames = ["hand"]\nrotator = "human"\n{options}'
+    place.write(more=more)
+    with place.store() as store:
+        store.put("hand", "one")
+    started = place("start", "hand", "--json")
+    assert started.code == 10
+    command = f"strongroom put hand --rotation {started.json['id']}"
+    told = place("status")
+    assert told.code == 10
+    assert f"prod:hand: make one at https://exchange.example/keys; then: {command}" in told.out
+    assert command in place("status", "--json").json["rotations"][0]["asked"]
+    (place.folder / "value").write_text("two")
+    value = str(place.folder / "value")
+    assert place("/put", "hand", "--rotation", started.json["id"], "--file", value).code == 0
+    with place.store() as store:
+        assert store.get("hand").value.matches("two")
+
+
 def test_old_rotations_are_forgotten(place: Place) -> None:
     """By `keep` of the ledger: after it, not before."""
     place.write(more='keep = "2d"\n')

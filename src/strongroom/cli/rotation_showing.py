@@ -9,10 +9,10 @@ import click
 from .failure import ACTION_NEEDED, one_line
 from .options import Options, common, pass_options
 from .output import day, print_json, print_table
-from .rotations import Opened, document, needs_a_person, opened_engine
+from .rotations import Opened, answer_command, document, needs_a_person, opened_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from strongroom.rotation.ledger import Entry
@@ -33,11 +33,13 @@ def status(options: Options, which: str | None, *, closed: bool) -> int:
     with opened_engine(options, judged=False) as opened:
         found = _found(opened, which, closed)
         late = [] if which else _overdue(opened)
+        asked = {entry.id: _asked(opened, entry) for entry in found if entry.state.value == "waiting"}
     if options.json:
         overdue = [{"secret": secret, "since": since} for secret, since in late]
-        print_json({"rotations": list(map(document, found)), "overdue": overdue})
+        rotations = [{**document(entry), "asked": asked.get(entry.id)} for entry in found]
+        print_json({"rotations": rotations, "overdue": overdue})
     else:
-        _print(options, found, late)
+        _print(options, found, late, asked)
     return ACTION_NEEDED if late or any(map(needs_a_person, found)) else 0
 
 
@@ -55,13 +57,27 @@ def _overdue(opened: Opened) -> list[tuple[str, datetime]]:
     return [(one.secret, one.since) for one in found if one.since]
 
 
-def _print(options: Options, found: Sequence[Entry], late: Sequence[tuple[str, datetime]]) -> None:
+def _asked(opened: Opened, entry: Entry) -> str:
+    """What a person is to do, as the rotator says, and the command that ends it."""
+    rotator = opened.engine.policy(entry.secret).rotator
+    instructions: str = getattr(rotator, "instructions", "")
+    return f"{instructions}; then: {answer_command(entry)}" if instructions else answer_command(entry)
+
+
+def _print(
+    options: Options,
+    found: Sequence[Entry],
+    late: Sequence[tuple[str, datetime]],
+    asked: Mapping[str, str],
+) -> None:
     if found:
         print_table(_COLUMNS, map(_cells, found))
     elif not options.quiet:
         click.echo("no rotation is open")
     for entry in found:
-        if entry.error:
+        if entry.id in asked:
+            click.echo(one_line(f"{entry.secret}: {asked[entry.id]}"))
+        elif entry.error:
             click.echo(one_line(f"{entry.secret}: {entry.error}; {_advice(entry)}"))
     for secret, since in late:
         click.echo(one_line(f"{secret}: overdue since {day(since)}; no rotation has begun"))

@@ -109,6 +109,11 @@ def needs_a_person(entry: Entry) -> bool:
     return entry.state.value in ("orphaned", "waiting")
 
 
+def answer_command(entry: Entry) -> str:
+    """How a person brings the value that a rotation waits for."""
+    return f"strongroom put {entry.secret.partition(':')[2]} --rotation {entry.id}"
+
+
 def told(entry: Entry) -> str:
     """A rotation in one line, with what comes next."""
     state, due = entry.state.value, day(entry.due)
@@ -117,7 +122,7 @@ def told(entry: Entry) -> str:
         return f"{entry.secret}: {state}; {failed}, tried again at {due} ({entry.id})"
     coming = {
         "grace": f"the value before works until {due}",
-        "waiting": f"somebody brings the value by {due}: strongroom put NAME --rotation {entry.id}",
+        "waiting": f"somebody brings the value by {due}: {answer_command(entry)}",
         "orphaned": f"stopped at {entry.error or 'a step'}: see strongroom rotation resume and abort",
     }.get(state, f"goes on at {due}" if entry.state.open else "")
     return f"{entry.secret}: {state}{f'; {coming}' if coming else ''} ({entry.id})"

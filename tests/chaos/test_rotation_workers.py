@@ -185,7 +185,7 @@ def test_workers_of_which_some_are_killed_rotate_every_due_secret_once(
     """Three workers on PostgreSQL: each secret has one new version, its target one credential, the ledger one
     entry, and none was begun twice.
     """
-    fleet = Fleet(tmp_path, empty_database(postgres_server, "fleet"), scaled(1000, share=50))
+    fleet = Fleet(tmp_path, empty_database(postgres_server, "fleet"), scaled(1000, share=100))
     fleet.prepare()
     assert run(fleet, 3) >= 1
     with fleet.engine() as engine, open_store(tmp_path) as store:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.backend import Capability
-from strongroom.memory import ALL, MemoryBackend
+from strongroom.memory import MemoryBackend
 from strongroom.rotation.ledger import Ledger
 from strongroom.rotation.memoryledger import MemoryLedger
 from strongroom.rotation.pgledger import PostgresLedger
@@ -56,16 +55,7 @@ class TestStoreLedger(LedgerConformance):
 
     @pytest.fixture
     def make(self, clock: FakeClock) -> Make:
-        backend = MemoryBackend(ALL, clock)
-        return lambda: StoreLedger(backend, clock)
-
-
-class TestGuardedStoreLedger(LedgerConformance):
-    """Records in a store whose compare-and-set is among Strongroom's own writers, such as Google's."""
-
-    @pytest.fixture
-    def make(self, clock: FakeClock) -> Make:
-        backend = MemoryBackend(ALL & ~Capability.CAS | Capability.CAS_GUARDED, clock)
+        backend = MemoryBackend(clock=clock)
         return lambda: StoreLedger(backend, clock)
 
 

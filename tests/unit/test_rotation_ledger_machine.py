@@ -174,5 +174,5 @@ def _plain(answer: Any) -> Any:
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(
-    max_examples=500 if NIGHTLY else 12, stateful_step_count=60 if NIGHTLY else 30, deadline=None
+    max_examples=500 if NIGHTLY else 8, stateful_step_count=60 if NIGHTLY else 25, deadline=None
 )

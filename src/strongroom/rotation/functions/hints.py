@@ -87,17 +87,18 @@ def summary(done: Pass) -> dict[str, str]:
 
 def _looked_at(found: Opened, policy: Policy, event_id: str) -> Entry | None:
     secret = secret_of(policy)
-    going_on = [entry for entry in found.engine.status(secret) if entry.state.open]
-    if going_on:
-        return found.engine.advance(going_on[0].id)
-    tick = _due(found, policy)
+    done = None
+    for entry in found.engine.status(secret):
+        if entry.state.open:
+            done = found.engine.advance(entry.id)
+    tick = None if done and done.state.open else _due(found, policy)
     if tick is None:
-        return None
+        return done
     rotation_id = str(uuid.uuid5(_EVENTS, f"{event_id} {secret}"))
     try:
         entry = found.engine.start(secret, rotation_id=rotation_id, tick=tick)
     except (InProgressError, OvertakenError):  # another event or the timer was faster
-        return None
+        return done
     return found.engine.advance(entry.id)
 
 

@@ -56,6 +56,7 @@ def _iam(request: pytest.FixtureRequest) -> Iterator[Callable[[], Case]]:
         def case() -> Case:
             user = account.another_user()
             rotator = user.rotator()
+            rotator.reclaim(Rotation("", ""))  # what boto reads of its models is there for all workers
             return Case(rotator, user.current, [AWS], user.keys, rotator.credential)
 
         yield case
@@ -177,14 +178,13 @@ def _survives(case: Case, folder: Path, deaths: Sequence[Callable[[list[str]], b
 def test_a_rotation_whose_workers_die_ends_with_one_credential(
     request: pytest.FixtureRequest, kind: str, tmp_path: Path
 ) -> None:
-    """One dies with the target's answer to the new credential, the next when it may revoke the old one.
+    """One dies with the target's answer to the new credential, which nobody else has.
 
     By night workers die at every point: before and after each effect at the target, in the store and in the
     ledger; and again at another while they resume.
     """
     with CASES[kind](request) as new_case:
-        deaths = [_named(LOST[kind]), _named("after ledger.revoking")]
-        assert _survives(new_case(), tmp_path / "lost", deaths) == len(deaths)
+        assert _survives(new_case(), tmp_path / "lost", [_named(LOST[kind])]) == 1
         if scaled(40, "crash points of each rotator", share=40) == 1:
             return
         (tmp_path / "points").mkdir()

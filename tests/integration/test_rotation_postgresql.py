@@ -133,7 +133,7 @@ class TestOneUser:
         with pytest.raises(PermissionDeniedError, match="not let this user"):
             one.rotator.test_secret(rotation(OLD), OLD)
         assert not one.rotator.refuses(rotation(OLD), OLD)
-        writer = One(postgres_server, probe="CREATE TEMP TABLE t AS SELECT nextval('s')")
+        writer = One(postgres_server, probe="CREATE TEMP TABLE t ()")
         with pytest.raises(UnavailableError):
             writer.rotator.test_secret(rotation(OLD), OLD)
         One(postgres_server, user=one.user, probe="SELECT '100%'").rotator.test_secret(rotation(OLD), OLD)
@@ -201,6 +201,20 @@ class TestUnproved:
         with pytest.raises(UnavailableError) as caught:
             gone.refuses(rotation(OLD), OLD)
         assert_no_canary_in(caught.value)
+
+    def test_the_first_of_several_hosts_may_be_down(self, one: One) -> None:
+        """As after a fail-over: the one is used that takes writes."""
+        several = PostgreSQLRotator(host="127.0.0.2,127.0.0.1", port=one.server.port, user=one.user)
+        several.set_secret(rotation(OLD), NEW)
+        assert several.refuses(rotation(OLD), OLD)
+
+    def test_a_server_that_takes_no_writes(self, one: One) -> None:
+        """A standby's answer about a password may be an old one."""
+        with one.server.admin() as admin:
+            statement = sql.SQL("ALTER ROLE {} SET default_transaction_read_only TO on")
+            admin.execute(statement.format(sql.Identifier(one.user)))
+        with pytest.raises(UnavailableError):
+            one.rotator.test_secret(rotation(OLD), OLD)
 
     def test_a_database_that_is_not_there(self, one: One) -> None:
         """The password was good."""

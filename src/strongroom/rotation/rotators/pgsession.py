@@ -38,7 +38,7 @@ proved nothing, and one that asks for it in clear is not this one."""
 _REFUSED: Final = ("password authentication failed", "is not permitted to log in")
 """PostgreSQL's own words, in English. libpq tells no SQLSTATE of a connection that was refused."""
 _SETTINGS: Final = """SELECT set_config('statement_timeout', %(ms)s, false),
-    set_config('lock_timeout', %(ms)s, false), set_config('synchronous_commit', 'on', false)"""
+    set_config('synchronous_commit', 'on', false)"""
 """What is waited for longer would come into effect after the lease; what is acknowledged is on disk."""
 _POLICY: Final = "22023"
 """invalid_parameter_value: what `passwordcheck` answers (contrib/passwordcheck/passwordcheck.c)."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,9 +25,17 @@ from tests.servers.postgres import ADMIN, server
 
 SECRETS, DUE = 1_000_000, 1000
 _PART = 100_000
-_INSERT = """INSERT INTO strongroom_rotation
-    (id, secret, state, epoch, due, started, updated, attempts, replaced, token) VALUES
-    (?, ?, ?, 3, ?, ?, ?, 0, 0, '')"""
+_NUMBERS = (
+    "WITH RECURSIVE numbers (i) AS (SELECT CAST(? AS BIGINT) UNION ALL SELECT i + 1 FROM numbers WHERE i < ?)"
+)
+_SECRETS = f"""INSERT INTO strongroom_secret (secret, next_due) {_NUMBERS}
+    SELECT 'prod:' || i, CASE WHEN i < ? THEN ? ELSE ? END FROM numbers"""
+_ROTATIONS = f"""INSERT INTO strongroom_rotation
+    (id, secret, state, epoch, due, started, updated, attempts, replaced, token)
+    {_NUMBERS}, cases (i, due) AS (SELECT i,
+        CASE WHEN i < ? THEN 0 WHEN i < ? THEN 1 WHEN mod(i, 3) = 0 THEN 2 ELSE 0 END FROM numbers)
+    SELECT 'id-' || i, 'prod:' || i, CASE WHEN due > 0 THEN 'grace' ELSE 'done' END, 3,
+    CASE WHEN due < 2 THEN ? ELSE ? END, ?, ?, 0, 0, '' FROM cases"""
 
 
 def rows() -> Iterator[Row]:
@@ -75,24 +84,15 @@ def _fill(ledger: SQLLedger) -> None:
     now = ledger.now()
     later, earlier = now + timedelta(days=20), now - timedelta(days=10)
 
-    def fill(session: Session, numbers: range) -> None:
-        times = [session.stored(time) for time in (now, later, earlier)]
-        secrets = ((f"prod:{number}", times[2 if number < DUE else 1]) for number in numbers)
-        session.run_many("INSERT INTO strongroom_secret (secret, next_due) VALUES (?, ?)", secrets)
-        session.run_many(_INSERT, (_rotation(number, *times) for number in numbers))
+    def fill(session: Session, start: int) -> None:
+        past, future = session.stored(earlier), session.stored(later)
+        last = start + _PART - 1
+        session.run(_SECRETS, start, last, DUE, past, future)
+        session.run(_ROTATIONS, start, last, DUE, 2 * DUE, past, future, past, past)
 
     for start in range(0, SECRETS, _PART):
-        numbers = range(start, start + _PART)
-        ledger._transact(lambda session, numbers=numbers: fill(session, numbers))  # type: ignore[misc]
+        ledger._transact(partial(fill, start=start))
     ledger._transact(lambda session: session.run("ANALYZE"))
-
-
-def _rotation(number: int, now: object, later: object, earlier: object) -> tuple[object, ...]:
-    goes_on = DUE <= number < 2 * DUE
-    waits = goes_on or (number >= DUE and number % 3 == 0)
-    state = State.GRACE if waits else State.DONE
-    due = earlier if goes_on else later if waits else earlier
-    return f"id-{number}", f"prod:{number}", state.value, due, earlier, earlier
 
 
 @contextmanager

@@ -25,6 +25,7 @@ T = TypeVar("T")
 _NAMES: Final = tuple(field.name for field in fields(Entry))
 _TIMES: Final = frozenset(["due", "started", "updated", "lease_until", "tick", "promoted", "quiet_until"])
 _STATES: Final = frozenset(["state", "proved"])
+_CLAIMED: Final = ("epoch", "lease_until", "quiet_until", "token")
 _COLUMNS: Final = ", ".join(_NAMES)
 _HOLES: Final = ", ".join("?" * len(_NAMES))
 # Literals, since only a condition that reads as the index's own lets the database use a partial index.
@@ -34,7 +35,6 @@ _WORKABLE: Final = "state IN ({})".format(
     ", ".join(f"'{state.value}'" for state in State if rules.workable(state))
 )
 _INSERT: Final = f"INSERT INTO strongroom_rotation ({_COLUMNS}) VALUES ({_HOLES})"
-_UPDATE: Final = f"UPDATE strongroom_rotation SET {', '.join(f'{name} = ?' for name in _NAMES)} WHERE id = ?"
 _SELECT: Final = f"SELECT {_COLUMNS} FROM strongroom_rotation"
 _DUE: Final = f"""SELECT secret, next_due FROM strongroom_secret s WHERE next_due <= ? AND NOT EXISTS (
     SELECT 1 FROM strongroom_rotation r WHERE r.secret = s.secret AND {_OPEN})
@@ -110,12 +110,14 @@ class Session:
         """Write a new record."""
         self.run(_INSERT, *self._row(entry))
 
-    def update(self, entries: Sequence[Entry]) -> None:
-        """Write records that are locked."""
-        self.run_many(_UPDATE, [(*self._row(entry), entry.id) for entry in entries])
+    def update(self, entries: Iterable[Entry], names: Sequence[str] = _NAMES) -> None:
+        """Write records that are locked, or some attributes of them."""
+        columns = ", ".join(f"{name} = ?" for name in names)
+        rows = ((*self._row(entry, names), entry.id) for entry in entries)
+        self.run_many(f"UPDATE strongroom_rotation SET {columns} WHERE id = ?", rows)
 
-    def _row(self, entry: Entry) -> list[Any]:
-        return [self._column(name, getattr(entry, name)) for name in _NAMES]
+    def _row(self, entry: Entry, names: Sequence[str] = _NAMES) -> list[Any]:
+        return [self._column(name, getattr(entry, name)) for name in names]
 
     def _column(self, name: str, value: Any) -> Any:
         if name in _TIMES:
@@ -218,7 +220,7 @@ class SQLLedger(Ledger):
             at = session.stored(now)
             due = session.entries(f"{free} {order}", at, at, limit)
             claims = [claim for entry in due if (claim := rules.claimed(entry, now, seconds, token))]
-            session.update(claims)
+            session.update(claims, _CLAIMED)
             return claims
 
         return self._transact(work)

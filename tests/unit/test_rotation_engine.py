@@ -176,6 +176,23 @@ def test_a_promoted_rotation_is_rolled_back_not_aborted(tmp_path: Path) -> None:
     assert scene.works()
 
 
+def test_after_a_rollback_the_next_rotation_ends_the_credential_that_nobody_wants(tmp_path: Path) -> None:
+    """Not before readers have had its grace to leave it; a target that has room for two would be full."""
+    scene = Scene(tmp_path, "two")
+    entry, bad = scene.begin(), scene.value()
+    assert entry.version
+    scene.clock.advance(3600)
+    scene.engine.rollback(NAME, if_version=entry.version)
+    following = scene.begin()
+    assert (following.state, following.due - scene.clock.now()) == (State.STARTED, scene.policy.grace)
+    assert scene.target.accepts(bad)
+    assert scene.later(following.id).state is State.GRACE
+    assert not scene.target.accepts(bad)
+    assert scene.works()
+    assert scene.finish(following.id).state is State.DONE
+    assert scene.only_current_is_live()
+
+
 def test_a_rollback_is_refused_once_the_revoke_has_begun(tmp_path: Path) -> None:
     """The ledger decides: what is being revoked never becomes current again."""
     scene = Scene(tmp_path, "two")

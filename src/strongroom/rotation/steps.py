@@ -7,6 +7,7 @@ still this worker's; what a paused worker then still does is the one effect it w
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from strongroom.errors import (
@@ -19,11 +20,12 @@ from strongroom.value import SecretValue
 
 from . import events
 from .ending import ADOPTED, ENDING, REPLACED, SUPERSEDED, end, ending_of
-from .ledger import State
+from .ledger import CLOSED, State
 from .work import HookError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from .rotator import Rotation
     from .work import Work
@@ -47,6 +49,8 @@ def create(work: Work) -> None:
     if work.held() is None:
         if work.current().version != work.entry.base:
             return supersede(work)
+        if later := rolled_back(work):
+            return work.record(State.STARTED, due=later)
         try:
             work.run(events.CREATE, lambda: _create(work))
         except HookError as error:
@@ -54,6 +58,27 @@ def create(work: Work) -> None:
                 raise
             return work.record(State.WAITING, due=error.deadline or work.policy.deadline)
     return work.record(State.CREATED, version=_version_held(work))
+
+
+def rolled_back(work: Work) -> datetime | None:
+    """End the credential of the rotation before, if that was rolled back: a target has room for so many.
+
+    Returns:
+        until when readers may still use it; None once it is ended, or if there is none.
+    """
+    found = work.ledger.find(secret=work.entry.secret, states=CLOSED, limit=1)
+    if work.rotator.slots != "two" or not found or found[0].state is not State.ROLLED_BACK:
+        return None
+    before, current = found[0], work.current()
+    left = work.value_of(before.version)
+    if left is None or left == current.value:
+        return None
+    if (later := before.updated + work.policy.grace) > work.ledger.now():
+        return later
+    call = partial(work.rotator.revoke_secret, previous=left)
+    work.run(events.REVOKE, partial(work.hook, "revoke_secret", call, pending=current.value))
+    work.policy.store.retire(work.policy.name, version=before.version or "")
+    return None
 
 
 def _create(work: Work) -> None:

@@ -108,6 +108,12 @@ class Work:
             return self.pending.read(self.entry.base or "")
         return None
 
+    def value_of(self, version: str | None) -> SecretValue | None:
+        """The value of a version that was current; None if it cannot be read any more."""
+        with suppress(SecretNotFoundError):
+            return self.pending.read(version or "").value
+        return None
+
     def held(self) -> SecretValue | None:
         """The pending value, if one is held."""
         with suppress(SecretNotFoundError):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.config import Config
+from strongroom.rotation.functions.contents import needs
 from strongroom.rotation.rotators.names import rotator_class
 from strongroom.rotations import rotations
 
@@ -22,15 +23,27 @@ LABELS = {
 }
 
 
-def test_the_documented_configuration_opens(tmp_path: Path) -> None:
-    """Every rotator of the page is made from its options, and no credential is asked for."""
+@pytest.fixture
+def documented(tmp_path: Path) -> Config:
     found = re.search(r"<!-- test: toml rotations -->\n```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert found
     file = tmp_path / "strongroom.toml"
     file.write_text(found[1].replace("/var/lib/app", str(tmp_path)))
-    with rotations(Config.load(file)) as opened:
+    return Config.load(file)
+
+
+def test_the_documented_configuration_opens(documented: Config) -> None:
+    """Every rotator of the page is made from its options, and no credential is asked for."""
+    with rotations(documented) as opened:
         made = {policy.label: type(policy.rotator) for policy in opened.policies}
     assert made == {label: rotator_class(name) for label, name in LABELS.items()}
+
+
+def test_a_function_gets_what_these_rotators_stand_on(documented: Config) -> None:
+    """The backends' packages, and the drivers: of the database engine's password PostgreSQL's too."""
+    packages, extras = needs({}, documented)
+    assert packages == {"strongroom_aws", "strongroom_vault"}
+    assert extras == {"aws", "vault", "psycopg", "rotation"}
 
 
 @pytest.mark.parametrize("name", LABELS.values())

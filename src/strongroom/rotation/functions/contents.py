@@ -15,7 +15,7 @@ from strongroom.registry import home
 from strongroom.rotation.rotators.names import ROTATORS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from strongroom.config import Config
 
@@ -35,17 +35,19 @@ _EXTRAS: Final = {
     "pymysql": "mysql",
 }
 """What a rotator imports, and the extra of this library that installs it."""
-BUILT_IN: Final = {
+BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = {
     "aws-iam": ("strongroom_aws", "aws"),
+    "kms-key": ("strongroom_aws", "aws"),
     "mysql": ("", "mysql"),
     "pkcs11-key": ("strongroom_pkcs11", "pkcs11"),
     "postgresql": ("", "psycopg"),
     "postgresql-two-users": ("", "psycopg"),
     "vault-approle": ("strongroom_vault", "vault"),
-    "vault-database": ("strongroom_vault", "vault"),
+    "vault-database": ("strongroom_vault", "vault", "psycopg"),
     "vault-pki": ("strongroom_vault", "vault"),
+    "vault-transit-key": ("strongroom_vault", "vault"),
 }
-"""Built-in rotators that need a backend's package, or an extra."""
+"""Built-in rotators that need a backend's package, or extras."""
 
 
 def library(packages: Iterable[str]) -> Files:
@@ -145,10 +147,10 @@ def needs(files: Files, config: Config | None) -> tuple[set[str], set[str]]:
     if config is None:
         return backends, extras
     urls = [*(entry.url for entry in config.stores.values()), *(entry.url for entry in config.keys.values())]
-    found = [home(StoreURL.parse(url).scheme) for url in urls if url]
+    found: list[tuple[str, ...]] = [home(StoreURL.parse(url).scheme) for url in urls if url]
     found += [BUILT_IN.get(entry.rotator, ("", "")) for entry in config.rotations.values()]
-    extras |= {extra for _, extra in found} | _tables(config)
-    backends |= {package for package, _ in found if package != "strongroom"}
+    extras |= {extra for _, *several in found for extra in several} | _tables(config)
+    backends |= {package for package, *_ in found if package != "strongroom"}
     return backends - {""}, extras - {""}
 
 

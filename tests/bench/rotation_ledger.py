@@ -57,6 +57,8 @@ def _rows(name: str, ledger: SQLLedger) -> Iterator[Row]:
     label = f"{DUE} due among {SECRETS:,}, {name}"
     yield Bar(at_most=1.0).row(label, found + taken, one, peer)
     yield NO_BAR.row(f"of it to find what begins, {name}", found, one, peer)
+    waits = _fastest(lambda: ledger.find(states=[State.WAITING, State.ORPHANED]))
+    yield NO_BAR.row(f"what waits for a person, {name}", waits, one, peer)
     entry, steps = claims[0], []
     for state in (State.SET, State.TESTED, State.PROMOTED):
         begin = time.perf_counter()

@@ -115,6 +115,29 @@ def test_a_clock_that_jumps_costs_a_wait_or_a_takeover_and_never_the_fence(
     two.close()
 
 
+def test_no_pass_looks_at_what_waits_or_is_over(tmp_path: Path) -> None:
+    """What is due, what a person has to do and what is old has an index, however much else there is."""
+    with closing(SQLiteLedger(tmp_path / "ledger.db")) as ledger:
+        ledger.now()
+        begun(ledger)
+        connection = ledger._file._open()
+        asked: list[str] = []
+        connection.set_trace_callback(asked.append)
+        ledger.due(10)
+        ledger.claim_due(10)
+        ledger.find(states=[State.WAITING, State.ORPHANED])
+        ledger.purge(ledger.now())
+        ledger.known([SECRET])
+        connection.set_trace_callback(None)
+        found = [text for text in asked if text.lstrip().startswith(("SELECT", "DELETE"))]
+        steps = [row[3] for text in found for row in connection.execute(f"EXPLAIN QUERY PLAN {text}")]
+    used = {step.split("INDEX ")[1].split(" ")[0] for step in steps if "INDEX" in step}
+    assert {
+        f"strongroom_{name}" for name in ("secret_due", "rotation_due", "rotation_old", "rotation_moving")
+    } <= used
+    assert [step for step in steps if step.startswith("SCAN") and "rotation_moving" not in step] == []
+
+
 def test_a_store_without_compare_and_set_keeps_no_ledger() -> None:
     """Two workers would both believe that they have a rotation."""
     with pytest.raises(UnsupportedOperationError, match="no compare-and-set"):

@@ -28,12 +28,18 @@ _STATES: Final = frozenset(["state", "proved"])
 _CLAIMED: Final = ("epoch", "lease_until", "quiet_until", "token")
 _COLUMNS: Final = ", ".join(_NAMES)
 _HOLES: Final = ", ".join("?" * len(_NAMES))
+
+
+def _texts(states: Iterable[State]) -> str:
+    return ", ".join(sorted(f"'{state.value}'" for state in states))
+
+
 # Literals, since only a condition that reads as the index's own lets the database use a partial index.
-_CLOSED: Final = "state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(CLOSED, key=str)))
+_CLOSED: Final = f"state IN ({_texts(CLOSED)})"
 _OPEN: Final = f"NOT ({_CLOSED})"
-_WORKABLE: Final = "state IN ({})".format(
-    ", ".join(f"'{state.value}'" for state in State if rules.workable(state))
-)
+_WORKABLE: Final = f"state IN ({_texts(state for state in State if rules.workable(state))})"
+_MOVING: Final = frozenset(State) - CLOSED - {State.GRACE}
+_IN_MOTION: Final = f"state IN ({_texts(_MOVING)})"
 _INSERT: Final = f"INSERT INTO strongroom_rotation ({_COLUMNS}) VALUES ({_HOLES})"
 _SELECT: Final = f"SELECT {_COLUMNS} FROM strongroom_rotation"
 _DUE: Final = f"""SELECT secret, next_due FROM strongroom_secret s WHERE next_due <= ? AND NOT EXISTS (
@@ -72,6 +78,7 @@ def schema(time: str, whole: str, end: str = "") -> str:
     CREATE UNIQUE INDEX IF NOT EXISTS strongroom_rotation_one_open
         ON strongroom_rotation (secret) WHERE {_OPEN};
     CREATE INDEX IF NOT EXISTS strongroom_rotation_due ON strongroom_rotation (due) WHERE {_WORKABLE};
+    CREATE INDEX IF NOT EXISTS strongroom_rotation_moving ON strongroom_rotation (started) WHERE {_IN_MOTION};
     CREATE INDEX IF NOT EXISTS strongroom_rotation_old ON strongroom_rotation (updated) WHERE {_CLOSED};
     CREATE INDEX IF NOT EXISTS strongroom_rotation_secret ON strongroom_rotation (secret, started);
     CREATE INDEX IF NOT EXISTS strongroom_rotation_started ON strongroom_rotation (started);
@@ -189,8 +196,8 @@ class SQLLedger(Ledger):
     ) -> Sequence[Entry]:
         texts = [state.value for state in states or ()]
         wanted = f"state IN ({', '.join('?' * len(texts)) or 'NULL'})" if states is not None else "1 = 1"
-        if states is not None and not CLOSED & frozenset(states):
-            wanted += f" AND {_OPEN}"
+        if states is not None and frozenset(states) <= _MOVING:  # few among all that wait and are over
+            wanted += f" AND {_IN_MOTION}"
         if secret is not None:
             wanted, texts = f"{wanted} AND secret = ?", [*texts, secret]
         order = "ORDER BY started DESC, id DESC LIMIT ?"

@@ -285,6 +285,7 @@ class Opening:
         return lease
 
     def store(self, entry: StoreEntry) -> Backend:
+        """All that is below a store; it closes what it stands on."""
         self.coordinate()
         backend = self._backend(entry)
         return _owner(backend, self._owned) if self._owned else backend
@@ -294,10 +295,12 @@ class Opening:
         return self._backend(entry)
 
     def coordinator(self) -> Coordinator | None:
+        """The coordinator that the configuration names."""
         entry = self._config.coordinator
         return self._own(self._coordinates(entry)) if entry else None
 
     def key(self, alias: str) -> KeyWrapper:
+        """The key or keyring of an alias, opened once."""
         if alias not in self._keys:
             self._keys[alias] = self._own(self._key(alias))
         return self._keys[alias]
@@ -314,6 +317,7 @@ class Opening:
         return StorePlace(backend, entry.alias, clock=self._clock)
 
     def settings(self, entry: StoreEntry | KeyEntry) -> Settings:
+        """How to reach what an entry names, its credentials read."""
         auth = read_all(entry.settings.auth, self.secret)
         return replace(entry.settings, auth=auth, clock=self._clock)
 
@@ -348,10 +352,8 @@ class Opening:
     def _coordinates(self, entry: CoordinatorEntry) -> Coordinator:
         from .coordinating import open_coordinator
 
-        def stored(alias: str) -> Backend:
-            return self._backend(self._config.stores[alias])
-
-        return open_coordinator(entry, self.secret, stored, self._clock)
+        stores = self._config.stores
+        return open_coordinator(entry, self.secret, lambda one: self._backend(stores[one]), self._clock)
 
     def _backend(self, entry: StoreEntry) -> Backend:
         if entry.failover:

@@ -83,6 +83,18 @@ def rotations(
 
 
 @contextmanager
+def ledger(config: Config, clock: Clock | None = None) -> Iterator[Ledger | None]:
+    """The ledger alone, for whoever only looks; None if the file names none. Closed at the end.
+
+    Raises:
+        SecretStoreError: as a store says that is to hold it.
+    """
+    with ExitStack() as opened:
+        building = _Building(config, (), clock or Clock(), opened)
+        yield building.ledger(config.ledger) if config.ledger else None
+
+
+@contextmanager
 def engine(
     config: Config,
     *,

@@ -100,6 +100,19 @@ def test_check_tells_how_rotation_is(place: Place) -> None:
     assert (broken.code, broken.json["rotation"]["problem"] != "") == (10, True)
 
 
+def test_show_tells_of_its_rotation(place: Place) -> None:
+    """Which one, how far it has come, the last and the next; a ledger that is broken is told, no more."""
+    place.write(schedule=DAILY)
+    assert "rotation db: none yet, last never, next on request\n" in place("/show", NAME).out
+    place("tick")
+    place("start", NAME)
+    assert "rotation db: done, last 20" in place("/show", NAME).out
+    assert place("/show", NAME, "--json").json["rotation"]["label"] == "db"
+    (place.folder / "ledger.db").write_bytes(b"not a database" * 100)
+    broken = place("/show", NAME)
+    assert (broken.code, "rotation db: " in broken.out) == (0, True)
+
+
 def test_overdue_needs_action(place: Place) -> None:
     """A secret that no worker has looked after for a day is told, with the time."""
     place.write(schedule=DAILY)

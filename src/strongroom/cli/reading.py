@@ -10,10 +10,13 @@ from strongroom.backend import Capability, Stage
 from strongroom.errors import InvalidRequestError
 from strongroom.references import Reference, is_reference, part
 
+from .failure import one_line
 from .options import Options, common, opened, pass_options
 from .output import day, on_terminal, print_json, print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from strongroom.backend import Secret, SecretInfo, SecretVersion
     from strongroom.store import SecretStore
     from strongroom.value import SecretValue
@@ -111,22 +114,34 @@ def list_names(options: Options, prefix: str) -> None:
 @common
 @pass_options
 def show(options: Options, name: str) -> None:
-    """Print what is known of NAME: tags, versions and their stages. The value is not shown.
+    """Print what is known of NAME: tags, versions and their stages, its rotation. The value is not shown.
 
     A pending value is no version yet, and is not listed.
     """
     with opened(options) as store:
         info, versions = _known(store, name)
         origin = store.origin
+    from .rotations import rotation_of  # `get` is in this file, and must not load it
+
+    rotation = rotation_of(options, name)
     if options.json:
-        print_json(_document(name, origin, info, versions))
+        print_json(_document(name, origin, info, versions) | {"rotation": rotation})
         return
     tags = dict(info.tags) if info else {}
     facts = {"name": name, "store": origin, "created": day(info.created_at) if info else ""}
     for label, text in {**facts, "tags": " ".join(f"{k}={v}" for k, v in sorted(tags.items()))}.items():
         click.echo(f"{label:<8} {text or '-'}")
+    if rotation:
+        click.echo(one_line(f"rotation {_rotation(rotation)}"))
     rows = [(v.id, _stages(v) or "-", day(v.created_at) or "-") for v in versions]
     print_table(("version", "stages", "created"), rows)
+
+
+def _rotation(found: Mapping[str, Any]) -> str:
+    if problem := found.get("problem"):
+        return f"{found['label']}: {problem}"
+    last, coming = day(found["last"]) or "never", day(found["next"]) or "on request"
+    return f"{found['label']}: {found['state'] or 'none yet'}, last {last}, next {coming}"
 
 
 def _known(store: SecretStore, name: str) -> tuple[SecretInfo | None, list[SecretVersion]]:

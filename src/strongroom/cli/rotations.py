@@ -6,6 +6,8 @@ import os
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from strongroom.errors import SecretStoreError
+
 from .options import Options, configuration
 from .output import day
 
@@ -83,6 +85,28 @@ def rolling_back(options: Options, name: str) -> Iterator[Callable[[str], Secret
         secret = f"{alias}:{name}"
         known = engine.status(secret)
         yield (lambda version: engine.rollback(secret, if_version=version)) if known else None
+
+
+def rotation_of(options: Options, name: str) -> dict[str, Any] | None:
+    """What the ledger knows of a secret, if the configuration rotates it; no policy is judged for that."""
+    config = configuration(options)
+    alias = config.entry(options.store).alias
+    covering = [one for one in config.rotations.values() if one.store == alias and one.covers(name)]
+    if not covering:
+        return None
+    from strongroom.rotations import ledger
+
+    found: dict[str, Any] = {"label": covering[0].label, "state": None, "last": None, "next": None}
+    try:
+        with ledger(config) as opened:
+            secret = f"{alias}:{name}"
+            if opened:
+                newest = opened.find(secret=secret, limit=1)
+                found["state"] = newest[0].state.value if newest else None
+                found["last"], found["next"] = opened.last_success(secret), opened.next_due(secret)
+    except SecretStoreError as error:
+        found["problem"] = error.message
+    return found
 
 
 def document(entry: Entry) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from strongroom.store import SecretStore
 from strongroom.testing.clock import FakeClock
 from strongroom.value import SecretValue
 from tests.canary import CANARY, assert_no_canary
+from tests.scale import NIGHTLY
 from tests.unit.core_support import COMPANION, NAME, Recorder
 from tests.unit.test_rotation_revocations import signer
 
@@ -46,6 +48,7 @@ class Target(Rotator):
     def __init__(self, slots: Slots = "two"):
         self.slots = slots  # type: ignore[misc]
         self.live: list[SecretValue] = []
+        self.made: list[tuple[SecretValue, str, int]] = []
         self.broken: dict[str, Exception] = {}
         self.calls: list[str] = []
         self.deaf = 0
@@ -56,7 +59,15 @@ class Target(Rotator):
         made = SecretValue(f"{CANARY} {uuid.uuid4()}")
         if self.slots == "two":
             self.live.append(made)
+            self.made.append((made, r.id, r.epoch))
         return made
+
+    def reclaim(self, r: Rotation) -> tuple[str, ...]:
+        self._called("reclaim")
+        for value, rotation_id, epoch in self.made:
+            if rotation_id == r.id and epoch < r.epoch and value not in (r.current, r.pending):
+                self.live = [one for one in self.live if one != value]
+        return ()
 
     def set_secret(self, r: Rotation, pending: SecretValue) -> None:
         self._called("set")
@@ -418,12 +429,95 @@ def test_a_reason_that_cannot_be_listed_is_refused_before_anything(world: World,
     assert world.target.calls == []
 
 
-def test_a_version_that_is_not_there_is_refused_before_anything(world: World) -> None:
-    """Neither a missing secret nor a missing version begins anything."""
-    for name, version in (("no/such", None), (NAME, "no-such-version")):
-        with pytest.raises(SecretNotFoundError):
-            world.compromise().revoke(name, reason=REASON, version=version)
+def test_what_is_not_there_is_refused_before_anything(world: World) -> None:
+    """Neither a missing secret, nor a missing version where there is no list, begins anything."""
+    with pytest.raises(SecretNotFoundError):
+        world.compromise().revoke("no/such", reason=REASON)
+    unlisted = Compromise(world.store, engine=world.engine, clock=world.clock)
+    with pytest.raises(SecretNotFoundError):
+        unlisted.revoke(NAME, reason=REASON, version="no-such-version")
     assert world.target.calls == []
+
+
+def test_a_version_that_cannot_be_read_any_more_is_listed_and_nothing_claimed(world: World) -> None:
+    """A backup may have it still; whether its target refuses it, nobody can show from here."""
+    cut = world.revoke(version="of-last-year")
+    assert not cut.complete
+    assert cut.refused is None
+    with pytest.raises(SecretNotFoundError):
+        world.revocations.check(NAME, "of-last-year")
+    assert world.target.calls == []
+    assert world.current() == world.leaked
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Killer:
+    """Ends the process at its nth effect: a hook of the target, or a write of the store, ledger or list."""
+
+    def __init__(self, world: World, at: int, monkeypatch: pytest.MonkeyPatch):
+        self.left = at
+        world.target.meanwhile = self
+        for owner, names in (
+            (MemoryBackend, ("put", "put_pending", "promote_pending", "delete", "retire")),
+            (MemoryLedger, ("begin", "move", "record", "release")),
+            (Revocations, ("publish",)),
+        ):
+            for name in names:
+                monkeypatch.setattr(owner, name, self.around(getattr(owner, name)))
+
+    def __call__(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+    def around(self, method: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **more: object) -> object:
+            self()
+            result = method(*args, **more)
+            self()
+            return result
+
+        return call
+
+
+def test_a_revocation_that_is_killed_anywhere_is_finished_by_its_repeat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and after each effect, on both kinds of stores: then the leaked value works nowhere, one does.
+
+    The repeat names the version, as the command prints it.
+    """
+    for kind, capabilities in STORES.items():
+        at = 1
+        while _killed(tmp_path / f"{kind}-{at}", capabilities, at, monkeypatch):
+            at += 1 if NIGHTLY else 5
+        assert at > 30
+
+
+def _killed(folder: Path, capabilities: Capability, at: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the process was killed at its nth effect, before it was through."""
+    folder.mkdir()
+    world = World(folder, capabilities)
+    leaked = world.store.get(NAME).version
+    with monkeypatch.context() as patched:
+        killer = Killer(world, at, patched)
+        with suppress(Killed):
+            world.revoke()
+        world.target.meanwhile = lambda: None
+    world.clock.advance(600)
+    again = world.revoke(version=leaked)
+    world.engine.tick()
+    assert world.leaked not in world.target.live, at
+    assert world.target.live == [world.current()], at
+    assert not readable(world, leaked), at
+    assert not world.open_rotations(), at
+    assert again.complete or again.refused is None, (at, again.failures)
+    with pytest.raises(SecretNotFoundError):
+        world.revocations.check(NAME, leaked)
+    return killer.left <= 0
 
 
 def test_a_worker_in_a_hook_is_waited_for_before_another_rotation_begins(world: World) -> None:

@@ -4,10 +4,10 @@
 
     fence     the rotation that runs is taken from its worker
     replace   it goes on here, or a new one begins, until a verified value is current
-    target    the leaked one is revoked without its grace, and the target is asked whether it refuses it
+    list      the leaked version is signed into the revocation list, for replicas and backups
+    target    it is revoked without its grace, and the target is asked whether it refuses it
     store     its version is destroyed, so that neither a version id nor a rollback brings it back
     cache     every store of this process that reads it forgets it
-    list      it is signed into the revocation list, for replicas and backups
 
 Where nothing can replace it, the target comes first, and then the secret is marked unavailable: a reader is
 told that there is none, and never gets the old one silently. Each step is tried whatever became of the one
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, final
@@ -102,17 +103,18 @@ class Compromise:
             version: what leaked; without it the current one.
 
         Returns:
-            what was done, and the bound of what could not be reached; see its `complete`.
+            what was done, and the bound of what could not be reached; see its `complete`. A version that
+            cannot be read any more is signed into the list alone, which is never complete.
 
         Raises:
-            SecretNotFoundError: there is no such secret or version.
+            SecretNotFoundError: there is no such secret, or no such version and no list.
             InvalidRequestError: the reason is none.
             PermissionDeniedError, UnavailableError: the store cannot be read, or the audit refuses; nothing
                 was done.
         """
         check_reason(reason)
         leaked, is_current = self._leaked(name, version)
-        cut = Cut(name, leaked.version)
+        cut = Cut(name, leaked.version if leaked else version or "")
         event = AuditEvent(
             "revoke",
             name,
@@ -120,7 +122,7 @@ class Compromise:
             self.clock.now(),
             store=self.store.alias,
             backend=self.store.origin,
-            version=leaked.version,
+            version=cut.version,
             actor=current_actor(),
             trace=traceparent(),
         )
@@ -140,17 +142,19 @@ class Compromise:
         except InvalidRequestError:
             return None
 
-    def _leaked(self, name: str, version: str | None) -> tuple[Secret, bool]:
+    def _leaked(self, name: str, version: str | None) -> tuple[Secret | None, bool]:
         forget(name)
-        current = self.store.get(name) if version is None else None
-        if current or version is None:
-            assert current
-            return current, True
+        if version is None:
+            return self.store.get(name), True
+        current = leaked = None
+        with suppress(SecretNotFoundError):
+            current = self.store.get(name)
         try:
-            is_current = self.store.get(name).version == version
+            leaked = self.store.get(name, version=version)
         except SecretNotFoundError:
-            is_current = False
-        return self.store.get(name, version=version), is_current
+            if self.revocations is None:
+                raise
+        return leaked, current is not None and current.version == version
 
     def _replacing(self, name: str) -> Replacing | None:
         policy = self.policy(name)
@@ -172,18 +176,32 @@ def _judged(cut: Cut) -> Cut:
 class _Course:
     """One revocation under way."""
 
-    def __init__(self, means: Compromise, replacing: Replacing | None, cut: Cut, leaked: Secret, reason: str):
+    def __init__(
+        self, means: Compromise, replacing: Replacing | None, cut: Cut, leaked: Secret | None, reason: str
+    ):
         self._means, self._replacing, self._cut = means, replacing, cut
-        self._leaked, self._reason, self._name = leaked, reason, cut.name
+        self._secret, self._reason, self._name = leaked, reason, cut.name
         self._store, self._clock = means.store, means.clock
 
+    @property
+    def _leaked(self) -> Secret:
+        assert self._secret
+        return self._secret
+
     def run(self, *, is_current: bool) -> Cut:
+        if self._secret is None:
+            return self._listed_alone()
         entry = self._fenced()
-        if is_current and self._replacing:
-            self._replace(self._replacing, entry)
-        elif self._replacing and entry and reached(entry) in PROMOTED:
-            self._attempt("target", partial(self._ended, self._replacing, entry))
+        ending = entry if entry and reached(entry) in PROMOTED else None
+        # A worker may have promoted what replaces it, and died before it said so.
+        is_replaced = entry is not None and entry.base == self._leaked.version and ending is None
+        if self._replacing and (is_current or is_replaced):
+            ending = self._replace(self._replacing, entry)
         self._cut.replacement = self._replacement()
+        # Before what destroys the version: a repeat after a crash could not read it, and would list nothing.
+        self._attempt("list", self._publish)
+        if self._replacing and ending and ending.state.open:
+            self._attempt("target", partial(self._ended, self._replacing, ending))
         self._ask_target()
         if self._cut.replacement is None:
             self._attempt("unavailable", self._mark_unavailable)
@@ -191,7 +209,12 @@ class _Course:
             self._attempt("store", self._destroy)
         forget(self._name)
         self._note("cache", "done", "every store of this process has forgotten it")
+        self._bound_readers()
+        return self._cut
+
+    def _listed_alone(self) -> Cut:
         self._attempt("list", self._publish)
+        self._note("target", "failed", "the version cannot be read, and nothing shows whether it works there")
         self._bound_readers()
         return self._cut
 
@@ -208,18 +231,23 @@ class _Course:
             return "no rotation was open", None
         return f"rotation {entry.id}, {entry.state.value}, is taken from its worker", entry
 
-    def _replace(self, replacing: Replacing, entry: Entry | None) -> None:
+    def _replace(self, replacing: Replacing, entry: Entry | None) -> Entry | None:
+        """The rotation that replaced it, whose grace is to be ended."""
         if entry and reached(entry) in PROMOTED:  # its value is what leaked, and its grace would wait
             self._attempt("target", partial(self._ended, replacing, entry))
             entry = None
         done = self._attempt("replace", partial(self._renewed, replacing, entry))
         if done is None:
             self._attempt("fence", partial(self._halted, replacing))
-        elif done.state.open:
-            self._attempt("target", partial(self._ended, replacing, done))
+        return done
 
-    def _renewed(self, replacing: Replacing, entry: Entry | None) -> tuple[str, Entry]:
-        done = replacing.renew(entry)
+    def _renewed(self, replacing: Replacing, entry: Entry | None) -> tuple[str, Entry | None]:
+        try:
+            done = replacing.renew(entry)
+        except UnavailableError:
+            if self._current() is None:
+                raise
+            return "another value is current already", None
         return f"version {done.version} is current, tested by rotation {done.id}", done
 
     def _halted(self, replacing: Replacing) -> tuple[str, None]:
@@ -305,13 +333,11 @@ class _Course:
         return f"the provider keeps version {self._leaked.version} for who asks for it by its id", None
 
     def _publish(self) -> tuple[str, None]:
-        revocations, leaked = self._means.revocations, self._leaked
+        revocations, record = self._means.revocations, self._secret.record if self._secret else None
         if revocations is None:
             return "", None
         at = self._clock.now().replace(microsecond=0)
-        signed = revocations.publish(
-            Revocation(self._name, leaked.version, at, self._reason, leaked.record or None)
-        )
+        signed = revocations.publish(Revocation(self._name, self._cut.version, at, self._reason, record))
         why = f"they refuse it from list {signed.sequence} on, and everything once their list is too old"
         self._cut.bounds.append(Bound("replicas and backups", signed.expires, why))
         return f"signed into list {signed.sequence} of {signed.domain}", None

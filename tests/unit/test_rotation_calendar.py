@@ -61,6 +61,14 @@ def test_hourly_through_a_repeated_hour_is_each_shown_hour_once() -> None:
     ]
 
 
+def test_a_clock_put_back_over_midnight_has_shown_tomorrow() -> None:
+    """Until 2011 St. John's went from 00:01 back to 23:01: in the second 23:30 midnight's tick has been."""
+    cron = Cron("0 0 * * ? *", "America/St_Johns")
+    midnight = at("2010-11-07T02:30")
+    assert cron.until(midnight + timedelta(minutes=30)) == midnight
+    assert cron.after(midnight + timedelta(minutes=30)) == at("2010-11-08T03:30")
+
+
 Predicate = Callable[[datetime], bool]
 MEANINGS: dict[str, Predicate] = {
     "cron(30 2 * * ? *)": lambda t: (t.hour, t.minute) == (2, 30),

@@ -99,6 +99,13 @@ def test_whoever_comes_back_in_a_window_rotates_once(days: int) -> None:
     assert [now for now, _ in done] == [back]
 
 
+def test_a_window_ends_with_its_last_moment() -> None:
+    """A microsecond before its end a rotation may begin, at its end no more."""
+    end = at("2026-11-02T04:00")
+    assert due(NIGHTLY_AT_3, SECRET, LAST, end - timedelta(microseconds=1))
+    assert due(NIGHTLY_AT_3, SECRET, LAST, end) is None
+
+
 @pytest.mark.parametrize("days", [0, 40, 730])
 def test_whoever_comes_back_outside_a_window_waits_for_the_next(days: int) -> None:
     """Nothing by day, however much was missed; then once, in the window."""

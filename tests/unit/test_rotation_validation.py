@@ -74,7 +74,7 @@ def test_an_hour_of_cache_and_a_rotation_an_hour_do_not_go_together() -> None:
 def test_the_shortest_interval_counts() -> None:
     """Two ticks an hour apart, once a week."""
     schedule = Schedule("cron(0 3,4 ? * SUN *)")
-    [problem] = found(policy(schedule=schedule, grace=1.5 * HOUR))
+    [problem] = found(policy(schedule=schedule, grace=HOUR), cache=HOUR / 2)
     assert "until the next rotation, 1:00:00 later" in problem.text
 
 

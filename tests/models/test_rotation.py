@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.models import rotation as r
+from tests.models import slot
 from tests.models.checker import check
 from tests.models.replay import NO_FAULTS, Budget
 from tests.models.spaces import explored, faults, nightly
@@ -41,3 +42,54 @@ def test_the_checker_catches_a_rotation_with_a_rule_left_out(case: str) -> None:
     violation = explored(check(r.system(case, 2, most, budget, kind))).violation
     assert violation is not None
     assert violation.rule == rule, violation
+
+
+ONE_SLOT = {
+    "one slot, and the next rotation": (
+        {"ann": slot.worker(0), "ben": slot.worker(0), "next": slot.worker(1)},
+        faults(1, 1, 0, small=(0, 0, 0)),
+    ),
+    "one slot, and an abort": (
+        {"ann": slot.worker(0), "ben": slot.worker(0), "person": slot.aborter},
+        faults(1, 1, 0, small=(0, 0, 0)),
+    ),
+}
+
+ONE_SLOT_BROKEN = {
+    "the next rotation begins at once": {
+        "ann": slot.worker(0),
+        "ben": slot.worker(0),
+        "next": slot.worker(1, slot.BeginsAtOnce),
+    },
+    "an abort sets back at once": {
+        "ann": slot.worker(0, slot.EndsAtOnce),
+        "ben": slot.worker(0, slot.EndsAtOnce),
+        "person": slot.aborter,
+    },
+    "an abort forgets the promote that is on its way": {
+        "ann": slot.worker(0, slot.EndsUnfenced),
+        "ben": slot.worker(0, slot.EndsUnfenced),
+        "person": slot.aborter,
+    },
+    "who takes over makes another value": {
+        "ann": slot.worker(0, slot.MakesAnother),
+        "ben": slot.worker(0, slot.MakesAnother),
+    },
+}
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("case", ONE_SLOT)
+def test_a_rotation_of_one_slot_holds(case: str) -> None:
+    """Whatever a paused worker sets late, the target ends on what is current."""
+    programs, budget = ONE_SLOT[case]
+    report = explored(check(slot.system(case, programs, budget)))
+    assert report.violation is None, report
+
+
+@pytest.mark.parametrize("case", ONE_SLOT_BROKEN)
+def test_the_checker_catches_one_slot_with_a_rule_left_out(case: str) -> None:
+    """Who does not wait for the hook of a worker that was overtaken is overwritten by it."""
+    violation = explored(check(slot.system(case, ONE_SLOT_BROKEN[case], NO_FAULTS))).violation
+    assert violation is not None
+    assert violation.rule == slot.ACCEPTED, violation

@@ -52,10 +52,10 @@ HOLDS = {
         STEALS,
     ),
     "two puts on top": Race(TWO_PUTS, faults(1, 1, 0, small=(1, 0, 0))),
-    "two workers, late": Race(TWO_WORKERS, faults(0, 1, 1, small=(0, 1, 0))),
+    "two workers, late": Race(TWO_WORKERS, faults(0, 1, 1, small=(0, 0, 0))),
     "two workers, versions vanish": Race(TWO_WORKERS, NO_FAULTS, start=COLLECTS),
     "discard against promote": Race(DISCARD, faults(1, 0, 1, small=(1, 0, 0))),
-    "discard against promote, lost": Race(DISCARD, faults(1, 1, 0, small=(0, 1, 0))),
+    "discard against promote, lost": Race(DISCARD, faults(1, 1, 0, small=(0, 0, 0))),
 }
 
 TRUTH = "the ledger tells what became current"

@@ -54,7 +54,7 @@ DISCARD = {"one": s.worker("a", s.R1), "two": s.discarder(s.R1)}
 
 HOLDS: Mapping[str, tuple[Mapping[str, Program], Budget, tuple[str, ...]]] = {
     "a put on top, crash": (AND_A_PUT, faults(1, 0, 0, small=(0, 0, 0)), (s.R1,)),
-    "a put on top, lost": (AND_A_PUT, faults(0, 1, 0, small=(0, 1, 0)), (s.R1,)),
+    "a put on top, lost": (AND_A_PUT, faults(0, 1, 0, small=(0, 0, 0)), (s.R1,)),
     "a put on top, late": (AND_A_PUT, faults(0, 0, 1, small=(0, 0, 0)), (s.R1,)),
     "two puts on top": (TWO_PUTS, faults(1, 1, 0, small=(1, 0, 0)), (s.R1,)),
     "two rotations": ({"worker": s.worker("w", *BOTH)}, faults(2, 1, 1, small=(1, 0, 0)), BOTH),

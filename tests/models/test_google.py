@@ -129,7 +129,7 @@ SPACES: Mapping[str, tuple[Mapping[str, Program], Budget]] = {
     "two conditional, late": ({**TWO, "clock": clock(1)}, faults(0, 0, 1, small=(0, 0, 1))),
     "two conditional, death": ({**TWO, "clock": clock(1)}, faults(1, 0, 0, small=(1, 0, 0))),
     "mixed, lost": ({**MIXED, "clock": clock(1)}, faults(0, 1, 0, small=(0, 1, 0))),
-    "mixed, late": ({**MIXED, "clock": clock(nightly(2, 1))}, faults(0, 0, 1, small=(0, 0, 1))),
+    "mixed, late": ({**MIXED, "clock": clock(nightly(2, 1))}, faults(0, 0, 1, small=(0, 0, 0))),
     "mixed, lost and late": ({**MIXED, "clock": clock(1)}, faults(0, 1, 1, small=(0, 0, 0))),
     "a stranger": ({**MIXED, "stranger": stranger, "clock": clock(1)}, faults(0, 1, 0, small=(0, 0, 0))),
 }

@@ -110,7 +110,7 @@ def _tidied(world: World) -> bool:
 BEFORE = after(World(), writer("one"), writer("two"))
 CASES: dict[str, tuple[dict[str, Program], Budget]] = {
     "two writers": ({"a": writer("a"), "b": writer("b")}, faults(1, 0, 0, small=(0, 0, 0))),
-    "two writers, late calls": ({"a": writer("a"), "b": writer("b")}, faults(0, 1, 1, small=(0, 0, 1))),
+    "two writers, late calls": ({"a": writer("a"), "b": writer("b")}, faults(0, 1, 1, small=(0, 0, 0))),
     "a writer and a console": ({"a": writer("a"), "console": console}, faults(1, 1, 1, small=(1, 0, 1))),
 }  # fmt: skip
 

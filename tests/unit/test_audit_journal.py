@@ -334,18 +334,22 @@ class TestWriters:
     def test_a_parents_end_frees_its_chain_whatever_its_children_do(self, path: Path) -> None:
         """A daemon forked by a program must not keep the program's chain for ever."""
         read, write = os.pipe()
+        begun, begin = os.pipe()
         parent = os.fork()
         if parent == 0:
             journal = Journal.open(path)
             journal.append(INTENT)
             if os.fork() == 0:
                 os.close(write)
+                os.write(begin, b"1")
                 os.read(read, 1)
             os._exit(0)
         os.close(read)
         os.waitpid(parent, 0)
+        os.read(begun, 1)  # until then the daemon is still being forked
         Journal.open(path).append(INTENT)
-        os.close(write)
+        for descriptor in (write, begun, begin):
+            os.close(descriptor)
         assert kinds(path) == [["chain", "event", "adopt", "event"]]
 
 

@@ -392,7 +392,7 @@ class TestTornTails:
     def test_a_chain_damaged_where_no_crash_reaches_is_left_as_it_is(self, tmp_path: Path) -> None:
         """It is evidence; the next process begins a chain of its own."""
         segment = self.closed(tmp_path)
-        segment.write_bytes(b"x" * 79 + b"\n" + b"y" * 2**20 + b"\n")
+        segment.write_bytes(b"x" * 79 + b"\n" + b"y" * 2**21 + b"\n")
         before = segment.read_bytes()
         _adopted(tmp_path)
         assert segment.read_bytes() == before

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.canary import CANARY, assert_no_canary, assert_no_canary_in
+from tests.scale import NIGHTLY
 
 ROOT = Path(__file__).parents[2]
 LEAKS = {
@@ -28,46 +29,58 @@ CLEAN = {
     "another program's log": "with not_ours(): logging.getLogger('botocore.endpoint').debug(CANARY)",
     "output the test read itself": "print(CANARY); assert CANARY in capfd.readouterr().out",
 }
-INNER = """
+IMPORTS = """
 import base64, logging, pathlib, shutil, subprocess, sys, tempfile
 from tests.canary import CANARY, not_ours, plaintext
-
-def test_inner(tmp_path, capfd, monkeypatch):
+"""
+INNER = """
+def test_{number}(tmp_path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     {body}
 """
 
 
+def _runs(bodies: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    """Each in a run of its own by night; a run takes a second, so by day all are tests of one."""
+    return {name: (body,) for name, body in bodies.items()} if NIGHTLY else {"all": tuple(bodies.values())}
+
+
 def _run(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, body: str, *args: str
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, bodies: tuple[str, ...], *args: str
 ) -> pytest.RunResult:
     # The inner run has a canary of its own: what it leaves behind must not fail this one.
     monkeypatch.setenv("STRONGROOM_CANARY_SEED", "inner")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    pytester.makepyfile(INNER.format(body=body))
+    tests = (INNER.format(number=number, body=body) for number, body in enumerate(bodies))
+    pytester.makepyfile(IMPORTS + "".join(tests))
     return pytester.runpytest_subprocess("-p", "tests.guard", "-p", "no:randomly", *args)
 
 
-@pytest.mark.parametrize("body", LEAKS.values(), ids=LEAKS.keys())
-def test_a_leak_fails_the_run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+@pytest.mark.parametrize("bodies", _runs(LEAKS).values(), ids=_runs(LEAKS).keys())
+def test_a_leak_fails_the_run(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, bodies: tuple[str, ...]
+) -> None:
     """Every test passes, yet the run exits 1 and says where the canary was found."""
-    result = _run(pytester, monkeypatch, body)
+    result = _run(pytester, monkeypatch, bodies)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["canary found: *", "FAILED: a secret left its place*"])
+    result.assert_outcomes(passed=len(bodies))
+    assert len([line for line in result.outlines if line.startswith("canary found: ")]) == len(bodies)
+    result.stdout.fnmatch_lines(["FAILED: a secret left its place*"])
 
 
-@pytest.mark.parametrize("body", CLEAN.values(), ids=CLEAN.keys())
-def test_a_clean_run_passes(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+@pytest.mark.parametrize("bodies", _runs(CLEAN).values(), ids=_runs(CLEAN).keys())
+def test_a_clean_run_passes(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, bodies: tuple[str, ...]
+) -> None:
     """What a test declares, or reads itself, does not count as a leak."""
-    result = _run(pytester, monkeypatch, body)
+    result = _run(pytester, monkeypatch, bodies)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.no_fnmatch_line("*canary found*")
 
 
 def test_a_leak_in_a_worker_fails_the_run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under xdist the workers' findings reach the process that sets the exit status."""
-    result = _run(pytester, monkeypatch, LEAKS["debug log"], "-n", "1")
+    result = _run(pytester, monkeypatch, (LEAKS["debug log"],), "-n", "1")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["canary found: log record of botocore.endpoint*"])
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LINE_LIMIT: Final = 2**18
 """Bytes of a line, its line feed included."""
 
-BATCH_LIMIT: Final = 2**18
+BATCH_LIMIT: Final = 2**20
 """Bytes after which a batch is made durable; a longer one is made so in parts."""
 
 CHAIN_NAME: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -154,14 +154,14 @@ class Chain:
     def _add(self, fields: Mapping[str, Any], *, ends: bool = False) -> str:
         if "time" not in fields:
             fields = {"time": stamp(self._clock.now()), **fields}
-        _, seq, prev, number, size, _ = self._last
+        queue = self._queue
+        _, seq, prev, number, size, _ = queue[-1] if queue else self._written
         line = encode_next(self.name, seq, prev, int(self._clock.monotonic() * 1e9), fields)
         length = len(line) + 1
         if length > LINE_LIMIT:
             raise InvalidRequestError(f"a record of {length} bytes is longer than {LINE_LIMIT}")
-        prev = leaf_hash(line).hex()
-        following = _Queued(line + b"\n", seq + 1, prev, number + ends, 0 if ends else size + length, ends)
-        self._queue.append(following)
+        size = 0 if ends else size + length
+        queue.append(_Queued(line + b"\n", seq + 1, leaf_hash(line).hex(), number + ends, size, ends))
         return f"{self.name}:{seq}"
 
     def _end(self) -> None:

@@ -76,7 +76,8 @@ def rolled_back(work: Work) -> datetime | None:
     if (later := before.updated + work.policy.grace) > work.ledger.now():
         return later
     call = partial(work.rotator.revoke_secret, previous=left)
-    work.run(events.REVOKE, partial(work.hook, "revoke_secret", call, pending=current.value))
+    ends = partial(work.hook, "revoke_secret", call, pending=current.value)
+    work.run(events.REVOKE, ends, version=before.version)
     work.policy.store.retire(work.policy.name, version=before.version or "")
     return None
 
@@ -228,7 +229,9 @@ def revoke(work: Work) -> None:
         if current.value == victim.value:
             work.tell(events.ROLLBACK)
             return work.record(State.ROLLED_BACK)
-        work.run(events.REVOKE, lambda: _revoke(work, victim.value, current.value), version=work.entry.base)
+        # A key's old version is read for as long as anything is signed or encrypted by it: that is no misuse.
+        operation = events.FINISH if work.rotator.slots == "version" else events.REVOKE
+        work.run(operation, lambda: _revoke(work, victim.value, current.value), version=work.entry.base)
         work.record(State.REVOKING, facts={"revoked": "yes"})
     if work.rotator.slots != "version":
         work.policy.store.retire(work.policy.name, version=work.entry.base or "")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import NamedTuple
 
 from tests.models.ledger import ConflictError, UnknownError, done
-from tests.models.replay import Budget, Call, Port, Program, Refused, State, System
+from tests.models.replay import Budget, Call, Lost, Port, Program, Refused, State, System
 
 NONE, CREATED, SET, ENDING, DONE, ABORTED = "none", "created", "set", "ending", "done", "aborted"
 CLOSED = frozenset({DONE, ABORTED})
@@ -132,6 +132,13 @@ _CALLS: Mapping[str, Callable[..., tuple[World, Hashable]]] = {
 }
 
 
+def answered(answer: Hashable) -> Hashable:
+    """An answer that says something, or the error that it means."""
+    if isinstance(answer, Refused | Lost):
+        done(answer)
+    return answer
+
+
 class Worker:
     """Carries one rotation on."""
 
@@ -142,8 +149,7 @@ class Worker:
         self.port, self.rotation = port, rotation
 
     def run(self) -> str:
-        if isinstance(self.port.call("begin", self.rotation, self.waits_to_begin), Refused):
-            return "tried"
+        answered(self.port.call("begin", self.rotation, self.waits_to_begin))
         taken = self.port.call("take", self.rotation)
         if not isinstance(taken, Record):
             return "enough"
@@ -194,7 +200,7 @@ class Worker:
 
     def fenced(self) -> str:
         """What is current for good, as far as this rotation goes."""
-        return str(self.port.call("fence", self.record.base))
+        return str(answered(self.port.call("fence", self.record.base)))
 
 
 class BeginsAtOnce(Worker):

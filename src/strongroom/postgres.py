@@ -40,6 +40,16 @@ _TIMES: Final = {
     "keepalives_count": 3,
 }
 """Seconds, but the second in milliseconds: a server that vanished is noticed well before a lease ends."""
+_SAID: Final = {
+    "target_session_attrs": "read-write",
+    "require_auth": "!password,!gss,!sspi",
+    "gssencmode": "disable",
+    "options": "",
+    "application_name": "strongroom",
+}
+"""▲ What is not said, libpq takes from the environment (PGHOSTADDR, PGSSLMODE, PGOPTIONS). No server gets the
+password itself: one that stands in another's place on loopback could ask for it.
+"""
 _SESSION: Final = """SET statement_timeout = '15s'; SET lock_timeout = '10s';
     SET idle_in_transaction_session_timeout = '30s'; SET TIME ZONE 'UTC'; SET search_path = public, pg_temp;
     SELECT set_config('synchronous_commit', 'on', false)
@@ -80,16 +90,19 @@ class Login:
         if url.scheme != "postgresql" or not url.host or not url.path or "/" in url.path:
             raise InvalidRequestError("not a PostgreSQL URL", hint="write postgresql://HOST/DATABASE")
         hosts, ports = zip(*(_host_and_port(part) for part in url.host.split(",")), strict=True)
-        found = {"host": ",".join(hosts), "port": ",".join(ports), "dbname": url.path, "user": self.user}
-        return {name: value for name, value in (found | self._tls(hosts)).items() if value is not None}
+        found = {"host": ",".join(hosts), "port": ",".join(ports), "dbname": url.path}
+        user = {"user": self.user} if self.user else {}
+        return {**_SAID, **found, **user, **self._tls(hosts)}
 
-    def _tls(self, hosts: tuple[str, ...]) -> dict[str, Any]:
+    def _tls(self, hosts: tuple[str, ...]) -> dict[str, str]:
         """▲ libpq's own default falls back to plaintext, and verifies nobody."""
-        if not self.ca and all(
-            is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}") for host in hosts
-        ):
-            return {"sslmode": "prefer"}
-        return {"sslmode": "verify-full", "sslrootcert": os.fspath(self.ca or "system")}
+        if not self.ca and all(map(_is_loopback, hosts)):
+            return {"sslmode": "disable", "sslrootcert": "", "hostaddr": ",".join(hosts)}
+        return {"sslmode": "verify-full", "sslrootcert": os.fspath(self.ca or "system"), "hostaddr": ""}
+
+
+def _is_loopback(host: str) -> bool:
+    return is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}")
 
 
 def _host_and_port(text: str) -> tuple[str, str]:
@@ -187,8 +200,7 @@ class Postgres:
         driver = _driver()
         secret = {"password": self._login.password().reveal_text()} if self._login.password else {}
         connection: psycopg.Connection[Any] = driver.connect(
-            **self._parameters, **_TIMES, **secret, application_name="strongroom",
-            target_session_attrs="read-write", autocommit=True,
+            **self._parameters, **_TIMES, **secret, autocommit=True,
             prepare_threshold=None,  # a pooler between may give each transaction another session
         )  # fmt: skip
         try:

@@ -31,6 +31,8 @@ from strongroom.testing.conformance_safety import at_once
 from strongroom.value import SecretValue
 from tests.canary import CANARY
 from tests.chaos.forked import Say, forked
+from tests.integration.test_rotation_postgresql import _hba, _tls
+from tests.servers.https import Authority
 from tests.servers.postgres import ADMIN, Postgres
 from tests.servers.process import free_port
 from tests.servers.relay import Relay
@@ -264,20 +266,53 @@ def test_a_refused_login_is_told_apart_from_a_server_that_is_away(login: Login) 
     assert gone.value.performed is False
 
 
-def test_a_server_without_tls_gets_no_password_where_tls_is_wanted(login: Login, tmp_path: Path) -> None:
+def test_a_server_without_tls_gets_no_password_where_tls_is_wanted(
+    login: Login, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With authorities to verify by there is no way back to plaintext, on loopback neither."""
     (tmp_path / "ca.pem").write_text("")
-    asked = []
-
-    def password() -> SecretValue:
-        asked.append(1)
-        return SecretValue(CANARY)
-
+    monkeypatch.setenv("PGSSLMODE", "disable")
     with pytest.raises(UnavailableError):
-        PostgresLedger(replace(login, password=password, ca=tmp_path / "ca.pem")).now()
+        PostgresLedger(replace(login, ca=tmp_path / "ca.pem")).now()
     parameters = Login("postgresql://db.example.net,db2.example.net:6432/rotation").parameters()
     assert (parameters["sslmode"], parameters["sslrootcert"]) == ("verify-full", "system")
     assert (parameters["host"], parameters["port"]) == ("db.example.net,db2.example.net", "5432,6432")
+
+
+def test_tls_is_verified_by_the_authorities_that_are_named(
+    postgres_server: Postgres, login: Login, authority: Authority
+) -> None:
+    """Another authority's servers are not talked to."""
+    stranger = Authority("another")
+    with _tls(postgres_server, authority):
+        ledger = PostgresLedger(replace(login, ca=authority.ca_file))
+        shown = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+        assert ledger._database.transact(lambda cursor: cursor.execute(shown).fetchone()) == (True,)
+        ledger.close()
+        with pytest.raises(UnavailableError):
+            PostgresLedger(replace(login, ca=stranger.ca_file)).now()
+    stranger.close()
+
+
+def test_the_environment_does_not_say_where_the_database_is(
+    login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sets a variable would have the ledger read from his own server."""
+    for name, value in {
+        "PGHOSTADDR": "192.0.2.1",
+        "PGOPTIONS": "-c default_transaction_read_only=on",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with closing(PostgresLedger(login)) as ledger:
+        assert ledger.find(limit=1) is not None
+
+
+def test_a_server_that_asks_for_the_password_itself_does_not_get_it(
+    postgres_server: Postgres, login: Login
+) -> None:
+    """One that stands in another's place on loopback could; SCRAM proves knowledge, and tells nothing."""
+    with _hba(postgres_server, "host all all 127.0.0.1/32 password"), pytest.raises(UnavailableError):
+        PostgresLedger(login).now()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from strongroom.errors import (
     UnsupportedOperationError,
 )
 from strongroom.memory import ALL, MemoryBackend
+from strongroom.rotation.engine import Engine
 from strongroom.rotation.ledger import Entry, State
 from strongroom.rotation.ledgerpage import KEPT
 from strongroom.rotation.ledgers import open_ledger
@@ -30,6 +31,7 @@ from strongroom.testing.conformance_safety import at_once
 from strongroom.testing.faults import FaultyBackend
 from strongroom.value import SecretValue
 from tests.chaos.forked import Say, forked
+from tests.rotation_scene import NAME, Scene
 from tests.scale import scaled
 from tests.unit.ledger_conformance import SECRET, at, begun, claimed, closed
 
@@ -294,6 +296,20 @@ def test_a_forked_process_drops_the_stores_sessions(in_store: StoreLedger, store
         assert child.hear(30) == [1, 1]
     let.set()
     holder.join(30)
+
+
+def test_an_engine_carries_a_rotation_on_in_a_store(tmp_path: Path) -> None:
+    """The ledger stands in the secret's own store; two engines, each of which sees what the other did."""
+    scene = Scene(tmp_path, "two")
+    with closing(Engine(StoreLedger(scene.backend, scene.clock), [scene.policy], clock=scene.clock)) as one:
+        entry = one.advance(one.start(NAME).id)
+    assert (entry.state, scene.works()) == (State.GRACE, True)
+    scene.clock.advance(2 * 3600)
+    with closing(Engine(StoreLedger(scene.backend, scene.clock), [scene.policy], clock=scene.clock)) as two:
+        assert [done.state for done in two.tick().advanced] == [State.DONE]
+        assert two.status(NAME)[0].version == scene.store.get(NAME).version
+    assert scene.only_current_is_live()
+    assert list(scene.store.list_names()) == [NAME]
 
 
 def test_a_url_names_a_ledger(tmp_path: Path, clock: FakeClock) -> None:

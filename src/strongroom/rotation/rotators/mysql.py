@@ -82,7 +82,8 @@ class MySQLRotator(SingleSlot):
         port: its port.
         user: whose password; may be left out if the value says it, and there is no `admin`.
         account_host: with `admin`: from where that account may log in, as in ``'app'@'%'``.
-        admin: gives the credential of who may change it (CREATE USER). By default accounts change their own.
+        admin: gives the credential of who may change it (CREATE USER, and SELECT on ``mysql.*``). By default
+            accounts change their own.
         admin_user: who that is, if that credential is a password alone.
         ca: a PEM file with the authorities to trust; TLS is verified always, but for literal loopback
             without `ca`.
@@ -162,16 +163,27 @@ def _change(session: Session, account: str, names: tuple[str, ...], password: Se
     if not session.mariadb:
         session.run(f"ALTER USER {account or 'USER()'} IDENTIFIED BY %s", *names, password.reveal_text())
         return
-    statement = f"SET PASSWORD FOR {account} =" if account else "SET PASSWORD ="
-    if _is_native(session, account, names) and _took(session, f"{statement} %s", *names, _hash(password)):
-        return
-    session.run(f"{statement} PASSWORD(%s)", *names, password.reveal_text())
+    native = _is_native(session, account, names)
+    hashed, clear = _statements(account if native else "", account)
+    if not native or not _took(session, hashed, *names, _hash(password)):
+        session.run(clear, *names, password.reveal_text())
+
+
+def _statements(altered: str, account: str) -> tuple[str, str]:
+    """With a hash, and with the password. To alter somebody else's account CREATE USER is enough.
+
+    But it would lose how the account keeps its password, if that is not the usual way.
+    """
+    if altered:
+        return f"ALTER USER {altered} IDENTIFIED BY PASSWORD %s", f"ALTER USER {altered} IDENTIFIED BY %s"
+    whose = f" FOR {account}" if account else ""
+    return f"SET PASSWORD{whose} = %s", f"SET PASSWORD{whose} = PASSWORD(%s)"
 
 
 def _is_native(session: Session, account: str, names: tuple[str, ...]) -> bool:
-    """Whether the account's password is kept as `_hash` makes it; else the server has to hash it."""
+    """Whether the password is kept as `_hash` makes it, and only so; else the server has to hash it."""
     [(made,)] = session.run(f"SHOW CREATE USER {account}", *names)
-    return " VIA " not in made or "mysql_native_password" in made
+    return " VIA " not in made
 
 
 def _took(session: Session, statement: str, *values: str) -> bool:

@@ -123,7 +123,7 @@ class PostgreSQLTwoUsersRotator(Rotator):
         host, port, database, admin_user, ca, aliases, length, symbols, probe, checked: as of
             `PostgreSQLRotator`. A value has to say the user: it is a URL or JSON.
         users: the two; nobody else uses them.
-        role: has the grants, owns the objects, and cannot log in; None if you see to that yourself.
+        role: has the grants, owns the objects, and cannot log in; left out if you see to that yourself.
         admin: gives the credential of a user with CREATEROLE, and the ADMIN OPTION of `role`.
         end_sessions: whether connections of the old user are ended with its grace. A pool must replace its
             connections more often than that then.

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 
 from strongroom.errors import InvalidRequestError
-from strongroom.rotation.cron import Cron
+from strongroom.rotation import cron
+from strongroom.rotation.cron import Cron, zone_of
 from strongroom.rotation.schedule import Schedule, ticks
 from tests.rotation_oracle import around, changes, watched
 from tests.scale import NIGHTLY
@@ -63,10 +65,10 @@ def test_hourly_through_a_repeated_hour_is_each_shown_hour_once() -> None:
 
 def test_a_clock_put_back_over_midnight_has_shown_tomorrow() -> None:
     """Until 2011 St. John's went from 00:01 back to 23:01: in the second 23:30 midnight's tick has been."""
-    cron = Cron("0 0 * * ? *", "America/St_Johns")
+    calendar = Cron("0 0 * * ? *", "America/St_Johns")
     midnight = at("2010-11-07T02:30")
-    assert cron.until(midnight + timedelta(minutes=30)) == midnight
-    assert cron.after(midnight + timedelta(minutes=30)) == at("2010-11-08T03:30")
+    assert calendar.until(midnight + timedelta(minutes=30)) == midnight
+    assert calendar.after(midnight + timedelta(minutes=30)) == at("2010-11-08T03:30")
 
 
 Predicate = Callable[[datetime], bool]
@@ -134,8 +136,8 @@ def test_dates_are_those_of_the_calendar(days: str) -> None:
     day, month, weekday = days.split()
     begin = date(2028, 1, 1)
     expected = [one for number in range(1827) if DATES[days](one := begin + timedelta(days=number))]
-    cron = Cron(f"0 3 {day} {month} {weekday} *", "UTC")
-    found = [tick.date() for tick in cron.between(at("2027-12-31T23:00"), at("2032-12-31T23:00"))]
+    calendar = Cron(f"0 3 {day} {month} {weekday} *", "UTC")
+    found = [tick.date() for tick in calendar.between(at("2027-12-31T23:00"), at("2032-12-31T23:00"))]
     assert found == expected
 
 
@@ -150,14 +152,14 @@ def test_the_nearest_weekday_stays_in_its_month() -> None:
 @pytest.mark.parametrize("zone", ZONES)
 def test_backwards_and_forwards_agree(zone: str) -> None:
     """The last instant until a moment is the one that the next one follows, a changed clock or not."""
-    cron = Cron("0/30 0-4 * * ? *", zone)
+    calendar = Cron("0/30 0-4 * * ? *", zone)
     for day in changes(zone, 2026) or [date(2026, 1, 1)]:
         begin, end = around(day, 1)
         while begin < end:
-            before, after = cron.until(begin), cron.after(begin)
+            before, after = calendar.until(begin), calendar.after(begin)
             assert before <= begin < after
-            assert cron.after(before) == after
-            assert cron.until(after - timedelta(seconds=1)) == before
+            assert calendar.after(before) == after
+            assert calendar.until(after - timedelta(seconds=1)) == before
             begin += timedelta(minutes=10)
 
 
@@ -225,3 +227,16 @@ def test_an_unknown_zone_is_refused(zone: str) -> None:
     """Before anything is planned by it, for a rate too."""
     with pytest.raises(InvalidRequestError, match="time zone"):
         Schedule("rate(30 days)", zone)
+
+
+def test_utc_needs_no_zones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small container has none; for any other the error says what to install."""
+
+    def nothing(name: str) -> ZoneInfo:
+        raise ZoneInfoNotFoundError(name)
+
+    monkeypatch.setattr(cron, "ZoneInfo", nothing)
+    zone_of.cache_clear()
+    assert Schedule("cron(0 4 * * ? *)", window=timedelta(hours=1)).timezone == "UTC"
+    with pytest.raises(InvalidRequestError, match="pip install tzdata"):
+        Schedule("cron(0 4 * * ? *)", "Europe/Zurich")

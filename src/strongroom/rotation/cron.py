@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from calendar import monthrange
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -159,8 +159,10 @@ def invalid(message: str, hint: str | None = None) -> InvalidRequestError:
 
 
 @lru_cache(maxsize=64)
-def zone_of(name: str) -> ZoneInfo:
+def zone_of(name: str) -> tzinfo:
     """An IANA zone by its name; InvalidRequestError if this machine knows none of that name."""
+    if name == "UTC":  # known to machines that have no zones at all
+        return UTC
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
@@ -170,14 +172,14 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 @lru_cache(maxsize=64)
-def _days_of_change(zone: ZoneInfo) -> tuple[date, ...]:
+def _days_of_change(zone: tzinfo) -> tuple[date, ...]:
     """The days of five years on which the zone's clock is changed."""
     days = [SAMPLE + number * DAY for number in range(5 * 366)]
     offsets = [datetime.combine(day, time(), zone).utcoffset() for day in days]
     return tuple(day for day, (here, there) in zip(days, pairwise(offsets), strict=False) if here != there)
 
 
-def in_utc(wall: datetime, zone: ZoneInfo) -> datetime:
+def in_utc(wall: datetime, zone: tzinfo) -> datetime:
     """When a clock first shows this time; if it skips it, the moment of the change."""
     aware = wall.replace(tzinfo=zone)
     utc = aware.astimezone(UTC)
@@ -188,7 +190,7 @@ def in_utc(wall: datetime, zone: ZoneInfo) -> datetime:
     return _change(aware.replace(fold=1).astimezone(UTC), utc, zone)
 
 
-def _change(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
+def _change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
     """The first second of the new offset: in (before, after]."""
     old = before.astimezone(zone).utcoffset()
     while after - before > timedelta(seconds=1):

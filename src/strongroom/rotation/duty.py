@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, final
 from . import events
 from .clockguard import ClockGuard
 from .policy import secret_of
-from .schedule import next_after, skipped
+from .schedule import due, next_after, planned, skipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .ledger import Entry, Ledger
     from .policies import Policies
     from .policy import Policy
-    from .schedule import Due
+    from .schedule import Due, Schedule
 
 
 class Task(NamedTuple):
@@ -49,21 +49,33 @@ class Duty:
 
     def tasks(self, limit: int) -> Iterator[Task]:
         """What is due by the ledger and by its schedule; what is not any more is planned anew."""
-        holds = self._is_clock_ahead()
+        now = self._ledger.now()
+        holds = self._is_ahead(now)
         if not holds:
             self._held.clear()
-        for secret, tick in self._ledger.due(limit):
-            policy = self._policies.find(secret)
-            if policy is None or policy.schedule is None:
-                continue
+        for policy, tick, last in self._waiting(limit):
             if holds:
                 self._hold(policy)
-                continue
-            missed = self._missed(policy)
-            if found := self._policies.due(policy, self._ledger, tick):
-                yield Task(policy, tick, found, missed)
-            elif missed:
-                self._events.tell(events.SKIPPED, policy, None, outcome="window closed")
+            elif task := _task(policy, tick, last, now):
+                yield task
+            else:
+                self._plan(policy, tick, last, now)
+
+    def _waiting(self, limit: int) -> Iterator[tuple[Policy, datetime, datetime | None]]:
+        """Policies whose instant has come by the ledger, and when each succeeded last."""
+        waiting = self._ledger.due(limit)
+        known = self._ledger.known([secret for secret, _ in waiting])
+        for secret, tick in waiting:
+            policy = self._policies.find(secret)
+            if policy and policy.schedule:
+                yield policy, tick, known[secret].last_success
+
+    def _plan(self, policy: Policy, tick: datetime, last: datetime | None, now: datetime) -> None:
+        assert policy.schedule
+        secret = secret_of(policy)
+        self._ledger.plan(secret, planned(policy.schedule, secret, last, now), expected=tick)
+        if _missed(policy.schedule, secret, last, now):
+            self._events.tell(events.SKIPPED, policy, None, outcome="window closed")
 
     def tell(self, task: Task, entry: Entry) -> None:
         """Say that a rotation has begun late, or outside its window."""
@@ -72,8 +84,7 @@ class Duty:
         if task.missed > 1:
             self._events.tell(events.SKIPPED, task.policy, entry.id, outcome="missed")
 
-    def _is_clock_ahead(self) -> bool:
-        now = self._ledger.now()
+    def _is_ahead(self, now: datetime) -> bool:
         if self._guard is None:
             self._guard = ClockGuard(self._clock, now)
         return self._guard.jump(now) is not None
@@ -84,13 +95,16 @@ class Duty:
             self._held.add(secret)
             self._events.tell(events.OVERDUE, policy, None, outcome="clock")
 
-    def _missed(self, policy: Policy) -> int:
-        """How many ticks have passed since the last success, the latest too."""
-        assert policy.schedule
-        secret = secret_of(policy)
-        last, now = self._ledger.last_success(secret), self._ledger.now()
-        if last is None:
-            return 1
-        return (
-            skipped(policy.schedule, last, now) + 1 if next_after(policy.schedule, secret, last) <= now else 0
-        )
+
+def _task(policy: Policy, tick: datetime, last: datetime | None, now: datetime) -> Task | None:
+    assert policy.schedule
+    secret = secret_of(policy)
+    found = due(policy.schedule, secret, last, now)
+    return Task(policy, tick, found, _missed(policy.schedule, secret, last, now)) if found else None
+
+
+def _missed(schedule: Schedule, secret: str, last: datetime | None, now: datetime) -> int:
+    """How many ticks have passed since the last success, the latest too."""
+    if last is None:
+        return 1
+    return skipped(schedule, last, now) + 1 if next_after(schedule, secret, last) <= now else 0

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
-from .ledger import State
+from .ledger import CLOSED, State
 from .policy import secret_of
 from .schedule import due, next_after, planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
-    from .ledger import Entry, Ledger
+    from .ledger import Entry, Known, Ledger
     from .policy import Policy
     from .schedule import Schedule
 
-YEAR: Final = timedelta(days=365)
+_ALL: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,12 @@ def outlook(policies: Iterable[Policy], ledger: Ledger) -> Iterator[Outlook]:
     Raises:
         UnavailableError: the ledger does not answer.
     """
-    now = ledger.now()
+    now, policies = ledger.now(), list(policies)
+    known = ledger.known([secret_of(policy) for policy in policies])
+    open_ = {entry.secret: entry for entry in ledger.find(states=set(State) - CLOSED, limit=_ALL)}
     for policy in policies:
-        yield _outlook(policy, ledger, now)
+        secret = secret_of(policy)
+        yield _outlook(policy, known[secret], open_.get(secret), now)
 
 
 def following(schedule: Schedule, secret_id: str, instant: datetime) -> Iterator[datetime]:
@@ -74,15 +77,13 @@ def following(schedule: Schedule, secret_id: str, instant: datetime) -> Iterator
         instant = next_after(schedule, secret_id, instant)
 
 
-def _outlook(policy: Policy, ledger: Ledger, now: datetime) -> Outlook:
+def _outlook(policy: Policy, known: Known, open_: Entry | None, now: datetime) -> Outlook:
     secret, schedule = secret_of(policy), policy.schedule
-    last = ledger.last_success(secret)
-    open_ = next((entry for entry in ledger.find(secret=secret, limit=1) if entry.state.open), None)
+    stored, last = known
     if schedule is None:
         return Outlook(secret, policy, last, open=open_)
     if open_ is not None:  # it serves all ticks until now
         return Outlook(secret, policy, last, planned(schedule, secret, open_.started, now), open=open_)
-    stored = ledger.next_due(secret)
     own = next_after(schedule, secret, last) if last else stored
     since = own if own and own <= now else None
     found = due(schedule, secret, last, now) if since else None

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from .ledger import Ledger
     from .policy import Policy
-    from .schedule import Due
 
 _TOGETHER: Final = 10_000
 """Secrets whose schedules are asked for in one question: a process of one pass asks for all it has."""
@@ -103,16 +102,3 @@ class Policies:
             elif known.next_due != wanted:
                 ledger.plan(secret, wanted, expected=known.next_due)
         ledger.plan_new(new)
-
-    def due(self, policy: Policy, ledger: Ledger, tick: datetime) -> Due | None:
-        """What the schedule says now of a tick that the ledger remembers; where it is none, it is planned."""
-        if policy.schedule is None:
-            return None
-        from .schedule import due, planned
-
-        secret, now = secret_of(policy), ledger.now()
-        found = due(policy.schedule, secret, ledger.last_success(secret), now)
-        if found is None:
-            later = planned(policy.schedule, secret, ledger.last_success(secret), now)
-            ledger.plan(secret, later, expected=tick)
-        return found

@@ -37,6 +37,7 @@ _LOGGERS: Final = ("boto3", "botocore", "urllib3")
 _MARK: Final = "strongroom/"
 _SPAN: Final = timedelta(minutes=5)
 """How far a key's CreateDate may be from the mark of the attempt that made it: hook limit and clock skew."""
+_OVER: Final = timedelta(days=1)
 _REFUSALS: Final = frozenset(["InvalidClientTokenId", "InvalidAccessKeyId", "SignatureDoesNotMatch"])
 
 
@@ -139,7 +140,7 @@ class AccessKeyRotator(TwoSlot):
         with self._manager(r) as iam:
             # Marks are read after the keys: a key made by a worker that has overtaken us then has its mark.
             keys, marks = iam.keys(), iam.marks()
-        return [_attributed(key, marks) for key in keys]
+        return [_attributed(r, key, marks) for key in keys]
 
     def withdraw(self, r: Rotation, credential: str) -> None:
         if credential:
@@ -288,18 +289,27 @@ class _Manager:
         self.call("TagUser", Tags=[mark.tag])
 
     def unmark_others(self, r: Rotation) -> None:
-        """Those of rotations that are over: a user has room for 50 tags."""
-        over = [mark.tag["Key"] for mark in self.marks() if mark.rotation != r.id]
+        """Those of rotations that are long over: a user has room for 50 tags.
+
+        Not younger ones, or a worker that was paused since an older rotation would remove what tells whose
+        this one's keys are.
+        """
+        others = [mark for mark in self.marks() if mark.rotation != r.id]
+        over = [mark.tag["Key"] for mark in others if self._clock.now() - mark.at > _OVER]
         if over:
             self.call("UntagUser", TagKeys=over)
 
 
-def _attributed(key: _Key, marks: Sequence[_Mark]) -> Credential:
-    """Whose attempt made it: of several that may have, the latest, so that nobody takes it for his."""
-    latest = max(
-        (mark for mark in marks if mark.made(key)), key=lambda mark: (mark.at, mark.epoch), default=None
-    )
-    return Credential(key.id, latest.rotation, latest.epoch) if latest else Credential(key.id)
+def _attributed(r: Rotation, key: _Key, marks: Sequence[_Mark]) -> Credential:
+    """Whose attempt made it: of several that may have, the highest epoch, so that nobody takes it for his.
+
+    By the time of the marks a paused worker's would win, as the model of this protocol shows.
+    """
+    may = [mark for mark in marks if mark.made(key)]
+    if not may:
+        return Credential(key.id)
+    best = max(may, key=lambda mark: (mark.rotation == r.id, mark.epoch))
+    return Credential(key.id, best.rotation, best.epoch)
 
 
 def credentials_of(value: SecretValue) -> dict[str, str | SecretValue]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from strongroom.errors import (
 )
 from strongroom.rotation.fields import identifier
 from strongroom.rotation.rotator import Rotation
+from strongroom.testing.clock import FakeClock
 from strongroom.value import SecretValue
 from strongroom_aws.access_keys import AccessKeyRotator
 from tests.canary import assert_no_canary_in
@@ -70,15 +73,28 @@ def test_a_rotation_from_create_to_revoke_leaves_one_key(account: Account) -> No
     assert made.keys() == account.current.reveal_json().keys()
 
 
-def test_the_next_rotation_removes_the_marks_of_the_last(account: Account) -> None:
+def test_a_rotation_on_another_day_removes_the_marks_of_the_last(account: Account) -> None:
     """Until then they tell whose a key is that a paused worker makes late; a user has room for 50 tags."""
     rotator, r = account.rotator(), _rotation(account)
     first = _made(rotator, r)
     rotator.revoke_secret(replace(r, pending=first), account.current)
-    assert account.marks() == [f"strongroom/{r.id}/1"]
-    following = _rotation(account, current=first)
-    rotator.create_secret(following)
-    assert account.marks() == [f"strongroom/{following.id}/1"]
+    second, third = _rotation(account, current=first), _rotation(account, current=first, epoch=7)
+    rotator.revoke_secret(replace(second, pending=first), _made(rotator, second))
+    assert set(account.marks()) == {f"strongroom/{r.id}/1", f"strongroom/{second.id}/1"}
+    tomorrow = FakeClock(datetime.now(UTC) + timedelta(days=1, minutes=1))
+    rotator._settings = replace(rotator._settings, clock=tomorrow)
+    rotator.create_secret(third)
+    assert account.marks() == [f"strongroom/{third.id}/7"]
+
+
+def test_a_key_that_two_attempts_may_have_made_is_the_later_ones(account: Account) -> None:
+    """A paused worker marks late: by the time of its mark it would seem to have made the other's key."""
+    rotator, r = account.rotator(), _rotation(account, epoch=3)
+    made = _made(rotator, r)
+    late = {"Key": f"strongroom/{r.id}/1", "Value": f"{int(time.time()) + 1}/{_id(account.current)}"}
+    account.iam.tag_user(UserName=account.user, Tags=[late])
+    assert rotator.reclaim(replace(r, epoch=2)) == ()
+    assert account.keys() == {_id(account.current), _id(made)}
 
 
 def test_a_key_whose_answer_was_lost_is_reclaimed_by_the_next_attempt(account: Account) -> None:

@@ -148,12 +148,16 @@ def test_every_command_has_the_options_that_mean_the_same() -> None:
     """--store, --config and so on everywhere; --yes and --dry-run where something changes."""
     context = click.Context(cli)
     changing = {"init", "put", "tag", "delete", "restore", "purge", "rollback", "import", "copy"}
-    changing |= {"reencrypt", "key create", "key rotate", "key rewrap"}
+    changing |= {"reencrypt", "key create", "key rotate", "key rewrap", "revoke", "audit shred"}
+    changing |= {
+        f"rotation {verb}" for verb in ("start", "tick", "package", "resume", "abort", "take-in", "clean")
+    }
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         group = isinstance(command, click.Group)
-        leaves = command.commands.items() if isinstance(command, click.Group) else [("", command)]
-        for verb, leaf in leaves:
+        verbs = command.list_commands(context) if isinstance(command, click.Group) else [""]
+        for verb in verbs:
+            leaf = command.get_command(context, verb) if isinstance(command, click.Group) else command
             assert leaf is not None
             given = {option for param in leaf.params for option in param.opts}
             assert given >= {"--store", "--config", "--profile", "--json", "--quiet", "--debug"}, name

@@ -8,6 +8,7 @@ import click
 
 from .lazy import Entry, LazyGroup
 
+SUMMARY: Final = "renew secrets at their targets, by schedule or now"
 SECTIONS: Final = {
     "See": {
         "plan": Entry("rotation_planning", "plan", "print when each secret will be rotated"),
@@ -28,6 +29,6 @@ SECTIONS: Final = {
 }
 
 
-@click.group(cls=LazyGroup, sections=SECTIONS, short_help="renew secrets at their targets")
+@click.group(cls=LazyGroup, sections=SECTIONS, short_help=SUMMARY)
 def rotation() -> None:
     """Rotation: what [rotation.LABEL] says, done so that a crash at any point is resumed."""

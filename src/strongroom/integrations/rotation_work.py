@@ -6,21 +6,21 @@ by several workers at once does no harm.
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from strongroom.config import Config
 from strongroom.errors import SecretConflictError, UnavailableError
-from strongroom.rotation.engine import Engine
 from strongroom.rotation.ledger import State
-from strongroom.rotations import rotations
+from strongroom.rotations import engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from os import PathLike
 
     from strongroom.audit.event import AuditHook
     from strongroom.clock import Clock
+    from strongroom.rotation.engine import Engine
     from strongroom.rotation.ledger import Entry
 
 PROVED = frozenset([State.PROMOTED, State.GRACE, State.REVOKING, State.DONE])
@@ -46,27 +46,23 @@ class RotationWork:
 
     def tick(self, limit: int = 100) -> dict[str, str]:
         """One pass over all that is due: each rotation's state, by its id."""
-        with self._opened() as engine:
-            done = engine.tick(limit)
+        with self._opened() as opened:
+            done = opened.tick(limit)
         return {entry.id: entry.state.value for entry in (*done.begun, *done.advanced, *done.overdue)}
 
     def start(self, secret: str, rotation_id: str) -> Entry:
         """Begin a rotation, or find it begun, and carry it as far as it goes now."""
-        with self._opened() as engine:
-            return engine.advance(engine.start(secret, rotation_id=rotation_id).id)
+        with self._opened() as opened:
+            return opened.advance(opened.start(secret, rotation_id=rotation_id).id)
 
     def advance(self, rotation_id: str) -> Entry:
         """Carry a rotation as far as it goes now."""
-        with self._opened() as engine:
-            return engine.advance(rotation_id)
+        with self._opened() as opened:
+            return opened.advance(rotation_id)
 
-    @contextmanager
-    def _opened(self) -> Iterator[Engine]:
+    def _opened(self) -> AbstractContextManager[Engine]:
         config = self._config if isinstance(self._config, Config) else Config.load(self._config)
-        with rotations(config, hooks=self._hooks, clock=self._clock) as found:
-            engine = Engine(found.ledger, found.policies, hooks=found.hooks, clock=self._clock)
-            with closing(engine):
-                yield engine
+        return engine(config, hooks=self._hooks, clock=self._clock)
 
 
 def require_current(entry: Entry) -> Entry:

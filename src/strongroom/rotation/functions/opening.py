@@ -10,6 +10,7 @@ from strongroom.backend import Settings
 from strongroom.config import Config, StoreEntry
 from strongroom.names import StoreURL
 from strongroom.rotation.engine import Engine
+from strongroom.rotationchecks import refuse_bad
 from strongroom.rotations import rotations
 from strongroom.toml.credentials import merged
 from strongroom.toml.rotation_entries import LedgerEntry, RotationEntry
@@ -49,7 +50,7 @@ def opened(
     clock: Clock | None = None,
     each: Callable[[Policy], Policy] = lambda policy: policy,
 ) -> Iterator[Opened]:
-    """The engine of a configuration; closed at the end. Raises as `strongroom.rotations.rotations`.
+    """The engine of a configuration; closed at the end. Raises as `strongroom.rotations.engine`.
 
     Args:
         config: with its rotations and its ledger.
@@ -58,6 +59,7 @@ def opened(
         each: what becomes of each policy.
     """
     with rotations(config, hooks=hooks, clock=clock) as found:
+        refuse_bad(config, found.policies)
         policies = tuple(map(each, found.policies))
         engine = Engine(found.ledger, policies, hooks=found.hooks, clock=clock)
         with closing(engine):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from strongroom.audit.event import AuditEvent
 from strongroom.cli import rotation_running
+from strongroom.cli.options import Options
+from strongroom.cli.rotation_progress import Progress, StepLog
 from tests.rotation_target import credential
 from tests.unit.rotation_cli_support import NAME, Place, entries
 
@@ -243,6 +247,19 @@ def test_a_terminal_shows_each_step(place: Place, monkeypatch: pytest.MonkeyPatc
     shown = place("start", NAME)
     assert f"{NAME}: create ... ok\n{NAME}: set ... ok\n" in shown.err
     assert place("start", NAME, "--quiet").err == ""
+
+
+def test_a_closed_terminal_stops_no_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook that raised would veto the step ▲."""
+
+    def closed(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("click.echo", closed)
+    event = AuditEvent("rotation.set", NAME, "intent", datetime.now(UTC))
+    for hook in (Progress(), StepLog(Options())):
+        hook.before(event)
+        hook.after(event)
 
 
 def test_a_grace_shorter_than_the_cache_is_refused(place: Place, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -25,14 +26,12 @@ class Progress(AuditHook):
     def before(self, event: AuditEvent) -> None:
         """A step is begun."""
         if event.operation.startswith(_PREFIX):
-            click.echo(
-                one_line(f"{event.name}: {event.operation.removeprefix(_PREFIX)} ..."), nl=False, err=True
-            )
+            _show(f"{event.name}: {event.operation.removeprefix(_PREFIX)} ...", err=True, nl=False)
 
     def after(self, event: AuditEvent) -> None:
         """It has ended."""
         if event.operation.startswith(_PREFIX):
-            click.echo(one_line(f" {event.outcome}"), err=True)
+            _show(f" {event.outcome}", err=True)
 
 
 class StepLog(AuditHook):
@@ -52,4 +51,10 @@ class StepLog(AuditHook):
             "outcome": event.outcome or "",
             "rotation": event.rotation_id or "",
         }
-        click.echo(json.dumps(facts) if self._json else one_line("  ".join(facts.values())))
+        _show(json.dumps(facts) if self._json else "  ".join(facts.values()))
+
+
+def _show(line: str, *, err: bool = False, nl: bool = True) -> None:
+    """A hook that raised would keep the step from beginning: nobody rotates less for a closed terminal."""
+    with suppress(OSError):
+        click.echo(one_line(line), err=err, nl=nl)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -105,4 +105,5 @@ def _stopped_by_signals(worker: Worker) -> Iterator[None]:
 
 def _say(options: Options, line: str) -> None:
     if not options.quiet:
-        click.echo(one_line(line), err=True)
+        with suppress(OSError):  # whoever read it has gone; the work goes on
+            click.echo(one_line(line), err=True)

@@ -270,7 +270,7 @@ def test_jitter_changes_from_tick_to_tick_and_can_be_turned_off() -> None:
     assert next_after(replace(NIGHTLY_AT_3, window=None), SECRET, LAST) == nights[0]
 
 
-@settings(max_examples=scaled(500), deadline=None)
+@settings(max_examples=scaled(500, "irregular looks at a schedule"), deadline=None)
 @given(
     schedule=st.sampled_from(ALL),
     seconds=st.integers(0, 2 * 365 * 86_400),

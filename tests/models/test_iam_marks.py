@@ -9,8 +9,8 @@ from tests.models.checker import check
 from tests.models.spaces import explored, nightly
 
 HOLDS = {
-    "workers that pause and die": (m.Marks, nightly(4, 2)),
-    "workers that are overtaken between asking and doing": (m.Unasked, nightly(4, 2)),
+    "workers that pause and die": (m.Marks, nightly(3, 2)),
+    "workers that are overtaken between asking and doing": (m.Unasked, nightly(3, 2)),
 }
 BROKEN = {
     "one tag for all attempts": (m.OneMark, 2, m.RESUMES),

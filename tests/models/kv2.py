@@ -25,6 +25,11 @@ class Value(NamedTuple):
     base: Hashable = None
 
 
+class Claimed(NamedTuple):
+    rotation: str
+    epoch: int
+
+
 class Held(NamedTuple):
     rotation: str
     base: int

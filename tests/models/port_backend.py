@@ -14,7 +14,7 @@ from strongroom.companion import Frame
 from strongroom.errors import SecretConflictError, SecretNotFoundError, UnavailableError
 from strongroom.names import Companion, Key
 from strongroom.value import SecretValue
-from tests.models.kv2 import COMPANION, KV, SECRET, Done, Found, Held, Value
+from tests.models.kv2 import COMPANION, KV, SECRET, Claimed, Done, Found, Held, Value
 from tests.models.ledger import ConflictError, UnknownError
 
 CAPABILITIES = Capability.VERSIONS | Capability.PUT | Capability.CREATE_ONLY | Capability.CAS
@@ -71,11 +71,13 @@ def _slot(key: Key) -> int:
     return COMPANION if isinstance(key, Companion) else SECRET
 
 
-def _encode(key: Key, value: SecretValue, base: int | None) -> Value | Held | Done:
+def _encode(key: Key, value: SecretValue, base: int | None) -> Value | Claimed | Held | Done:
     if not isinstance(key, Companion):
         text = value.reveal_text()
         return Value(text, text.partition(" by ")[0], base)
     frame, inner = Frame.split(value)
+    if frame.claimed:
+        return Claimed(frame.rotation_id, frame.epoch or 0)
     if frame.held:
         return Held(frame.rotation_id, int(frame.base or 0), inner.reveal_text())
     return Done(frame.rotation_id, frame.version, frame.was)
@@ -87,6 +89,8 @@ def _decode(found: Found) -> SecretValue:
         return SecretValue(data.text)
     if isinstance(data, Held):
         return Frame(data.rotation, True, str(data.base)).with_value(SecretValue(data.text))
+    if isinstance(data, Claimed):
+        return Frame(data.rotation, False, epoch=data.epoch).with_value(SecretValue(""))
     assert isinstance(data, Done)
     version = None if data.outcome is None else str(data.outcome)
     was = None if data.was is None else str(data.was)

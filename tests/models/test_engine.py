@@ -20,8 +20,8 @@ HOLDS: Mapping[str, tuple[Mapping[str, Program], int, Budget]] = {
         faults(2, 1, 0, small=(0, 0, 0)),
     ),
     "a worker, and somebody who puts a value": (
-        {"worker": e.worker(nightly(3, 1)), "writer": e.writer},
-        nightly(3, 1),
+        {"worker": e.worker(nightly(3, 2)), "writer": e.writer},
+        nightly(3, 2),
         faults(1, 0, 0, small=(0, 0, 0)),
     ),
 }

@@ -191,7 +191,7 @@ def test_the_engine_rotates_a_key_from_a_first_secret_that_names_none(world: Wor
     store.put("keys/trading", "{}")
     policy = Policy("keys/trading", store, world.rotator(), grace=timedelta(hours=1))
     engine = Engine(MemoryLedger(clock), [policy], clock=clock)
-    for count in (1, 2):
+    for count in (1, 2) if NIGHTLY else (1,):
         entry = engine.advance(engine.start("keys/trading").id)
         assert entry.state is State.GRACE, entry.error
         clock.advance(3600)

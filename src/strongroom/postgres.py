@@ -50,13 +50,18 @@ _SAID: Final = {
 """▲ What is not said, libpq takes from the environment (PGHOSTADDR, PGSSLMODE, PGOPTIONS). No server gets the
 password itself: one that stands in another's place on loopback could ask for it.
 """
-_SESSION: Final = """SET statement_timeout = '15s'; SET lock_timeout = '10s';
-    SET idle_in_transaction_session_timeout = '30s'; SET TIME ZONE 'UTC'; SET search_path = public, pg_temp;
-    SELECT set_config('synchronous_commit', 'on', false)
+_BEGIN: Final = """BEGIN ISOLATION LEVEL READ COMMITTED;
+    SET LOCAL statement_timeout = '15s'; SET LOCAL lock_timeout = '10s';
+    SET LOCAL idle_in_transaction_session_timeout = '30s'; SET LOCAL search_path = public, pg_temp;
+    SELECT set_config('synchronous_commit', 'on', true)
         WHERE current_setting('synchronous_commit') IN ('off', 'local')"""
-"""What is acknowledged is on disk, and on a synchronous standby's, whatever the role's default."""
+"""What is acknowledged is on disk, and on a synchronous standby's, whatever the role's default. It is said in
+each transaction, in one request with its begin: a pooler between may give each one another session.
+"""
 _MAKES: Final = 0x5374726F6E67
 """An advisory lock: of processes that make the same missing table at once, PostgreSQL fails all but one."""
+_OPEN: Final = (2, 3)
+"""libpq's PQTRANS_INTRANS and PQTRANS_INERROR."""
 _LOST_RACES: Final = ("40001", "40P01", "23505")
 """SQLSTATEs of a transaction that was rolled back for another's sake."""
 _GONE: Final = ("25006", "57P01", "57P02", "57P03", "08")
@@ -172,8 +177,7 @@ class Postgres:
         driver, connection = _driver(), None
         try:
             connection = self._take()
-            with connection.transaction(), connection.cursor() as cursor:
-                answer = work(cursor)
+            answer = _in_transaction(connection, work)
             self._give(connection)
             return [answer], None, False
         except driver.Error as exc:
@@ -198,43 +202,47 @@ class Postgres:
 
     def _connect(self) -> psycopg.Connection[Any]:
         driver = _driver()
-        secret = {"password": self._login.password().reveal_text()} if self._login.password else {}
         connection: psycopg.Connection[Any] = driver.connect(
-            **self._parameters, **_TIMES, **secret, autocommit=True,
-            prepare_threshold=None,  # a pooler between may give each transaction another session
-        )  # fmt: skip
+            **self._parameters, **_TIMES, **self._secret(), autocommit=True, prepare_threshold=None
+        )
         try:
-            connection.isolation_level = driver.IsolationLevel.READ_COMMITTED
-            connection.execute(_SESSION)
             self._make(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
+    def _secret(self) -> dict[str, str]:
+        return {"password": self._login.password().reveal_text()} if self._login.password else {}
+
     def _make(self, connection: psycopg.Connection[Any]) -> None:
         """The tables, unless they are there: then no right to make any is needed."""
-        if self._made:
-            return
-        with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_MAKES])
-            there = connection.execute("SELECT to_regclass(%s)", [self._table]).fetchone()
+
+        def make(cursor: psycopg.Cursor[Any]) -> None:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_MAKES])
+            there = cursor.execute("SELECT to_regclass(%s)", [self._table]).fetchone()
             if not there or there[0] is None:
-                connection.execute(self._schema.encode())
-        self._made = True
+                cursor.execute(self._schema.encode())
+
+        if not self._made:
+            _in_transaction(connection, make)
+            self._made = True
 
     def _give(self, connection: psycopg.Connection[Any] | None, *, keep: bool = True) -> None:
         if connection is None:
             return
-        if (
-            keep and connection.info.transaction_status == 0
-        ):  # idle; an interrupt may have left a query running
+        idle = connection.info.transaction_status == 0
+        if keep and idle:  # an interrupt may have left a query running
             self._idle.append(connection)
         else:
             connection.close()
 
     def _failure(self, exc: psycopg.Error, *, connected: bool) -> SecretStoreError:
         code = exc.sqlstate or type(exc).__name__
+        if not connected and isinstance(exc, _driver().ProgrammingError):
+            return InvalidRequestError(
+                "libpq does not take these options", hint="libpq 16 or newer is needed"
+            )
         if code == "42501":
             return PermissionDeniedError(
                 f"{self._what} refuses", hint=f"grant SELECT, INSERT, UPDATE and DELETE on {self._table}"
@@ -244,6 +252,19 @@ class Postgres:
         return UnavailableError(
             f"{self._what} does not answer ({code})", performed=None if connected else False
         )
+
+
+def _in_transaction(connection: psycopg.Connection[Any], work: Callable[[psycopg.Cursor[Any]], T]) -> T:
+    with connection.cursor() as cursor:
+        cursor.execute(_BEGIN)
+        try:
+            answer = work(cursor)
+        except BaseException:
+            if connection.info.transaction_status in _OPEN:
+                cursor.execute("ROLLBACK")
+            raise
+        cursor.execute("COMMIT")
+        return answer
 
 
 def _driver() -> Any:

@@ -254,6 +254,24 @@ def test_a_worker_without_the_right_to_make_tables_uses_those_that_are_there(
     ledger.close()
 
 
+def test_a_role_cannot_make_what_is_recorded_less_durable_or_put_it_elsewhere(
+    postgres_server: Postgres, login: Login
+) -> None:
+    """Its defaults are what an administrator set for other programs."""
+    with postgres_server.admin() as admin:
+        admin.execute("ALTER DATABASE ledger SET synchronous_commit = off")
+        admin.execute("ALTER DATABASE ledger SET search_path = elsewhere, public")
+    asked = "SELECT current_setting('synchronous_commit'), current_schemas(false)"
+    with closing(PostgresLedger(login)) as ledger:
+        assert ledger._database.transact(lambda cursor: cursor.execute(asked).fetchone()) == (
+            "on",
+            ["public"],
+        )
+        assert claimed(ledger, begun(ledger, f"prod:{new_id()}")).epoch == 1
+    with postgres_server.admin() as admin:
+        admin.execute("ALTER DATABASE ledger RESET ALL")
+
+
 def test_a_refused_login_is_told_apart_from_a_server_that_is_away(login: Login) -> None:
     """A person does different things about them."""
     wrong = replace(login, password=lambda: SecretValue(CANARY))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
 from contextlib import closing
 from functools import partial
@@ -13,6 +14,7 @@ import pytest
 
 from strongroom.backend import Capability, Stage
 from strongroom.errors import (
+    BackendNotInstalledError,
     IntegrityError,
     InvalidRequestError,
     UnavailableError,
@@ -327,6 +329,14 @@ def test_a_url_names_a_ledger(tmp_path: Path, clock: FakeClock) -> None:
     assert opened == ["prod"]
     password = SecretValue("x")
     assert isinstance(open_ledger("postgresql://db.example.net/rotation", password=password), PostgresLedger)
+
+
+def test_a_ledger_whose_driver_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is asked first: to open one loads nothing."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    ledger = open_ledger("postgresql://127.0.0.1/rotation")
+    with pytest.raises(BackendNotInstalledError, match=r"pip install 'strongroom\[psycopg\]'"):
+        ledger.now()
 
 
 @pytest.mark.parametrize(

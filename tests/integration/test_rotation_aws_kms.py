@@ -70,7 +70,7 @@ def test_a_key_is_replaced_and_its_public_half_stays(kms: Moto, spec: str) -> No
 
 
 def check_refusals(kms: Moto, rotates: KMSKeyRotator, value: SecretValue) -> None:
-    """The key in use is not ended; another public key is none; who may not sign has said nothing of the key."""
+    """The key in use is not ended; another public key is none; who may not sign says nothing of the key."""
     with pytest.raises(IntegrityError, match="to be ended"):
         rotates.revoke_secret(rotation(pending=value), value)
     with pytest.raises(IntegrityError, match="public key"):

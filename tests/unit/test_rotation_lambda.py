@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 from strongroom.errors import InvalidRequestError, SecretConflictError, SecretStoreError, UnavailableError
+from strongroom.memory import MemoryBackend
 from strongroom.rotation.functions.aws_lambda import Function
 from strongroom.rotation.ledger import State
+from strongroom.stages import Pending
 from strongroom.testing.aws import Lag
 from tests.canary import CANARY, assert_no_canary_in, not_ours
 from tests.function_support import NAME, TARGET, Deployed, token
-from tests.scale import scaled
+from tests.rotation_target import Target, identifier_of
+from tests.scale import NIGHTLY, scaled
 from tests.unit.strict_aws_support import OTHER, REGION, Aws, labels
 
 FULL = f"prod/{NAME}"
@@ -59,9 +62,13 @@ class SecretsManager:
     def rotate(self) -> str:
         """RotateSecret."""
         made = self.reserve()
+        self.call_all(made)
+        return made
+
+    def call_all(self, made: str) -> None:
+        """The four steps."""
         for step in STEPS:
             self.call(step, made)
-        return made
 
     def labels(self) -> dict[str, str]:
         """AWS's own labels."""
@@ -105,7 +112,7 @@ def test_four_calls_rotate_a_secret_and_its_version_is_the_token(service: Secret
 def test_calls_that_come_five_times_and_in_any_order_rotate_once(keys: SecretsManager) -> None:
     """Rotations equal tokens: what comes too early is refused, and Secrets Manager calls it again."""
     shuffled = random.Random(26)
-    for _ in range(scaled(30, "orders of Secrets Manager's calls", share=15)):
+    for _ in range(scaled(30, "orders of Secrets Manager's calls", share=30)):
         made, before = keys.reserve(), keys.deployed.rotated()
         calls = [step for step in STEPS for _ in range(5)]
         shuffled.shuffle(calls)
@@ -228,11 +235,12 @@ def test_another_value_put_meanwhile_supersedes_the_rotation(keys: SecretsManage
     assert "AWSPENDING" not in keys.labels()
 
 
+@pytest.mark.timeout(1200 if NIGHTLY else 120)
 def test_labels_that_are_seen_late_cause_no_false_failure(keys: SecretsManager) -> None:
     """Reads of labels and values miss up to 30 seconds; every rotation succeeds at the first call."""
     chance, clock, manager = random.Random(24), keys.deployed.clock, keys.aws.manager
     manager._clock = manager._account.clock = lambda: clock.now().timestamp()
-    for _ in range(scaled(200, "rotations under late reads", share=50)):
+    for _ in range(scaled(200, "rotations under late reads", share=100)):
         keys.aws.behaviour.consistency = Lag(seconds=chance.random() * 30)
         made = keys.rotate()
         keys.deployed.wait(hours=3)
@@ -293,6 +301,64 @@ def test_a_function_without_a_configuration_rotates_whatever_it_is_called_for(
     service = SecretsManager(aws, deployed, function)
     assert service.labels()["AWSCURRENT"] != service.rotate() == service.labels()["AWSCURRENT"]
     assert deployed.target.accepts(deployed.value())
+
+
+class Killed(BaseException):
+    """The function's time-out, or its machine's end: no handler of ours runs on."""
+
+
+POINTS: dict[str, tuple[Any, str]] = {
+    "issue": (Target, "issue"),
+    "put": (Pending, "put"),
+    "promote": (Pending, "promote"),
+    "begin": (MemoryBackend, "put"),
+}
+
+
+@pytest.mark.parametrize("when", ["before", "after"] if NIGHTLY else ["after"])
+@pytest.mark.parametrize("point", POINTS)
+def test_a_function_that_is_killed_on_its_way_is_called_again_and_ends_right(
+    keys: SecretsManager, monkeypatch: pytest.MonkeyPatch, point: str, when: str
+) -> None:
+    """Around each effect: one new value, current and accepted, and nothing live that nobody knows."""
+    made = keys.reserve()
+    with monkeypatch.context() as dying:
+        _kill(dying, *POINTS[point], when)
+        with pytest.raises(Killed):
+            keys.call_all(made)
+    keys.deployed.wait(minutes=3)
+    keys.call_all(made)
+    current = keys.deployed.value()
+    assert keys.labels()["AWSCURRENT"] == made
+    assert keys.deployed.target.accepts(current)
+    assert keys.deployed.target.live() == {"app", identifier_of(current)}
+    keys.deployed.wait(hours=3)
+    keys.rotate()
+
+
+def _kill(dying: pytest.MonkeyPatch, owner: Any, name: str, when: str) -> None:
+    effect = getattr(owner, name)
+
+    def killed(*args: Any, **kwargs: Any) -> Any:
+        if when == "after":
+            effect(*args, **kwargs)
+        raise Killed
+
+    dying.setattr(owner, name, killed)
+
+
+def test_a_call_while_another_still_runs_waits_and_is_then_refused(
+    keys: SecretsManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the lease of a killed function lasts, there is no second worker at the target."""
+    made = keys.reserve()
+    with monkeypatch.context() as dying:
+        _kill(dying, Target, "issue", "after")
+        with pytest.raises(Killed):
+            keys.call("createSecret", made)
+    with pytest.raises(UnavailableError, match="createSecret is not done: started"):
+        keys.call("createSecret", made)
+    assert keys.deployed.rotated() == 1
 
 
 MALFORMED: list[dict[str, Any]] = [

@@ -87,6 +87,18 @@ def test_keys_may_manage_themselves(market: Exchange) -> None:
     assert list(market.keys) == [r.pending.reveal_json("/key")]
 
 
+def test_a_key_that_was_withdrawn_does_not_manage(market: Exchange) -> None:
+    """The pending one is revoked when a rotation is aborted, and the current one goes on listing."""
+    market.managed = False
+    rotator, r = _rotator(market, admin=None), _rotation(market.add())
+    made = _made(rotator, r)
+    rotator.withdraw(replace(r, pending=made), made.reveal_json("/key"))
+    assert rotator.reclaim(replace(r, pending=made, epoch=2)) == ()
+    assert rotator.refuses(replace(r, pending=made), made)
+    with pytest.raises(UnavailableError, match="give `admin`"):
+        rotator.listed(replace(r, current=SecretValue("nothing yet")))
+
+
 def test_a_key_whose_answer_was_lost_is_reclaimed_by_the_next_attempt(market: Exchange) -> None:
     """The label says which rotation and epoch made it."""
     rotator, r = _rotator(market), _rotation(market.add())

@@ -33,6 +33,8 @@ _ENDPOINT: Final = re.compile(r"(GET|POST|PUT|DELETE) (/[!-~]*)")
 _LABEL: Final = re.compile(
     r"strongroom-([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})-(\d{1,9})"
 )
+_REFUSED: Final = (400, 401, 403)
+"""What services answer to a bad key, signature, clock or address: Binance with 400 too."""
 _STYLES: Final = ("binance", "coinbase", "headers")
 
 
@@ -106,16 +108,15 @@ class HTTPKeyRotator(TwoSlot):
         given: _Parameters = {**self._parameters, self._fields.label: label}
         r.check()
         sent = {**given, self._fields.passphrase: own} if own else given
-        made = self._service.ask(r, self._manager(r), self._create, sent).body
+        made = self._managed(r, self._create, sent).checked().body
         if not all(identifier(made, name) for name in self._fields.of_key):
             raise IntegrityError("the service's answer holds no key", hint="check id_field and secret_field")
         key, secret = (SecretValue(field(made, name)) for name in self._fields.of_key)
         return renewed(r.current, key=key, secret=secret, **({"passphrase": own} if own else {}))
 
     def listed(self, r: Rotation) -> Sequence[Credential]:
-        manager = self._manager(r)
-        own = field(manager, "key") if self._admin else None
-        found = self._service.ask(r, manager, self._keys).items(self._fields.listing)
+        own = field(self._admin(), "key") if self._admin else None
+        found = self._managed(r, self._keys).items(self._fields.listing)
         return [one for one in map(self._attributed, found) if one.id != own]
 
     def withdraw(self, r: Rotation, credential: str) -> None:
@@ -123,9 +124,9 @@ class HTTPKeyRotator(TwoSlot):
             return
         method, target = self._delete
         endpoint = _Endpoint(method, target.replace("{id}", quote(credential, safe="")))
-        answer = self._service.send(r, self._manager(r, credential), endpoint)
+        answer = self._managed(r, endpoint, victim=credential)
         if answer.status not in (404, 410):
-            answer.check()
+            answer.checked()
 
     def credential(self, value: SecretValue) -> str:
         return identifier(value, "key") or ""
@@ -139,8 +140,9 @@ class HTTPKeyRotator(TwoSlot):
         if not self.credential(value):  # what stood there before the first rotation
             raise PermissionDeniedError("the value holds no key")
         answer = self._service.send(r, value, self._probe)
-        if answer.status not in (400, 401, 403):
-            return answer.check()
+        if answer.status not in _REFUSED:
+            answer.checked()
+            return
         if self._is_listed(r, value):
             raise UnavailableError(
                 "the service refuses a key that it lists", hint="its permissions, our clock?"
@@ -150,22 +152,31 @@ class HTTPKeyRotator(TwoSlot):
     def _is_listed(self, r: Rotation, value: SecretValue) -> bool:
         """A refusal of the manager must not pass for a refusal of the value."""
         victim = self.credential(value)
-        answer = self._service.send(r, self._manager(r, victim), self._keys)
-        if answer.status in (400, 401, 403):
+        answer = self._managed(r, self._keys, victim=victim)
+        if answer.status in _REFUSED:
             raise UnavailableError("the rotator may not list the keys", hint="check `admin`")
         return victim in [self._attributed(item).id for item in answer.items(self._fields.listing)]
 
     def _passphrase(self) -> SecretValue | None:
         return SecretValue(secrets.token_urlsafe(24)) if self._fields.passphrase else None
 
-    def _manager(self, r: Rotation, victim: str | None = None) -> SecretValue:
-        """Who makes, lists and deletes; a key does not delete itself."""
-        if self._admin:
-            return self._admin()
-        own = (value for value in (r.pending, r.current, r.previous) if value is not None)
-        found = next((value for value in own if self.credential(value) != victim), None)
-        if found is None:
-            raise InvalidRequestError("there is no key that could manage the others", hint="give `admin`")
+    def _managed(
+        self, r: Rotation, endpoint: _Endpoint, parameters: _Parameters | None = None, victim: str = ""
+    ) -> _Answer:
+        """Have a manager's key sign; without one the keys in turn, of which some may be revoked by now."""
+        managers = [self._admin()] if self._admin else self._own(r, victim)
+        for manager in managers[:-1]:
+            answer = self._service.send(r, manager, endpoint, parameters)
+            if answer.status not in (401, 403):
+                return answer
+        return self._service.send(r, managers[-1], endpoint, parameters)
+
+    def _own(self, r: Rotation, victim: str) -> list[SecretValue]:
+        """The keys that may manage; none deletes itself."""
+        values = [value for value in (r.pending, r.current, r.previous) if value is not None]
+        found = [value for value in values if self.credential(value) not in ("", victim)]
+        if not found:
+            raise UnavailableError("there is no key that could manage the others", hint="give `admin`")
         return found
 
     def _attributed(self, item: Mapping[str, Any]) -> Credential:
@@ -208,14 +219,14 @@ class _Answer(NamedTuple):
     status: int
     body: SecretValue
 
-    def check(self) -> None:
+    def checked(self) -> _Answer:
         problem = _problem(self.status)
         if problem is not None:
             raise problem
+        return self
 
     def items(self, listing: str) -> Sequence[Mapping[str, Any]]:
-        self.check()
-        found = self.body.reveal_json(f"/{listing}" if listing else "")
+        found = self.checked().body.reveal_json(f"/{listing}" if listing else "")
         if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
             raise IntegrityError("the service's answer is no list of keys", hint="check list_field")
         return found
@@ -242,13 +253,6 @@ class _Service(NamedTuple):
     ca: str | None
     private: bool
     timeout: float
-
-    def ask(
-        self, r: Rotation, value: SecretValue, endpoint: _Endpoint, parameters: _Parameters | None = None
-    ) -> _Answer:
-        answer = self.send(r, value, endpoint, parameters)
-        answer.check()
-        return answer
 
     def send(
         self, r: Rotation, value: SecretValue, endpoint: _Endpoint, parameters: _Parameters | None = None

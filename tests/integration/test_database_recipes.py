@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from strongroom.errors import SecretNotFoundError
+from strongroom.errors import InvalidRequestError, SecretNotFoundError
 from strongroom.integrations.database_login import is_refusal, user_and_password
 from strongroom.integrations.psycopg_pool import async_connection_class, connection_class
 from strongroom.integrations.sqlalchemy_engine import use_secret
@@ -220,12 +220,18 @@ class TestLogins:
         assert not clock.slept
         assert not database.backend.calls
 
-    def test_user_and_password_may_come_from_one_secret(self, database: Database) -> None:
-        """As AWS writes it for its databases."""
-        database.store.put("db/login", {"username": database.role, "password": f"{CANARY}-0"})
+    @pytest.mark.parametrize("form", ["json", "url"])
+    def test_user_and_password_may_come_from_one_secret(self, database: Database, form: str) -> None:
+        """As AWS writes it for its databases, or as a URL; a password alone names no user."""
+        fields = {"username": database.role, "password": f"{CANARY}-0"}
+        url = f"postgresql://{database.role}:{CANARY}-0@db.example.net/shop"
+        database.store.put("db/login", fields if form == "json" else url)
         logged_in = connection_class(database.store, "db/login", parts=user_and_password)
         with logged_in.connect(database.server.where) as connection:
             assert connection.execute("SELECT current_user").fetchone() == (database.role,)
+        with pytest.raises(InvalidRequestError, match="names no user") as caught:
+            user_and_password(database.store.get(NAME).value)
+        assert_no_canary_in(caught.value)
 
     def test_a_missing_secret_says_so(self, database: Database) -> None:
         """And is no failure of the database's."""

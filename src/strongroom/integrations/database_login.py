@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from strongroom.aio import AsyncSecretStore
 from strongroom.clock import Clock
+from strongroom.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -46,12 +47,17 @@ def password(value: SecretValue) -> Mapping[str, str]:
 
 
 def user_and_password(value: SecretValue) -> Mapping[str, str]:
-    """The secret is JSON with ``username`` and ``password``, as AWS writes it for its databases.
+    """The secret says both: JSON with ``username`` and ``password``, as AWS writes it, or a URL.
 
     Raises:
-        InvalidRequestError: it is not.
+        InvalidRequestError: it does not.
     """
-    return {"user": value.reveal_json("/username"), "password": value.reveal_json("/password")}
+    from strongroom.rotation.generating import login
+
+    found = login(value)
+    if not found.user:
+        raise InvalidRequestError("the secret names no user", hint="take its password alone")
+    return {"user": found.user, "password": found.password.reveal_text()}
 
 
 def is_refusal(error: BaseException) -> bool:

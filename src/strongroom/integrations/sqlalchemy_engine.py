@@ -58,7 +58,7 @@ def use_secret(
         store: has the secret.
         name: the secret's name.
         parts: what of the secret becomes which argument of the driver's ``connect``; by default all of it is
-            the password, and ``user_and_password`` is for JSON with both.
+            the password, and ``user_and_password`` is for JSON or a URL with both.
         patience: seconds a new connection waits for another version, once the current one was refused: at
             least as long as a rotation takes from changing the password to promoting it.
         refused: whether an error of the driver is a refused login.

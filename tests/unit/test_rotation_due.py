@@ -201,6 +201,16 @@ def test_a_process_for_each_pass_puts_nothing_off(schedule: Schedule) -> None:
     assert due(schedule, SECRET, None, first)
 
 
+def test_a_rate_in_a_window_is_not_drawn_anew_by_each_process() -> None:
+    """Jitter depends on the tick, and of a rate the tick on now: the earliest of all draws would win, and each
+    pass of a timer would write half of its ledger.
+    """
+    schedule = Schedule("rate(30 days)", window=2 * HOUR)
+    for secret in (f"prod:app/{number}" for number in range(50)):
+        first = replanned(schedule, secret, None, None, LAST)
+        assert all(replanned(schedule, secret, None, first, LAST + by * HOUR) == first for by in range(1, 20))
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

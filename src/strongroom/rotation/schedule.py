@@ -150,8 +150,9 @@ def replanned(
     wanted = planned(schedule, secret_id, last_success, now)
     if known is None or known <= now:
         return known or wanted
-    if last_success is None:
-        return min(known, wanted) if _is_own(schedule, secret_id, known) else wanted
+    if last_success is None:  # another draw of the jitter is no reason to be earlier
+        latest = _tick_after(schedule, now) + (schedule.window or timedelta())
+        return known if known <= latest and _is_own(schedule, secret_id, known) else wanted
     too_old = schedule.max_age is not None and last_success + schedule.max_age <= now
     return wanted if wanted > now or too_old else min(known, next_after(schedule, secret_id, now))
 

@@ -202,7 +202,7 @@ def test_a_process_for_each_pass_puts_nothing_off(schedule: Schedule) -> None:
 
 
 def test_a_rate_in_a_window_is_not_drawn_anew_by_each_process() -> None:
-    """Jitter depends on the tick, and of a rate the tick on now: the earliest of all draws would win, and each
+    """Jitter depends on the tick, and of a rate the tick on now: the earliest draw would win, and each
     pass of a timer would write half of its ledger.
     """
     schedule = Schedule("rate(30 days)", window=2 * HOUR)

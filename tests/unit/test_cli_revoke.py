@@ -107,6 +107,19 @@ def test_an_unknown_secret_is_not_found(place: Place) -> None:
     assert place("/revoke", "no/such", "--compromised", "--reason", "x", "--yes").code == 3
 
 
+def test_the_journal_has_one_intent_and_one_outcome_of_it(place: Place) -> None:
+    """Under the name of the store and of the version that leaked; its steps have records of their own."""
+    folder = place.folder / "audit"
+    place.write(more=f'{_list(place)}[audit]\njournal = {{ path = "{folder}" }}\n')
+    with place.store() as store:
+        version = store.get(NAME).version
+    assert place(*LEAKED).code == 0
+    shown = said(place, "/audit", "show", "--op", "revoke", "--all")
+    events = [(one["phase"], one.get("outcome")) for one in shown["records"]]
+    assert events == [("intent", None), ("outcome", "ok")]
+    assert {(one["store"], one["version"]) for one in shown["records"]} == {("prod", version)}
+
+
 def test_a_timer_keeps_the_list_believed(place: Place) -> None:
     """`rotation tick` signs it anew in time, and tells when it cannot, without failing itself."""
     place(*LEAKED)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.backend import Capability
+from strongroom.backend import Backend, Capability
 from strongroom.cachepolicy import CachePolicy
 from strongroom.errors import (
     InvalidRequestError,
@@ -98,9 +98,15 @@ class Target(Rotator):
 class World:
     """One secret that is rotated, one store that reads it, and the means to revoke it."""
 
-    def __init__(self, folder: Path, capabilities: Capability = ALL, rotator: Rotator | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        capabilities: Capability = ALL,
+        rotator: Rotator | None = None,
+        backend: Backend | None = None,
+    ):
         self.clock, self.hook = FakeClock(), Recorder()
-        self.backend = MemoryBackend(capabilities, self.clock)
+        self.backend = backend or MemoryBackend(capabilities, self.clock)
         self.store = self.open(CachePolicy(), self.hook)
         self.target = Target()
         self.rotator = rotator or self.target

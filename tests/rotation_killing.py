@@ -10,13 +10,14 @@ import os
 import signal
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from strongroom.errors import SecretConflictError
 from strongroom.rotation.engine import Engine
 from strongroom.rotation.ledger import Entry, State
 from strongroom.rotation.policy import Policy
@@ -92,15 +93,16 @@ class Killed:
         """Carry the rotation to its end, and tell the crash points on the way."""
         return self.work(lambda _reached: False)
 
-    def work(self, dies: Callable[[list[str]], bool]) -> list[str]:
+    def work(self, dies: Callable[[list[str]], bool], *, aborts: bool = False) -> list[str]:
         """A worker begins or resumes the rotation a day later, and dies at the first point that is told.
 
         Args:
             dies: is told the points that were reached, the last one last.
+            aborts: whether a person aborts the rotation first, if it has not promoted.
         """
         self._workers += 1
         clock = FakeClock(_START + timedelta(seconds=self._workers * _DAY))
-        child = Forked(lambda say: self._worker(clock, dies, say))
+        child = Forked(lambda say: self._worker(clock, dies, say, aborts=aborts))
         reached = [str(point) for point in child.rest()]
         code = child.wait()
         self.deaths += code == -signal.SIGKILL
@@ -114,19 +116,21 @@ class Killed:
         wanted = self._case.id(current)
         assert wanted in self._case.live()
 
-    def check_end(self) -> None:
-        """It is done, nothing but current is live, and the next rotation may begin."""
+    def check_end(self, expected: State | None = State.DONE) -> State:
+        """It is done or aborted, nothing but current is live, and the next rotation may begin."""
         clock = FakeClock(_START + timedelta(seconds=(self._workers + 1) * _DAY))
         with self._store(clock) as store, closing(SQLiteLedger(self._ledger, clock)) as ledger:
-            assert ledger.get(self.rotation_id).state is State.DONE
+            state = ledger.get(self.rotation_id).state
+            assert state in ([expected] if expected else [State.DONE, State.ABORTED])
             current = store.get(NAME).value
-            assert current != self._case.first
+            assert (current == self._case.first) is (state is State.ABORTED)
             wanted = {self._case.id(current)}
             assert self._case.live() == wanted
             engine = Engine(ledger, [self._policy(store)], clock=clock)
             assert engine.start(NAME).state is State.STARTED
+            return state
 
-    def _worker(self, clock: FakeClock, dies: Callable[[list[str]], bool], say: Say) -> None:
+    def _worker(self, clock: FakeClock, dies: Callable[[list[str]], bool], say: Say, *, aborts: bool) -> None:
         reached: list[str] = []
 
         def point(name: str) -> None:
@@ -140,7 +144,11 @@ class Killed:
         for effect in (*effects, *self._case.effects):
             _watch(effect, point)
         with self._store(clock) as store, closing(SQLiteLedger(self._ledger, clock)) as ledger:
-            _finish(Engine(ledger, [self._policy(store)], clock=clock), self.rotation_id, clock)
+            engine = Engine(ledger, [self._policy(store)], clock=clock)
+            if aborts:
+                with suppress(SecretConflictError):  # promoted, or over
+                    engine.abort(self.rotation_id)
+            _finish(engine, self.rotation_id, clock)
 
     @property
     def _ledger(self) -> Path:

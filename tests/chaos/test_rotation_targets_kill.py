@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from psycopg.sql import Composed
 import strongroom.audit.https
 import strongroom_aws._client
 import strongroom_vault.transport
+from strongroom.rotation.ledger import State
 from strongroom.rotation.rotator import Rotation
 from strongroom.rotation.rotators import pgsession
 from strongroom.rotation.rotators.http_api_key import HTTPKeyRotator
@@ -165,6 +167,9 @@ def _named(start: str) -> Callable[[list[str]], bool]:
     return lambda reached: reached[-1].startswith(start)
 
 
+_tested = _named("after ledger.tested")
+
+
 def _survives(case: Case, folder: Path, deaths: Sequence[Callable[[list[str]], bool]]) -> int:
     """Workers die as told, one more comes to the end; after each, readers are served. How many died."""
     folder.mkdir()
@@ -195,3 +200,22 @@ def test_a_rotation_whose_workers_die_ends_with_one_credential(
         for number in range(1, len(points) + 1):
             again = 1 + number * 7 % len(points)
             assert _survives(new_case(), tmp_path / str(number), [_at(number), _at(again)])
+
+
+def test_a_rotation_that_is_aborted_leaves_what_was(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Its worker died when the new value was tested; whoever aborts it dies too, when the target is set back.
+
+    One kind by day; all of them by night, aborted after a death at every point.
+    """
+    kinds = [*CASES] if NIGHTLY else [random.choice([*CASES])]
+    for kind in kinds:
+        with CASES[kind](request) as new_case:
+            numbers = range(1, 40) if NIGHTLY else ()
+            for dies in (_tested, *map(_at, numbers)):
+                folder = tmp_path / str(len([*tmp_path.iterdir()]))
+                folder.mkdir()
+                rotation = Killed(new_case(), folder)
+                rotation.work(dies)
+                rotation.work(lambda reached: len(reached) == 3, aborts=True)
+                rotation.work(lambda _reached: False, aborts=True)
+                rotation.check_end(State.ABORTED if dies is _tested else None)

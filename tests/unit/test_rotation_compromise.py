@@ -57,7 +57,7 @@ class Target(Rotator):
     def create_secret(self, r: Rotation) -> SecretValue:
         self._called("create")
         made = SecretValue(f"{CANARY} {uuid.uuid4()}")
-        if self.slots == "two":
+        if self.slots in ("two", "version"):
             self.live.append(made)
             self.made.append((made, r.id, r.epoch))
         return made
@@ -387,6 +387,17 @@ def test_a_value_without_a_target_is_cut_off_by_the_store(tmp_path: Path) -> Non
     assert cut.complete
     assert cut.refused is None
     assert not readable(world, cut.version)
+
+
+def test_a_key_that_leaks_is_ended_and_its_past_is_left_to_a_person(tmp_path: Path) -> None:
+    """Nothing new is made with it; what it signed or encrypted before, no revocation can take back."""
+    world = World(tmp_path, ALL, Target("version"))
+    cut = world.revoke()
+    assert cut.replacement
+    assert not cut.failures
+    assert not cut.complete
+    assert any(bound.until is None and "encrypted anew" in bound.why for bound in cut.bounds)
+    assert readable(world, cut.version)
 
 
 def test_a_human_secret_is_unavailable_until_somebody_brings_another(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from strongroom.errors import InvalidRequestError, SecretNotFoundError, SecretSt
 
 from .failure import ACTION_NEEDED, one_line
 from .options import Options, changing, configuration, opened, pass_options
-from .output import can_ask, day, print_json, report
+from .output import can_ask, print_json, report
 from .writing import current_version
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from strongroom.rotation.compromise import Compromise
     from strongroom.rotation.timeline import Cut
 
@@ -138,7 +140,7 @@ def _tell(options: Options, cut: Cut) -> None:
         mark = "" if moment.outcome == "done" else f" {moment.outcome}:"
         click.echo(one_line(f"{moment.at:%H:%M:%S}Z {moment.step}:{mark} {moment.what}"))
     for bound in cut.bounds:
-        until = f"until {day(bound.until)} at the latest" if bound.until else "until a person acts"
+        until = f"until {_second(bound.until)} at the latest" if bound.until else "until a person acts"
         click.echo(one_line(f"may be used by {bound.who} {until}: {bound.why}"))
     click.echo(one_line(_verdict(cut)))
 
@@ -148,8 +150,15 @@ def _verdict(cut: Cut) -> str:
         return f"not finished; repeat: strongroom revoke {cut.name} --compromised --version {cut.version}"
     if cut.unavailable:
         return f"{cut.name} is unavailable until somebody puts a new value: see the runbook"
-    end = f"; it works nowhere after {day(cut.worst)}" if cut.worst else ""
-    return f"version {cut.version} of {cut.name} is cut off, version {cut.replacement} is current{end}"
+    done = f"version {cut.version} of {cut.name} is cut off, version {cut.replacement} is current"
+    if not cut.complete:
+        return f"{done}; the rest is a person's: see the runbook"
+    return f"{done}; it works nowhere after {_second(cut.worst)}" if cut.worst else done
+
+
+def _second(moment: datetime) -> str:
+    """Not rounded to minutes: that would promise a bound before it holds."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}Z"
 
 
 def keep_list(options: Options) -> None:

@@ -322,6 +322,8 @@ class _Course:
     def _destroy(self) -> tuple[str, None]:
         policy = self._means.policy(self._name)
         if policy and policy.rotator.slots == "version":
+            why = "verifiers must stop believing it; what it encrypted must be encrypted anew, and changed"
+            self._cut.bounds.append(Bound("who has the key, on what was made under it", None, why))
             return "its version stays: it names the key that what was signed or encrypted needs", None
         if any(moment.step == "target" for moment in self._cut.failures):
             return "its version stays, since a repeat needs it to end it at the target", None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.servers.google import Google
 
 Rotate = Callable[[], Any]
-# In the store itself a ledger costs hundreds of calls; by day only Google's has it.
+# In the store itself a ledger costs hundreds of calls.
 LEDGER = "store://prod" if NIGHTLY else "store://books"
 
 
@@ -52,7 +52,7 @@ def aws(tmp_path: Path) -> Iterator[tuple[Deployed, Rotate]]:
 def gcp(google_server: Google, tmp_path: Path) -> tuple[Deployed, Rotate]:
     project = f"p{uuid.uuid4().hex[:12]}"
     store = f'url = "gcp-sm://{project}/app?endpoint={google_server.url}"\ncache = false'
-    deployed = Deployed.at(tmp_path, store, every="rate(30 days)")
+    deployed = Deployed.at(tmp_path, store, every="rate(30 days)", tables=_books(), ledger=LEDGER)
     function = google.Function(config=deployed.config, clock=deployed.clock)
     name = "projects/1234/secrets/app__db__password"
     attributes = {"eventType": "SECRET_ROTATE", "secretId": name}

@@ -59,27 +59,19 @@ def _client(url: str) -> Any:
 
 
 def test_rotate_secret_of_moto_rotates(moto_url: str, deployed: Deployed, calls: list[str]) -> None:
-    """From RotateSecret to AWSCURRENT on the version that it made; the target accepts the new value."""
-    old = deployed.value()
+    """First only tried, which changes nothing; then to AWSCURRENT on the version that RotateSecret made."""
+    old, client, asked = deployed.value(), _client(moto_url), {"SecretId": f"prod/{NAME}"}
     with not_ours():
-        made = _client(moto_url).rotate_secret(SecretId=f"prod/{NAME}", RotationLambdaARN=ARN)["VersionId"]
+        client.rotate_secret(**asked, RotationLambdaARN=ARN, RotateImmediately=False)
+    assert calls == ["testSecret"]
+    assert deployed.value() == old
+    assert deployed.entries() == []
+    calls.clear()
+    with not_ours():
+        made = client.rotate_secret(**asked, RotationLambdaARN=ARN)["VersionId"]
     assert calls == ["createSecret", "setSecret", "testSecret", "finishSecret"]
     current = deployed.value()
     assert current != old
     assert deployed.target.accepts(current)
     [entry] = deployed.entries()
     assert (entry.id, entry.version) == (made, made)
-
-
-def test_rotate_secret_that_is_only_tried_changes_nothing(
-    moto_url: str, deployed: Deployed, calls: list[str]
-) -> None:
-    """RotateImmediately=false: the current value is tested, no rotation is begun."""
-    old = deployed.value()
-    with not_ours():
-        _client(moto_url).rotate_secret(
-            SecretId=f"prod/{NAME}", RotationLambdaARN=ARN, RotateImmediately=False
-        )
-    assert calls == ["testSecret"]
-    assert deployed.value() == old
-    assert deployed.entries() == []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,13 +151,11 @@ def test_a_token_that_secrets_manager_does_not_await_begins_nothing(keys: Secret
     assert keys.deployed.entries() == []
 
 
-@pytest.mark.parametrize("step", STEPS[1:])
-def test_a_later_step_without_the_first_begins_nothing(keys: SecretsManager, step: str) -> None:
+def test_a_later_step_without_the_first_begins_nothing(keys: SecretsManager) -> None:
     """testSecret alone is RotateImmediately=false: it tries the current value; others are out of order."""
     made = keys.reserve()
-    if step == "testSecret":
-        assert keys.call(step, made) == {}
-    else:
+    assert keys.call("testSecret", made) == {}
+    for step in ("setSecret", "finishSecret"):
         with pytest.raises(SecretConflictError, match="createSecret comes first"):
             keys.call(step, made)
     assert keys.deployed.rotated() == 0
@@ -240,7 +236,7 @@ def test_labels_that_are_seen_late_cause_no_false_failure(keys: SecretsManager) 
     """Reads of labels and values miss up to 30 seconds; every rotation succeeds at the first call."""
     chance, clock, manager = random.Random(24), keys.deployed.clock, keys.aws.manager
     manager._clock = manager._account.clock = lambda: clock.now().timestamp()
-    for _ in range(scaled(200, "rotations under late reads", share=100)):
+    for _ in range(scaled(200, "rotations under late reads", share=200)):
         keys.aws.behaviour.consistency = Lag(seconds=chance.random() * 30)
         made = keys.rotate()
         keys.deployed.wait(hours=3)
@@ -316,7 +312,7 @@ POINTS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("when", ["before", "after"] if NIGHTLY else ["after"])
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", POINTS if NIGHTLY else ["issue", "promote"])
 def test_a_function_that_is_killed_on_its_way_is_called_again_and_ends_right(
     keys: SecretsManager, monkeypatch: pytest.MonkeyPatch, point: str, when: str
 ) -> None:
@@ -372,13 +368,13 @@ MALFORMED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("event", MALFORMED, ids=itertools.count(1))
-def test_what_is_no_event_of_secrets_manager_is_refused(keys: SecretsManager, event: dict[str, Any]) -> None:
+def test_what_is_no_event_of_secrets_manager_is_refused(keys: SecretsManager) -> None:
     """One typed line that repeats nothing of it, before any effect."""
-    with pytest.raises(InvalidRequestError) as refused:
-        keys.function({**event, "RotationToken": CANARY})
-    assert_no_canary_in(refused.value)
-    assert json.dumps(event.get("ClientRequestToken"), default=str).strip('"') not in str(refused.value)
+    for event in MALFORMED:
+        with pytest.raises(InvalidRequestError) as refused:
+            keys.function({**event, "RotationToken": CANARY})
+        assert_no_canary_in(refused.value)
+        assert str(event.get("ClientRequestToken", "none")) not in str(refused.value)
     assert keys.deployed.rotated() == 0
 
 

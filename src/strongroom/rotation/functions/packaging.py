@@ -164,12 +164,12 @@ def _config_file(request: Request) -> Files:
 def _zipped(files: Files) -> bytes:
     """In one order, with one date and one mode: what differs from machine to machine is left out."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(files):
             info = zipfile.ZipInfo(path, _EARLIEST)
             info.external_attr, info.create_system = _MODE, _UNIX
             info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, files[path], compresslevel=9)
+            archive.writestr(info, files[path])
     return out.getvalue()
 
 

@@ -80,7 +80,7 @@ def test_a_writer_killed_between_any_two_calls_leaves_old_or_new(
 ) -> None:
     """Never nothing, for any program; the next write leaves one of the name, and all versions in order."""
     clock = FakeClock()  # so that the lease of the dead does not keep us waiting
-    guard = SQLiteCoordinator(coordinator._path, clock) if guarded else None
+    guard = SQLiteCoordinator(coordinator._file._path, clock) if guarded else None
     made = place.open(guard, clock=clock, options={"versions": 3})
     names = [Name(f"n{changes}") for changes in range(1, 5)]
     killed = []

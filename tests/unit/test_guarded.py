@@ -278,7 +278,7 @@ def test_neither_does_a_delete(
             clock.advance(LEASE - TIMEOUT)
             return lease
 
-    guard._coordinator = Slow(leases()._path, clock)
+    guard._coordinator = Slow(leases()._file._path, clock)
     with pytest.raises(UnavailableError, match="too little"), guard.holding(NAME):
         pytest.fail("it began")
     guard._coordinator.close()

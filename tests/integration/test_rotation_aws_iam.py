@@ -203,6 +203,13 @@ def test_a_refused_key_that_is_active_still_counts_as_accepted(account: Account)
         account.rotator().refuses(_rotation(account), wrong)
 
 
+def test_moto_takes_an_inactive_key(account: Account) -> None:
+    """A lie of the double: AWS refuses it with InvalidClientTokenId, and it counts as refused."""
+    key = _id(account.current)
+    account.iam.update_access_key(UserName=account.user, AccessKeyId=key, Status="Inactive")
+    assert not account.rotator().refuses(_rotation(account), account.current)
+
+
 def test_refusals_of_the_rotator_itself_name_what_is_lacking(account: Account) -> None:
     """An operator reads which action to allow, or which user is not there; no error holds a key."""
     weak = account.rotator(admin=lambda: account.current)

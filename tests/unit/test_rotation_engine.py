@@ -18,7 +18,7 @@ from strongroom.errors import (
     UnavailableError,
 )
 from strongroom.memory import ALL, MemoryBackend
-from strongroom.rotation.engine import Pass
+from strongroom.rotation.engine import Engine, Pass
 from strongroom.rotation.ledger import InProgressError, State
 from strongroom.rotation.rotator import Rotation, Slots, WaitingForHumanError
 from strongroom.value import SecretValue
@@ -440,3 +440,12 @@ def test_a_human_rotation_can_be_aborted_while_it_waits(tmp_path: Path) -> None:
     entry = scene.begin()
     assert scene.engine.abort(entry.id).state is State.ABORTED
     assert scene.only_current_is_live()
+
+
+def test_a_record_names_the_worker_that_wrote_it_last(tmp_path: Path) -> None:
+    """For the person who looks where a rotation hangs."""
+    scene = Scene(tmp_path, "two")
+    engine = Engine(scene.ledger, [scene.policy], clock=scene.clock, owner="host-1 4711")
+    entry = engine.advance(engine.start(NAME).id)
+    assert entry.facts
+    assert entry.facts["worker"] == "host-1 4711"

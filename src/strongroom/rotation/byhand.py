@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .policies import Policies
     from .policy import Policy
 
+_RECENT = 100
+"""Among so many of a secret's rotations is the one that made its current version."""
 _OPEN = tuple(state for state in State if state.open)
 
 
@@ -96,7 +98,7 @@ class ByHand:
 
     def rollback(self, policy: Policy, if_version: str) -> SecretVersion:
         """See `strongroom.rotation.engine.Engine.rollback`."""
-        found = self._ledger.find(secret=secret_of(policy), limit=1)
+        found = self._ledger.find(secret=secret_of(policy), limit=_RECENT)
         entry = next((entry for entry in found if entry.version == if_version), None)
         if entry is None:
             raise SecretConflictError("if_version was not made current by the last rotation")

@@ -51,7 +51,7 @@ class Engine:
         policies: what is rotated; their stores are the caller's to close.
         clock: measures hooks and spreads retries; instants are the ledger's.
         hooks: told of each step, as those of a store.
-        owner: what the records call this worker.
+        owner: what the records call this worker, as the fact ``worker``.
 
     Raises:
         InvalidRequestError: two policies rotate one secret, or a policy cannot be.
@@ -66,7 +66,7 @@ class Engine:
         hooks: Sequence[AuditHook] = (),
         owner: str | None = None,
     ):
-        self.ledger, self.owner = ledger, owner
+        self.ledger, self._owner = ledger, owner
         self._clock = clock or Clock()
         self._events = events.Events(hooks, self._clock)
         self._policies = Policies(policies)
@@ -132,7 +132,7 @@ class Engine:
         return self._carry(policy, claimed, until)
 
     def _carry(self, policy: Policy, entry: Entry, until: State | None = None) -> Entry:
-        work = Work(policy, entry, self.ledger, self._events, self._clock)
+        work = Work(policy, entry, self.ledger, self._events, self._clock, self._owner)
         try:
             while not _has_proved(work.entry, until) and self._goes_on(work):
                 pass

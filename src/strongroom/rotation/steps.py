@@ -20,7 +20,7 @@ from strongroom.value import SecretValue
 
 from . import events
 from .ending import ADOPTED, ENDING, REPLACED, SUPERSEDED, end, ending_of
-from .ledger import CLOSED, State
+from .ledger import State
 from .work import HookError
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def rolled_back(work: Work) -> datetime | None:
     Returns:
         until when readers may still use it; None once it is ended, or if there is none.
     """
-    found = work.ledger.find(secret=work.entry.secret, states=CLOSED, limit=1)
-    if work.rotator.slots != "two" or not found or found[0].state is not State.ROLLED_BACK:
+    found = work.ledger.find(secret=work.entry.secret, states=[State.ROLLED_BACK], limit=1)
+    if work.rotator.slots != "two" or not found:
         return None
     before, current = found[0], work.current()
     left = work.value_of(before.version)

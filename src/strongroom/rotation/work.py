@@ -67,15 +67,25 @@ class Work:
         ledger: where it is recorded.
         events: told of each step.
         clock: measures how long hooks take.
+        owner: who works, for people to read.
 
     Attributes:
         entry: as it was recorded last.
     """
 
-    def __init__(self, policy: Policy, entry: Entry, ledger: Ledger, events: Events, clock: Clock):
+    def __init__(
+        self,
+        policy: Policy,
+        entry: Entry,
+        ledger: Ledger,
+        events: Events,
+        clock: Clock,
+        owner: str | None = None,
+    ):
         self.policy, self.entry, self.ledger = policy, entry, ledger
         self.rotator = policy.rotator
         self._events, self._clock = events, clock
+        self._signed: dict[str, str | None] = {"worker": owner} if owner else {}
 
     @property
     def pending(self) -> Pending:
@@ -89,8 +99,8 @@ class Work:
 
     def record(self, state: State, *, facts: dict[str, str | None] | None = None, **changes: Any) -> None:
         """Write what was proved; facts are merged, those that are None go."""
-        if facts is not None:
-            merged = {**self.facts, **facts}
+        if facts is not None or self._signed:
+            merged = {**self.facts, **self._signed, **(facts or {})}
             changes["facts"] = {name: text for name, text in merged.items() if text is not None}
         self.entry = self.ledger.record(self.entry, state, **changes)
 

@@ -120,6 +120,19 @@ def test_the_journal_has_one_intent_and_one_outcome_of_it(place: Place) -> None:
     assert {(one["store"], one["version"]) for one in shown["records"]} == {("prod", version)}
 
 
+def test_check_tells_how_long_the_list_is_believed(place: Place) -> None:
+    """Nothing to do while it is young; an action, with what is wrong, once it is not believed."""
+    assert "revocations of prod: ok; none yet" in place("/check").out
+    place(*LEAKED)
+    found = said(place, "/check")["revocations"]
+    assert (found["sequence"], found["revoked"], found["needs_action"]) == (1, 1, False)
+    assert "1 versions, believed until" in place("/check").out
+    (place.folder / "list").write_text("damaged")
+    broken = place("/check")
+    assert broken.code == 10
+    assert "revocations of prod: this is not a signed note" in broken.out
+
+
 def test_a_timer_keeps_the_list_believed(place: Place) -> None:
     """`rotation tick` signs it anew in time, and tells when it cannot, without failing itself."""
     place(*LEAKED)

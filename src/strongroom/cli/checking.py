@@ -18,6 +18,9 @@ from .keyrings import KeyringFinding, examine_keyring, print_keyrings, unexamine
 from .keys import KeyFinding, examine, print_findings
 from .options import Options, common, configuration, pass_options
 from .output import day, print_json, print_table
+from .revocationcheck import RevocationsFinding
+from .revocationcheck import examine as examine_revocations
+from .revocationcheck import unexamined as unexamined_revocations
 from .rotationcheck import RotationFinding
 from .rotationcheck import examine as examine_rotation
 from .rotationcheck import unexamined as unexamined_rotation
@@ -46,7 +49,15 @@ class CoordinatorFinding:
         return bool(self.problem)
 
 
-AnyFinding = Finding | KeyFinding | KeyringFinding | CoordinatorFinding | AuditFinding | RotationFinding
+AnyFinding = (
+    Finding
+    | KeyFinding
+    | KeyringFinding
+    | CoordinatorFinding
+    | AuditFinding
+    | RotationFinding
+    | RevocationsFinding
+)
 
 
 @click.command(short_help="test configuration, access, capabilities, ages; reveals nothing")
@@ -70,8 +81,9 @@ def check(options: Options, ctx: click.Context, max_age: int | None, seconds: in
     prove that it decrypts, or a name that nobody has; no value is shown. Of a store with allow_plaintext or
     old_keys every value is read, to say which ones still need that. Without --store each key wraps and
     unwraps random bytes, or tells its public half, each keyring is opened, the coordinator gives a lease, and
-    the audit takes a record, the ledger of rotations answers, and what is overdue is told. All are asked at
-    once, and what hangs is left behind. Exit code 10 says that something needs action.
+    the audit takes a record, the ledger of rotations answers, and what is overdue is told, and how long the
+    list of revocations is believed still. All are asked at once, and what hangs is left behind. Exit code 10
+    says that something needs action.
     """
     config = configuration(options)
     found = _Findings(config, options.store, max_age, float(seconds))
@@ -100,6 +112,7 @@ class _Findings:
             jobs += [_coordinator_job(config, config.coordinator.url, seconds)] if config.coordinator else []
             jobs += [_audit_job(config, config.audit, seconds)] if config.audit else []
             jobs += [_rotation_job(config, seconds)] if config.rotations else []
+            jobs += [_revocations_job(config, seconds)] if config.revocations else []
         found = side_by_side(jobs, seconds)
         self.stores = [one for one in found if isinstance(one, Finding)]
         self.keys = [one for one in found if isinstance(one, KeyFinding)]
@@ -107,12 +120,13 @@ class _Findings:
         self.coordinator = next((one for one in found if isinstance(one, CoordinatorFinding)), None)
         self.audit = next((one for one in found if isinstance(one, AuditFinding)), None)
         self.rotation = next((one for one in found if isinstance(one, RotationFinding)), None)
+        self.revocations = next((one for one in found if isinstance(one, RevocationsFinding)), None)
 
     def all(self) -> Iterator[AnyFinding]:
         yield from self.stores
         yield from self.keys
         yield from self.keyrings
-        yield from filter(None, (self.coordinator, self.audit, self.rotation))
+        yield from filter(None, (self.coordinator, self.audit, self.rotation, self.revocations))
 
     def document(self) -> dict[str, Any]:
         return {
@@ -124,6 +138,7 @@ class _Findings:
             "keyrings": list(map(asdict, self.keyrings)),
             "coordinator": asdict(self.coordinator) if self.coordinator else None,
             "rotation": self.rotation.document() if self.rotation else None,
+            "revocations": self.revocations.document() if self.revocations else None,
         }
 
     def print(self) -> None:
@@ -143,6 +158,8 @@ class _Findings:
             click.echo(NONE)
         if self.rotation:
             self.rotation.print()
+        if self.revocations:
+            self.revocations.print()
 
 
 def _key_job(config: Config, entry: KeyEntry, seconds: float) -> Job[KeyFinding]:
@@ -169,6 +186,11 @@ def _audit_job(config: Config, entry: AuditEntry, seconds: float) -> Job[AuditFi
 
 def _rotation_job(config: Config, seconds: float) -> Job[RotationFinding]:
     return Job(lambda: examine_rotation(config), lambda: unexamined_rotation(config, no_answer(seconds)))
+
+
+def _revocations_job(config: Config, seconds: float) -> Job[RevocationsFinding]:
+    late = lambda: unexamined_revocations(config, no_answer(seconds))  # noqa: E731
+    return Job(lambda: examine_revocations(config), late)
 
 
 def _coordinator(config: Config, url: str) -> CoordinatorFinding:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import pytest
 
 from strongroom.backend import Stage
-from strongroom.companion import Found, Frame
+from strongroom.companion import Frame
 from strongroom.errors import SecretConflictError, SecretNotFoundError, UnavailableError
 from strongroom.stages import Pending
 from strongroom.value import SecretValue
@@ -255,9 +255,9 @@ def test_the_checker_finds_a_discard_that_takes_any_conflict_for_a_moved_base(
     """A conflict that passes by itself says nothing of the base."""
     fence = Pending._fence
 
-    def careless(mine: Pending, held: Found) -> None:
+    def careless(mine: Pending, version: str) -> None:
         with contextlib.suppress(SecretConflictError):
-            fence(mine, held)
+            fence(mine, version)
 
     monkeypatch.setattr(Pending, "_fence", careless)
     violation = discarding("careless", Budget()).violation

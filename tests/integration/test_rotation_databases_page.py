@@ -36,7 +36,7 @@ def block(mark: str) -> str:
 
 def own(statements: str, *names: str) -> tuple[str, list[str]]:
     """The statements about names that no other test has."""
-    mark = f"_{os.getpid()}_{next(_numbers)}"
+    mark = f"_of_page_{os.getpid()}_{next(_numbers)}"
     for name in names:
         statements = re.sub(rf"\b{name}\b", f"{name}{mark}", statements)
     return statements, [f"{name}{mark}" for name in names]

@@ -48,6 +48,15 @@ class TestChange:
         assert account.accepts(OLD)
         assert account.rotator.refuses(r, new)
 
+    @pytest.mark.parametrize("who", ["account", "administered"])
+    def test_a_leaked_password_ends_even_where_none_can_take_its_place(
+        self, who: str, request: pytest.FixtureRequest
+    ) -> None:
+        """The account gets one that nobody knows."""
+        account: Account = request.getfixturevalue(who)
+        account.rotator.revoke_secret(rotation(OLD), OLD)
+        assert not account.accepts(OLD)
+
     def test_an_admin_sets_it_whatever_it_is_now(self, administered: Account) -> None:
         """The account is named with the host that it may log in from."""
         administered.server.run(f"SET PASSWORD FOR {administered.user}@'%%' = PASSWORD('another')")

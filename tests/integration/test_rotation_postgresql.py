@@ -87,6 +87,18 @@ class TestOneUser:
             one.rotator.set_secret(rotation(OLD, previous=SecretValue(f"{CANARY}-older")), NEW)
         assert_no_canary_in(caught.value)
 
+    def test_a_leaked_password_ends_even_where_none_can_take_its_place(self, one: One) -> None:
+        """The user gets one that nobody knows; one that is refused already, or another in use, stays."""
+        one.rotator.revoke_secret(rotation(NEW, pending=OLD), NEW)
+        assert one.accepts(OLD)
+        one.rotator.revoke_secret(rotation(OLD), OLD)
+        assert not one.accepts(OLD)
+
+    def test_a_late_set_of_the_old_password_is_taken_back(self, one: One) -> None:
+        """The user gets the one in use."""
+        one.rotator.revoke_secret(rotation(OLD, pending=NEW), OLD)
+        assert one.accepts(NEW)
+
     def test_an_admin_sets_it_whatever_it_is_now(self, postgres_server: Postgres) -> None:
         """The admin's credential is asked for in each hook."""
         asked: list[str] = []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from strongroom.errors import IntegrityError, InvalidRequestError
 from strongroom.names import is_loopback
 from strongroom.rotation.generating import login, new_password, password_policy, renewed
+from strongroom.rotation.rotator import SingleSlot
 
 if TYPE_CHECKING:
     from strongroom.passwords import Policy
@@ -145,3 +146,34 @@ class Admin:
 def admin_of(source: Source | None, user: str | None) -> Admin | None:
     """None if there is no source."""
     return Admin(source, user) if source else None
+
+
+class PasswordRotator(SingleSlot):
+    """Changes the password of a user in place; how to log in and to change it is the database's matter.
+
+    Args:
+        logins: whose passwords, and where.
+    """
+
+    def __init__(self, logins: Logins):
+        self._logins = logins
+
+    def create_secret(self, r: Rotation) -> SecretValue:
+        """The current value with another password."""
+        return self._logins.next_value(r)
+
+    def principal(self, value: SecretValue) -> Principal:
+        """User and database, and where, as the value says."""
+        return self._logins.principal(value)
+
+    def revoke_secret(self, r: Rotation, previous: SecretValue) -> None:
+        """If it still works, give the user the password in use, or else one that nobody gets to know.
+
+        The latter when a value has leaked, and none could be put in its place.
+        """
+        if self.refuses(r, previous):
+            return
+        known = r.pending is not None and r.pending != previous
+        other = r.pending if known else renewed(previous, new_password(self._logins.policy))
+        assert other is not None
+        self.set_secret(replace(r, current=previous), other)

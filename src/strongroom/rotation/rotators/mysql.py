@@ -18,9 +18,9 @@ from strongroom.errors import (
     UnavailableError,
 )
 from strongroom.rotation.generating import password_policy
-from strongroom.rotation.rotator import Rotation, SingleSlot, Source
+from strongroom.rotation.rotator import Rotation, Source
 
-from .logins import Logins, Principal, Server, admin_of
+from .logins import Logins, PasswordRotator, Server, admin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,7 +71,7 @@ class Session:
         raise failure
 
 
-class MySQLRotator(SingleSlot):
+class MySQLRotator(PasswordRotator):
     """Changes a MariaDB or MySQL account's password. The value is that, a URL, or JSON as AWS RDS has it.
 
     Sessions that exist go on; between the change and the promotion a new connection of a reader that has the
@@ -117,17 +117,9 @@ class MySQLRotator(SingleSlot):
         if "," in host:
             raise InvalidRequestError("`host` is one server", hint="name the one that takes writes")
         server = Server(host, port, ca, tuple(aliases))
-        self._logins = Logins(server, (user,) if user else (), password_policy(length, symbols))
+        super().__init__(Logins(server, (user,) if user else (), password_policy(length, symbols)))
         self._account_host, self._probe = account_host, probe
         self._admin = admin_of(admin, admin_user)
-
-    def create_secret(self, r: Rotation) -> SecretValue:
-        """The current value with another password."""
-        return self._logins.next_value(r)
-
-    def principal(self, value: SecretValue) -> Principal:
-        """User and database, and where, as the value says."""
-        return self._logins.principal(value)
 
     def connect(self, r: Rotation, value: SecretValue) -> AbstractContextManager[Session]:
         """Log in at the configured server as the value says."""

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from strongroom.errors import IntegrityError, InvalidRequestError, PermissionDeniedError
 from strongroom.rotation.generating import password_policy
-from strongroom.rotation.rotator import Rotation, Rotator, SingleSlot, Source
+from strongroom.rotation.rotator import Rotation, Rotator, Source
 
-from .logins import Logins, Principal, Server, admin_of
+from .logins import Logins, PasswordRotator, Server, admin_of
 from .pgsession import Session, opened
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .logins import Admin
 
 
-class PostgreSQLRotator(SingleSlot):
+class PostgreSQLRotator(PasswordRotator):
     """Changes a PostgreSQL user's password. The value is the password, a URL, or JSON as AWS RDS has it.
 
     Args:
@@ -75,17 +75,9 @@ class PostgreSQLRotator(SingleSlot):
             hint = "else whoever can write the value could have anybody's password changed"
             raise InvalidRequestError("a rotator with `admin` needs `user`", hint=hint)
         server = Server(host, port, ca, tuple(aliases))
-        self._logins = Logins(server, (user,) if user else (), password_policy(length, symbols))
+        super().__init__(Logins(server, (user,) if user else (), password_policy(length, symbols)))
         self._database, self._probe, self._checked = database, probe, checked
         self._admin = admin_of(admin, admin_user)
-
-    def create_secret(self, r: Rotation) -> SecretValue:
-        """The current value with another password."""
-        return self._logins.next_value(r)
-
-    def principal(self, value: SecretValue) -> Principal:
-        """User and database, and where, as the value says."""
-        return self._logins.principal(value)
 
     def connect(self, r: Rotation, value: SecretValue) -> AbstractContextManager[Session]:
         """Log in at the configured server as the value says."""

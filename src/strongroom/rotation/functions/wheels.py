@@ -63,6 +63,7 @@ def fetch(requirements: Sequence[str], python: str, machine: str, lock: Path | N
 
 def _options(python: str, machine: str) -> list[str]:
     quiet = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-compile", "--only-binary=:all:"]
+    quiet += ["--no-warn-conflicts"]  # with what is installed here, which the function never sees
     target = ["--python-version", python, "--implementation", "cp"]
     platforms = [item for tag in _platforms(python, machine) for item in ("--platform", tag)]
     return [*quiet, *target, *platforms]

@@ -12,6 +12,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, cast
 
+from strongroom.backend import Backend
 from strongroom.clock import Clock
 from strongroom.errors import PermissionDeniedError, SecretStoreError, UnavailableError
 from strongroom.rotation.engine import Engine
@@ -20,8 +21,9 @@ from strongroom.rotation.policy import Policy
 from strongroom.rotation.rotator import Credential, Rotation, TwoSlot
 from strongroom.store import SecretStore
 from strongroom.value import SecretValue
-from tests.models import kv2
+from tests.models import kv2, native_backend
 from tests.models.kv2 import KV, SECRET, Value
+from tests.models.native_backend import Native, NativeBackend
 from tests.models.port_backend import PortBackend
 from tests.models.replay import Budget, Call, Lost, Port, Program, Refused, System
 from tests.models.replay import State as Reached
@@ -29,7 +31,7 @@ from tests.models.replay import State as Reached
 NAME, ID = "db/password", str(uuid.UUID(int=1))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OLD, THEIRS = "old", "theirs"
-WRITES = kv2.WRITES | {"issue", "withdraw", "begin", "record"}
+WRITES = kv2.WRITES | native_backend.WRITES | {"issue", "withdraw", "begin", "record"}
 AGAIN = frozenset({"tried", "unavailable"})
 CHANGED = ("base", "version", "replaced", "attempts")
 
@@ -53,12 +55,14 @@ class World(NamedTuple):
     live: frozenset[tuple[str, int]] = frozenset({(OLD, 0), (THEIRS, 0)})
     issued: int = 0
     record: Record | None = None
+    native: Native | None = None
 
-    def current(self) -> str:
-        """What readers get."""
-        newest = self.kv.secret.versions[-1]
-        assert isinstance(newest, Value)
-        return newest.text
+    def texts(self) -> tuple[str | None, ...]:
+        """What was current, oldest first; None once retired. The last is what readers get."""
+        if self.native:
+            return self.native.texts
+        found = self.kv.secret.versions
+        return tuple(value.text if isinstance(value, Value) else None for value in found)
 
 
 def apply(world: World, actor: str, call: Call) -> tuple[World, Hashable]:
@@ -66,6 +70,10 @@ def apply(world: World, actor: str, call: Call) -> tuple[World, Hashable]:
     if call.name in kv2.WRITES or call.name == "read":
         kv, answer = kv2.apply(world.kv, actor, call)
         return world._replace(kv=kv), answer
+    if call.name.startswith("native."):
+        assert world.native
+        native, answer = native_backend.apply(world.native, call)
+        return world._replace(native=native), answer
     done: tuple[World, Hashable] = _CALLS[call.name](world, *call.args)
     return done
 
@@ -260,12 +268,13 @@ class Unpaused(Clock):
         return 0.0
 
 
-def worker(most: int, rotator: type[PortRotator] = PortRotator) -> Program:
+def worker(most: int, native: bool = False) -> Program:
     """What a timer starts again and again."""
 
     def program(port: Port) -> str:
-        store = SecretStore(PortBackend(KV(port)), cache=None, alias="model")
-        policy = Policy(NAME, store, rotator(port), grace=timedelta(), attempts=1000)
+        backend: Backend = NativeBackend(port) if native else PortBackend(KV(port))
+        store = SecretStore(backend, cache=None, alias="model")
+        policy = Policy(NAME, store, PortRotator(port), grace=timedelta(), attempts=1000)
         engine = Engine(PortLedger(port, most), [policy], clock=Unpaused())
         try:
             engine.start(NAME, rotation_id=ID)
@@ -284,7 +293,7 @@ def writer(port: Port) -> str:
 
 
 def is_accepted(state: Reached[World]) -> bool:
-    return state.world.current() in {made for made, _ in state.world.live}
+    return state.world.texts()[-1] in {made for made, _ in state.world.live}
 
 
 def nothing_unknown_is_live(state: Reached[World]) -> bool:
@@ -293,7 +302,7 @@ def nothing_unknown_is_live(state: Reached[World]) -> bool:
     resting = not state.flying and all(actor.result is not None for actor in state.actors)
     if record is None or State(record.state).open or not resting:
         return True
-    known = {value.text for value in state.world.kv.secret.versions if isinstance(value, Value)} | {THEIRS}
+    known = {*state.world.texts(), THEIRS}
     if record.state == State.DONE.value and record.base == "1":  # else somebody had replaced it by hand
         known -= {OLD}
     return {made for made, _ in state.world.live} <= known
@@ -303,11 +312,14 @@ ACCEPTED, KNOWN = "what is current is accepted by the target", "no credential is
 RULES = {ACCEPTED: is_accepted, KNOWN: nothing_unknown_is_live}
 
 
-def system(name: str, programs: Mapping[str, Program], most: int, budget: Budget) -> System[World]:
+def system(
+    name: str, programs: Mapping[str, Program], most: int, budget: Budget, native: bool = False
+) -> System[World]:
     """The rotation can always still end, but where it was taken over as often as the model follows it."""
 
     def goal(state: Reached[World]) -> bool:
         record = state.world.record
         return record is not None and (not State(record.state).open or record.epoch == most > 1)
 
-    return System(f"engine/{name}", World(), programs, apply, WRITES, RULES, goal, budget, AGAIN)
+    world = World(native=Native() if native else None)
+    return System(f"engine/{name}", world, programs, apply, WRITES, RULES, goal, budget, AGAIN)

@@ -11,6 +11,8 @@ from tests.models.checker import check
 from tests.models.replay import NO_FAULTS, Budget, Program
 from tests.models.spaces import explored, faults, nightly
 
+LIMIT = 1_000_000
+"""States after which a search is cut off: what lies beyond is not shown to hold, and the report says so."""
 TWO = {"ann": e.worker(2), "ben": e.worker(2)}
 
 HOLDS: Mapping[str, tuple[Mapping[str, Program], int, Budget]] = {
@@ -35,7 +37,30 @@ AT_NIGHT: Mapping[str, tuple[Mapping[str, Program], int, Budget]] = {
 def test_the_engine_holds(case: str) -> None:
     """Whatever the interleaving: readers have what works, and nothing is left that nobody knows."""
     programs, most, budget = {**HOLDS, **AT_NIGHT}[case]
-    report = explored(check(e.system(case, programs, most, budget), 2_000_000))
+    report = explored(check(e.system(case, programs, most, budget), LIMIT))
+    assert report.violation is None, report
+
+
+NATIVE: Mapping[str, tuple[Mapping[str, Program], int, Budget]] = {
+    "native, a worker that is killed, and loses answers": (
+        {"worker": e.worker(nightly(4, 2), native=True)},
+        nightly(4, 2),
+        faults(2, 1, 0, small=(0, 0, 0)),
+    ),
+    "native, two workers, pausing anywhere": (
+        {"ann": e.worker(2, native=True), "ben": e.worker(2, native=True)},
+        2,
+        NO_FAULTS,
+    ),
+}
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("case", nightly([*NATIVE], [*NATIVE][:1]))
+def test_the_engine_holds_where_the_provider_keeps_pending_values(case: str) -> None:
+    """There is nothing to claim there: whose value was first is held, and the other's is taken back."""
+    programs, most, budget = NATIVE[case]
+    report = explored(check(e.system(case, programs, most, budget, native=True), LIMIT))
     assert report.violation is None, report
 
 

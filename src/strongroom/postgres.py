@@ -165,8 +165,7 @@ class Postgres:
             self._idle.pop().close()
 
     def renew(self) -> None:
-        """After a fork, in the child: the parent's connections are left alone, and not closed either."""
-        _left.extend(getattr(self, "_idle", ()))
+        """After a fork, in the child: forget the parent's connections, which psycopg then does not close."""
         self._idle: list[psycopg.Connection[Any]] = []
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
         self._pid = os.getpid()
@@ -284,8 +283,6 @@ def _is(exc: psycopg.Error, states: tuple[str, ...]) -> bool:
 
 
 _databases: weakref.WeakSet[Postgres] = weakref.WeakSet()
-_left: list[Any] = []
-"""▲ Connections of a parent: closing one here would end the parent's session."""
 
 
 def _after_in_child() -> None:

@@ -316,7 +316,10 @@ class LedgerConformance:
         """The worker is fenced, and the record free at once."""
         ledger = make()
         entry = at(ledger, State.SET)
+        entry = ledger.record(entry, State.SET, due=HOUR)
+        clock.advance(1)
         aborted = make().move(entry.id, [State.SET, State.CREATED], State.ABORTED, error="by hand")
+        assert (aborted.due, aborted.updated) == (clock.now(), clock.now())
         assert (aborted.state, aborted.epoch, aborted.lease_until) == (State.ABORTED, entry.epoch + 1, None)
         assert aborted.error == "by hand"
         with pytest.raises(OvertakenError):
@@ -371,6 +374,18 @@ class LedgerConformance:
         clock.advance(HOOK_LIMIT.total_seconds())
         begun(ledger)
 
+    def test_the_next_waits_for_the_longest_lease_that_was_lost(self, make: Make, clock: FakeClock) -> None:
+        """Not for the last one alone."""
+        ledger = make()
+        entry, seconds = begun(ledger), 1000.0
+        ledger.claim(entry.id, seconds)
+        ledger.move(entry.id, [State.STARTED], State.CREATED)
+        ledger.claim(entry.id, 1)
+        ledger.move(entry.id, [State.CREATED], State.ABORTED)
+        with pytest.raises(InProgressError) as caught:
+            begun(make())
+        assert caught.value.retry_after == seconds + HOOK_LIMIT.total_seconds()
+
     def test_a_success_is_when_the_value_became_current(self, make: Make, clock: FakeClock) -> None:
         """Neither the end nor a later failure moves it; each secret has its own."""
         ledger = make()
@@ -382,7 +397,7 @@ class LedgerConformance:
         clock.advance(60)
         for state in (State.GRACE, State.ORPHANED):
             entry = ledger.record(entry, state)
-        assert ledger.last_success(SECRET) == when
+        assert (entry.promoted, ledger.last_success(SECRET)) == (when, when)
         assert ledger.last_success(OTHER) is None
 
     def test_the_schedule_is_set_by_who_knows_it(self, make: Make, clock: FakeClock) -> None:

@@ -91,7 +91,7 @@ def test_a_schedule_begins_what_is_due_once(place: Place) -> None:
 
 def test_check_tells_how_rotation_is(place: Place) -> None:
     """The ledger answers; a policy that cannot be, what is overdue, and a ledger that does not are told."""
-    assert "ok; 1 secrets, 0 rotations are open" in place("/check").out
+    assert "ok; secrets: 1, open rotations: 0" in place("/check").out
     place.write(schedule=DAILY)
     place("start", NAME)
     place.later(48)
@@ -107,7 +107,7 @@ def test_check_tells_how_rotation_is(place: Place) -> None:
 def test_show_tells_of_its_rotation(place: Place) -> None:
     """Which one, how far it has come, the last and the next; a ledger that is broken is told, no more."""
     place.write(schedule=DAILY)
-    assert "rotation db: none yet, last never, next on request\n" in place("/show", NAME).out
+    assert "rotation db: none yet, last never, next not planned yet\n" in place("/show", NAME).out
     place("tick")
     place("start", NAME)
     assert "rotation db: done, last 20" in place("/show", NAME).out

@@ -140,7 +140,8 @@ def show(options: Options, name: str) -> None:
 def _rotation(found: Mapping[str, Any]) -> str:
     if problem := found.get("problem"):
         return f"{found['label']}: {problem}"
-    last, coming = day(found["last"]) or "never", day(found["next"]) or "on request"
+    planned = "not planned yet" if found["every"] else "on request"
+    last, coming = day(found["last"]) or "never", day(found["next"]) or planned
     return f"{found['label']}: {found['state'] or 'none yet'}, last {last}, next {coming}"
 
 

@@ -51,7 +51,7 @@ class RotationFinding:
 
     def print(self) -> None:
         """For people."""
-        state = self.problem or f"ok; {self.secrets} secrets, {self.open} rotations are open"
+        state = self.problem or f"ok; secrets: {self.secrets}, open rotations: {self.open}"
         click.echo(one_line(f"rotation, ledger {self.ledger}: {state}"))
         for line in (*self.waiting, *self.errors):
             click.echo(one_line(f"rotation: {line}"))

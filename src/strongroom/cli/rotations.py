@@ -96,7 +96,9 @@ def rotation_of(options: Options, name: str) -> dict[str, Any] | None:
         return None
     from strongroom.rotations import ledger
 
-    found: dict[str, Any] = {"label": covering[0].label, "state": None, "last": None, "next": None}
+    [entry, *_] = covering
+    found: dict[str, Any] = {"label": entry.label, "state": None, "last": None, "next": None}
+    found["every"] = entry.schedule.every if entry.schedule else None
     try:
         with ledger(config) as opened:
             secret = f"{alias}:{name}"

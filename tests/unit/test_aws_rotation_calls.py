@@ -74,7 +74,9 @@ def test_a_pending_version_that_aws_made_without_a_value_is_filled_and_promoted(
     store, token = backend(aws), rotation()
     base = put_first(store)
     aws.manager.add_empty_version("eu-west-1", FULL, token, "AWSPENDING")
+    assert store.describe(KEY).foreign == token
     store.put_pending(KEY, token, value("new"), base.id)
+    assert store.describe(KEY).foreign is None
     assert shown(store) == "old"
     assert store.promote_pending(KEY, token).id == token
     assert shown(store) == "new"

@@ -208,11 +208,11 @@ def test_a_redelivery_goes_on_with_a_rotation_that_stopped_on_its_way(
 NO_EVENTS: list[Any] = [None, {}, {"message": None}, [], "x", {"data": {}}]
 
 
-@pytest.mark.parametrize("event", NO_EVENTS, ids=map(str, range(len(NO_EVENTS))))
-def test_what_is_no_event_is_refused(cloud: Cloud, event: Any) -> None:
+def test_what_is_no_event_is_refused(cloud: Cloud) -> None:
     """In one typed line."""
-    with pytest.raises(InvalidRequestError):
-        cloud.deliver(event)
+    for event in NO_EVENTS:
+        with pytest.raises(InvalidRequestError):
+            cloud.deliver(event)
 
 
 def test_the_functions_framework_delivers_to_the_function(
@@ -276,14 +276,15 @@ def test_a_webhook_takes_arrays_and_single_events_in_either_case(vault: Cloud, s
     assert_no_canary(answer.get_body())
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"[1]", b"7", b'"x"', f'["{CANARY}"]'.encode(), b"[" * 2_000_000]
-)
-def test_a_webhook_answers_400_to_what_is_no_delivery(vault: Cloud, body: bytes) -> None:
+NO_DELIVERIES = [b"", b"{", b"[1]", b"7", b'"x"', f'["{CANARY}"]'.encode(), b"[" * 2_000_000]
+
+
+def test_a_webhook_answers_400_to_what_is_no_delivery(vault: Cloud) -> None:
     """Whatever is sent; and repeats nothing of it."""
-    answer = _webhook(vault, _request(body))
-    assert answer.status_code == 400
-    assert_no_canary(answer.get_body())
+    for body in NO_DELIVERIES:
+        answer = _webhook(vault, _request(body))
+        assert answer.status_code == 400
+        assert_no_canary(answer.get_body())
 
 
 @pytest.mark.parametrize(

@@ -77,10 +77,17 @@ def _use_after_revoke() -> Scene:
     scene = _learned()
     scene.rotates("rotator", "db/ledger", "v2")
     scene.wait(minutes=1).warm("web", ("db/ledger", "v1", 60))
-    scene.wait(minutes=9).does("a11ce", "revoke", "db/ledger", version="v1")
+    scene.wait(minutes=9).does("rotator", "rotation.revoke", "db/ledger", version="v1")
     for _ in range(3):
         scene.wait(minutes=5).reads("web", "db/ledger", "v2")
         scene.wait(minutes=5).warm("web", ("db/ledger", "v1", 60))
+    return scene
+
+
+def _secret_compromised() -> Scene:
+    scene = _learned()
+    for _ in range(3):  # a repeat does what was left
+        scene.wait(minutes=5).does("a11ce", "revoke", "db/ledger", version="v1")
     return scene
 
 
@@ -115,6 +122,7 @@ SCENES: Final[dict[str, Callable[[], Scene]]] = {
     "off-hours": _off_hours,
     "previous-after-grace": _previous_after_grace,
     "rotation-overdue": _rotation_overdue,
+    "secret-compromised": _secret_compromised,
     "use-after-revoke": _use_after_revoke,
 }
 

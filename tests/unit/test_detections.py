@@ -19,7 +19,7 @@ from tests.unit.detection_fixtures import FOLDER, SCENES, SECRETS, SETTINGS
 from tests.unit.detection_normal import Company
 from tests.unit.detection_support import MONDAY, OFFICE, RULES, Scene, engine, judged, merged
 
-NINE = sorted(SCENES)
+TEN = sorted(SCENES)
 
 
 def rules_of(found: list[Detection]) -> list[str]:
@@ -38,16 +38,16 @@ def after(records: list[dict[str, Any]]) -> datetime:
 
 
 def test_each_shipped_rule_has_a_fixture() -> None:
-    """And the other way round: these are the nine."""
+    """And the other way round: these are the ten."""
     assert (
-        NINE
+        TEN
         == sorted(rule.name for rule in RULES if rule.alerts)
         == sorted(p.stem for p in FOLDER.glob("*.jsonl"))
     )
-    assert len(NINE) == 9
+    assert len(TEN) == 10
 
 
-@pytest.mark.parametrize("name", NINE)
+@pytest.mark.parametrize("name", TEN)
 def test_a_fixture_fires_its_rule_once_and_no_other(name: str) -> None:
     """Learning and calendar as the fixtures' settings say; what is found names its records, as a record."""
     records = fixture(name)
@@ -58,7 +58,7 @@ def test_a_fixture_fires_its_rule_once_and_no_other(name: str) -> None:
     assert json.loads(encode({**head, **found.as_record()}))["rule"] == name
 
 
-@pytest.mark.parametrize("name", NINE)
+@pytest.mark.parametrize("name", TEN)
 def test_the_fixtures_are_what_the_scenes_write(name: str) -> None:
     """`python -m tests.unit.detection_fixtures` writes them anew."""
     assert (FOLDER / f"{name}.jsonl").read_bytes() == SCENES[name]().lines()

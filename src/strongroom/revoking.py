@@ -64,12 +64,30 @@ def _signer(config: Config, entry: RevocationsEntry, clock: Clock, opened: ExitS
     return NoteSigner(f"{entry.domain}/revocations", made)
 
 
+def owner(config: Config, target: str | None) -> str:
+    """The store that writes go to: of a failover its first member; and as a rotation names it, if one does.
+
+    Under another alias of the same place a rotated secret would be taken for one that nothing renews.
+
+    Raises:
+        InvalidRequestError: no such store.
+    """
+    entry = config.entry(target)
+    if entry.failover:
+        entry = config.stores[entry.failover[0]]
+    rotated = (one.store for one in config.rotations.values())
+    same = (alias for alias in rotated if config.stores[alias].url == entry.url)
+    return next(same, entry.alias)
+
+
+def copies(config: Config, target: str | None) -> tuple[str, ...]:
+    """The other members of a failover, each with a copy that no revocation here reaches."""
+    return config.entry(target).failover[1:]
+
+
 def readers(config: Config, alias: str) -> dict[str, CachePolicy | None]:
     """The stores that may serve what one store has, and how long each may serve what it has read."""
-    address = config.stores[alias].url if alias in config.stores else ""
-    found = {
-        name: entry.cache
-        for name, entry in config.stores.items()
-        if name == alias or alias in entry.failover or (address and entry.url == address)
-    }
-    return found or {alias: config.entry(alias).cache}
+    address = config.entry(alias).url
+    same = {alias} | {name for name, entry in config.stores.items() if address and entry.url == address}
+    reading = {n: e.cache for n, e in config.stores.items() if n in same or same & set(e.failover)}
+    return reading or {alias: config.entry(alias).cache}

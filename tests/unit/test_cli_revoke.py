@@ -133,6 +133,20 @@ def test_check_tells_how_long_the_list_is_believed(place: Place) -> None:
     assert "revocations of prod: this is not a signed note" in broken.out
 
 
+def test_a_failover_is_revoked_where_its_writes_go(place: Place) -> None:
+    """By the rotation of its first member, under whatever alias; the other members' copies are told."""
+    second = '[store.dr]\nurl = "memory://dr"\n[store.both]\nfailover = ["alias", "dr"]\ncache = false\n'
+    place.write(more=f'{_list(place)}{second}[store.alias]\nurl = "{place.url}"\n')
+    with place.store() as store:
+        old = store.get(NAME)
+    document = said(place, *LEAKED, "--store", "both", "--version", f"prod:{old.version}")
+    assert document["replacement"]
+    assert not place.target.accepts(old.value)
+    assert place.works()
+    told = {one["who"].removeprefix("readers of ") for one in document["bounds"]}
+    assert told == {"prod", "alias", "both", "dr", "replicas and backups"}
+
+
 def test_a_timer_keeps_the_list_believed(place: Place) -> None:
     """`rotation tick` signs it anew in time, and tells when it cannot, without failing itself."""
     place(*LEAKED)

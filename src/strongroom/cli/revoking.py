@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from strongroom.rotation.compromise import Compromise
-    from strongroom.rotation.timeline import Cut
+    from strongroom.rotation.timeline import Bound, Cut
 
 _PARTIAL: Final = 8
+LISTED: Final = "replicas and backups"
 
 
 @click.command(short_help="cut a leaked value off everywhere, now (asks)")
@@ -65,21 +66,22 @@ def revoke(
             _rehearse(options, means, name, version)
             return 0
         if not options.yes:
-            _confirm(name)
-        cut = means.revoke(name, reason=reason, version=version)
+            _confirm(name, renewed=means.policy(name) is not None)
+        cut = means.revoke(name, reason=reason, version=_own(version, means))
+    cut.bounds += _elsewhere(options, cut)
     _tell(options, cut)
     return _PARTIAL if cut.failures and not cut.unavailable else 0 if cut.complete else ACTION_NEEDED
 
 
 def _means(options: Options, stack: ExitStack, patience: int) -> Compromise:
     from strongroom.config import audit
-    from strongroom.revoking import readers, revocations
+    from strongroom.revoking import owner, readers, revocations
     from strongroom.rotation.compromise import Compromise
 
     from .rotations import opened_engine
 
     config = configuration(options)
-    store = stack.enter_context(opened(options))
+    store = stack.enter_context(opened(options, owner(config, options.store)))
     engine = None
     if config.rotations and config.ledger:
         engine = stack.enter_context(opened_engine(options, judged=False)).engine
@@ -98,7 +100,21 @@ def _means(options: Options, stack: ExitStack, patience: int) -> Compromise:
     )
 
 
-def _confirm(name: str) -> None:
+def _own(version: str | None, means: Compromise) -> str | None:
+    """A failover names its members in the ids of versions that it hands out."""
+    return version.removeprefix(f"{means.store.alias}:") if version else None
+
+
+def _elsewhere(options: Options, cut: Cut) -> list[Bound]:
+    from strongroom.revoking import copies
+    from strongroom.rotation.timeline import Bound
+
+    listed = next((bound.until for bound in cut.bounds if bound.who == LISTED), None)
+    why = "a copy of its own: see that it is replaced there too, and revoked by its own version id"
+    return [Bound(f"readers of {one}", listed, why) for one in copies(configuration(options), options.store)]
+
+
+def _confirm(name: str, *, renewed: bool) -> None:
     if not can_ask():
         raise InvalidRequestError(
             "revoking cannot be undone, and nobody can be asked here",
@@ -106,7 +122,8 @@ def _confirm(name: str) -> None:
             name=name,
             hint="add --yes",
         )
-    question = f"Its value will work nowhere any more. Type {name!r} to revoke it"
+    what = "work nowhere any more" if renewed else "be gone, and nothing renews it: readers will find none"
+    question = f"Its value will {what}. Type {name!r} to revoke it"
     typed = click.prompt(question, prompt_suffix=": ", err=True)
     if typed != name:
         raise InvalidRequestError("not confirmed; nothing was done", operation="revoke", name=name)

@@ -19,6 +19,7 @@ from tests.scale import NIGHTLY
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgres import Postgres
 
+KINDS = ["postgresql-two-users", "postgresql", "mariadb"]
 LEAST = 14
 """Points that a rotation has at least."""
 POSTGRESQL = [Effect(pgsession.Session, "run", lambda _self, said, **_: "alter" if _alters(said) else None)]
@@ -73,7 +74,7 @@ def _verifiers(server: Postgres, *users: str) -> set[str]:
         return {str(row[0]) for row in admin.execute(asked, [list(users)])}
 
 
-@pytest.fixture(params=["postgresql", "postgresql-two-users", "mariadb"])
+@pytest.fixture(params=KINDS if NIGHTLY else KINDS[:1])
 def new_case(request: pytest.FixtureRequest) -> Callable[[], Case]:
     """Makes targets of one kind, on one server."""
     if request.param == "mariadb":

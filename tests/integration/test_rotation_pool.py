@@ -60,10 +60,10 @@ class Shop:
         """One rotation, with queries before, in and after the grace."""
         entry = self.engine.advance(self.engine.start(NAME).id)
         while entry.state.open:
-            load.wait(20)
+            load.wait(10)
             assert entry.state is State.GRACE, entry.error
             self.clock.ahead += GRACE
-            load.wait(20)
+            load.wait(10)
             entry = self.engine.advance(entry.id)
         assert entry.state is State.DONE
 
@@ -94,8 +94,8 @@ def test_a_pool_under_load_fails_no_query_while_its_login_rotates(shop: Shop) ->
             with pool.connection() as connection:
                 assert connection.execute("SELECT 1").fetchone() == (1,)
 
-        with Load(query) as load:
+        with Load(query, threads=2) as load:
             for _ in range(scaled(30, "rotations by the engine under a pool's load", 30)):
                 shop.rotate(load)
-            load.wait(20)
+            load.wait(10)
     assert not logs_in(shop.server, login(shop.first).user or "", shop.first)

@@ -13,11 +13,12 @@ from strongroom.errors import InvalidRequestError, SecretConflictError, SecretSt
 from strongroom.memory import MemoryBackend
 from strongroom.rotation.functions.aws_lambda import Function
 from strongroom.rotation.ledger import State
+from strongroom.rotations import engine
 from strongroom.stages import Pending
 from strongroom.testing.aws import Lag
 from tests.canary import CANARY, assert_no_canary_in, not_ours
 from tests.function_support import NAME, TARGET, Deployed, token
-from tests.rotation_target import Target, identifier_of
+from tests.rotation_target import OneSlot, Target, TwoSlots, identifier_of
 from tests.scale import NIGHTLY, scaled
 from tests.unit.strict_aws_support import OTHER, REGION, Aws, labels
 
@@ -74,7 +75,7 @@ class SecretsManager:
         return {label: version for label, version in found.items() if label.startswith("AWS")}
 
 
-def _deployed(aws: Aws, folder: Path, slots: str = "two", ledger: str = "store://books") -> Deployed:
+def _deployed(aws: Aws, folder: Path, slots: str = "two", ledger: str = "strongroom://books") -> Deployed:
     """The ledger is in memory: one in Secrets Manager costs 150 calls a rotation, and two tests have it."""
     store = f'url = "aws-sm://{REGION}/prod?endpoint={aws.server.url}"\ncache = false'
     tables = f'[store.books]\nurl = "memory://{token()}"'
@@ -185,6 +186,28 @@ def test_a_step_whose_hook_fails_is_an_error_and_the_next_call_goes_on(keys: Sec
     assert keys.labels()["AWSCURRENT"] != made
 
 
+def test_a_value_that_the_target_rejects_is_not_replaced_and_an_abort_frees_the_secret(
+    service: SecretsManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version holds one value for ever, and Secrets Manager wants this version: the next has its own token."""
+    made = service.reserve()
+    service.call("createSecret", made)
+    with monkeypatch.context() as strict:
+        for kind in (OneSlot, TwoSlots):
+            strict.setattr(kind, "set_secret", _rejected)
+        with pytest.raises(UnavailableError, match="InvalidRequestError in set_secret"):
+            service.call("setSecret", made)
+    with engine(service.deployed.config, clock=service.deployed.clock) as opened:
+        assert opened.abort(made).state is State.ABORTED
+    assert "AWSPENDING" not in service.labels()
+    service.deployed.wait(minutes=3)
+    assert service.rotate() == service.labels()["AWSCURRENT"]
+
+
+def _rejected(*_: object) -> None:
+    raise InvalidRequestError("the policy of passwords")
+
+
 def test_the_next_rotation_first_ends_the_grace_of_the_one_before(keys: SecretsManager) -> None:
     """Nothing else wakes a function that only Secrets Manager calls."""
     old = keys.deployed.value()
@@ -260,7 +283,7 @@ def test_the_rotation_token_is_taken_out_of_the_event_and_sent_with_the_value(
     aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever logs the event afterwards has none to show; the ledger's own writes go without."""
-    deployed = _deployed(aws, tmp_path, ledger="store://prod")
+    deployed = _deployed(aws, tmp_path, ledger="strongroom://prod")
     keys = SecretsManager(aws, deployed, Function(config=deployed.config, clock=deployed.clock))
     sent: list[dict[str, Any]] = []
     call = keys.aws.manager.call

@@ -66,7 +66,7 @@ class Deployed:
         every: str = "",
         tables: str = "",
         grace: str = "2h",
-        ledger: str = "store://prod",
+        ledger: str = "strongroom://prod",
     ) -> Deployed:
         """With a current value that the target accepts.
 

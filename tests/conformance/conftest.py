@@ -21,10 +21,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _a_tenth_of_second_ways(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of a class with ``second_way`` every tenth case runs by day, always the same ones."""
     second = [item for item in items if getattr(getattr(item, "cls", None), "second_way", False)]
-    left = [item for item in second if not NIGHTLY and crc32(item.name.encode()) % 10]
+    left = {item for item in second if not NIGHTLY and crc32(item.name.encode()) % 10}
     if left:
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in set(left)]
+        config.hook.pytest_deselected(items=list(left))
+        items[:] = [item for item in items if item not in left]
     if second:
         run = str(len(second) - len(left))
         note("counts", name="conformance by second ways", nightly=str(len(second)), run=run)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Rotate = Callable[[], Any]
 # In the store itself a ledger costs hundreds of calls.
-LEDGER = "store://prod" if NIGHTLY else "store://books"
+LEDGER = "strongroom://prod" if NIGHTLY else "strongroom://books"
 
 
 def _books() -> str:

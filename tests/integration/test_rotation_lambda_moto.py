@@ -35,7 +35,7 @@ def moto_url() -> Iterator[str]:
 def deployed(moto_url: str, tmp_path: Path) -> Deployed:
     store = f'url = "aws-sm://{REGION}/prod?endpoint={moto_url}"\ncache = false'
     tables = f'[store.books]\nurl = "memory://{token()}"'
-    return Deployed.at(tmp_path, store, tables=tables, ledger="store://books")
+    return Deployed.at(tmp_path, store, tables=tables, ledger="strongroom://books")
 
 
 @pytest.fixture

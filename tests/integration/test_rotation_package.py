@@ -45,13 +45,13 @@ url = "aws-sm://eu-west-1/prod?endpoint={endpoint}"
 [store.books]
 url = "memory://books"
 [ledger]
-url = "store://books"
+url = "strongroom://books"
 [rotation.db]
 names = ["db/password"]
 store = "prod"
 rotator = "acme.rotators:Plain"
 """
-TABLES = '[ledger]\nurl = "store://main"\n[rotation.x]\nnames = ["a"]\nrotator = "random"\n'
+TABLES = '[ledger]\nurl = "strongroom://main"\n[rotation.x]\nnames = ["a"]\nrotator = "random"\n'
 
 
 def _wheel(folder: Path, name: str, tag: str, files: dict[str, bytes]) -> None:
@@ -216,7 +216,7 @@ REFUSED: list[tuple[Any, str, str]] = [
     ({"platform": "google", "rotator": "acme.rotators:Plain"}, TABLES, "--rotator is for aws-lambda"),
     ({"platform": "aws-lambda"}, "", "nothing to rotate with"),
     ({"platform": "aws-lambda"}, '[store.main]\nurl = "memory://m"\n', "has no rotation"),
-    ({"platform": "azure"}, TABLES.replace("store://main", "sqlite:///tmp/l.db"), "no disk that outlives it"),
+    ({"platform": "azure"}, TABLES.replace("strongroom://main", "sqlite:///tmp/l.db"), "no disk that outlives it"),
 ]
 
 

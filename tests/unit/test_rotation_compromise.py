@@ -236,6 +236,34 @@ def test_a_value_that_leaks_in_grace_loses_it(world: World) -> None:
     assert not world.open_rotations()
 
 
+def test_an_older_value_that_leaks_leaves_the_grace_of_another_as_it_is(world: World) -> None:
+    """It is neither the current value nor the one before it: who reads those goes on."""
+    world.clock.advance(7200)
+    world.engine.advance(world.rotated_to(State.GRACE))
+    world.clock.advance(7200)
+    world.engine.tick()
+    world.put("by hand")
+    older = next(v.id for v in world.store.versions(NAME)[1:])
+    world.rotated_to(State.GRACE)
+    before = world.ledger.find(secret=secret_of(world.policy), states=[State.GRACE])[0]
+    cut = world.revoke(version=older)
+    [after] = world.ledger.find(secret=secret_of(world.policy), states=[State.GRACE])
+    assert after.due == before.due
+    assert not cut.failures
+    assert len(world.target.live) == 2
+
+
+def test_a_person_keeps_the_time_that_was_given(tmp_path: Path) -> None:
+    """Where another version leaked than the one that a rotation waits to replace."""
+    world = World(tmp_path, ALL, HumanRotator())
+    older = world.store.get(NAME).version
+    world.put("by hand")
+    entry = world.engine.advance(world.engine.start(NAME).id)
+    world.revoke(version=older)
+    after = world.ledger.get(entry.id)
+    assert (after.state, after.due) == (State.WAITING, entry.due)
+
+
 def test_a_new_value_that_leaks_while_the_old_is_in_grace_is_replaced(world: World) -> None:
     """The grace that would keep the next rotation from beginning is ended first, so neither works on."""
     world.rotated_to(State.GRACE)

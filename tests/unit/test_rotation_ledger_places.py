@@ -325,7 +325,7 @@ def test_a_url_names_a_ledger(tmp_path: Path, clock: FakeClock) -> None:
         opened.append(alias)
         return MemoryBackend(clock=clock)
 
-    assert isinstance(open_ledger("store://prod", stores=stores, clock=clock), StoreLedger)
+    assert isinstance(open_ledger("strongroom://prod", stores=stores, clock=clock), StoreLedger)
     assert opened == ["prod"]
     password = SecretValue("x")
     assert isinstance(open_ledger("postgresql://db.example.net/rotation", password=password), PostgresLedger)
@@ -342,7 +342,7 @@ def test_a_ledger_whose_driver_is_missing_says_what_to_install(monkeypatch: pyte
 @pytest.mark.parametrize(
     "url",
     [
-        "sqlite:ledger.db", "sqlite://host/ledger.db", "store://", "store://a/b", "mysql://host/x", "postgresql://host",
+        "sqlite:ledger.db", "sqlite://host/ledger.db", "strongroom://", "strongroom://a/b", "mysql://host/x", "postgresql://host",
         "sqlite:///x?mode=ro",
     ],
 )  # fmt: skip

@@ -33,7 +33,7 @@ def opened(
     """The rotations of a file whose one table has these options."""
     text = (
         f'[store.prod]\nurl = "{url}"\n[rotation.db]\nnames = ["db/**"]\nrotator = "{rotator}"\n'
-        f'options = {{ {options} }}\n{more}\n[ledger]\nurl = "store://prod"\n'
+        f'options = {{ {options} }}\n{more}\n[ledger]\nurl = "strongroom://prod"\n'
     )
     with rotations(read_text(Path("c.toml"), text, "")) as found:
         yield found
@@ -92,7 +92,7 @@ def test_a_keyring_is_opened_by_its_alias(tmp_path: Path) -> None:
         '[store.prod]\nurl = "memory://"\n[key.root]\nurl = "local-key:k"\n'
         f'[keyring.main]\nroots = ["root"]\nfile = "{tmp_path}/ring"\n'
         '[rotation.ring]\nnames = ["ring"]\nrotator = "keyring"\noptions = { keyring = "main" }\n'
-        '[ledger]\nurl = "store://prod"\n'
+        '[ledger]\nurl = "strongroom://prod"\n'
     )
     with rotations(read_text(Path("c.toml"), text, "")) as found:
         [policy] = found.policies
@@ -179,7 +179,7 @@ def test_an_engine_refuses_what_would_break_its_readers() -> None:
     with library(url) as store:
         store.put("a", "x")
     text = f'[store.prod]\nurl = "{url}"\n[rotation.r]\nnames = ["a"]\nrotator = "random"\ngrace = "1s"\n'
-    config = read_text(Path("c.toml"), f'{text}[ledger]\nurl = "store://prod"\n', "")
+    config = read_text(Path("c.toml"), f'{text}[ledger]\nurl = "strongroom://prod"\n', "")
     with pytest.raises(InvalidRequestError, match="is shorter than"), engine(config):
         pass
     with engine(config, judged=False) as found:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from strongroom.coordinator import SQLiteCoordinator
 from strongroom.errors import InvalidRequestError
+from strongroom.rotation.ledger import State
+from strongroom.rotation.sqliteledger import SQLiteLedger
 from strongroom.toml.credentials import Credential
 from strongroom.toml.file import Config, read_text
 from strongroom.toml.rotation_entries import RotationEntry
@@ -70,13 +75,47 @@ def test_a_ledger_is_read() -> None:
     assert (found.keep, isinstance(found.password, Credential)) == (timedelta(days=90), True)
 
 
+def test_without_a_table_of_its_own_the_ledger_is_beside_the_coordinator() -> None:
+    """With its login; a file without rotations has none."""
+    text = (
+        '[coordinator]\nurl = "postgresql://db.example.net/strongroom"\nuser = "rotator"\n'
+        'password = "file:///run/secrets/pg"\n'
+    )
+    found = read(DB + text).ledger
+    assert found
+    assert (found.url, found.user, found.keep) == (
+        "postgresql://db.example.net/strongroom",
+        "rotator",
+        timedelta(days=400),
+    )
+    assert isinstance(found.password, Credential)
+    assert read(text).ledger is None
+
+
+def test_coordinator_and_ledger_share_a_file(tmp_path: Path) -> None:
+    """Each makes its own tables, whoever comes first."""
+    place = tmp_path / "shared.db"
+    ledger, coordinator = SQLiteLedger(place), SQLiteCoordinator(place)
+    with closing(ledger), closing(coordinator):
+        lease = coordinator.acquire("resource", 60)
+        assert lease
+        coordinator.record(lease, "text")
+        ledger.begin(str(uuid.uuid4()), "prod:db/password", base="1")
+        assert coordinator.recorded("resource") == "text"
+        assert len(ledger.find()) == 1
+    with closing(SQLiteCoordinator(tmp_path / "other.db")) as first:
+        assert first.acquire("resource", 60)
+        with closing(SQLiteLedger(tmp_path / "other.db")) as second:
+            assert second.begin(str(uuid.uuid4()), "prod:db/password", base="1").state is State.STARTED
+
+
 def test_a_profile_has_rotations_and_a_ledger_of_its_own() -> None:
     """A laptop does not write into production's."""
     text = DB + '[ledger]\nurl = "sqlite:///var/ledger.db"\n[profile.laptop]\n'
-    text += 'ledger = { url = "store://other" }\nrotation.db = { names = ["a"], rotator = "random" }\n'
+    text += 'ledger = { url = "strongroom://other" }\nrotation.db = { names = ["a"], rotator = "random" }\n'
     found = read(text, "laptop")
     assert found.ledger
-    assert (found.ledger.url, found.rotations["db"].names) == ("store://other", ("a",))
+    assert (found.ledger.url, found.rotations["db"].names) == ("strongroom://other", ("a",))
 
 
 @pytest.mark.parametrize(
@@ -100,10 +139,10 @@ def test_a_profile_has_rotations_and_a_ledger_of_its_own() -> None:
         ('[ledger]\nurl = "mysql://a/b"\n', "unknown ledger 'mysql'"),
         ('[ledger]\nurl = "sqlite:relative.db"\n', "is not where a ledger is"),
         ('[ledger]\nurl = "postgresql://db"\n', "is not where a ledger is"),
-        ('[ledger]\nurl = "store://prod/x"\n', "is not where a ledger is"),
-        ('[ledger]\nurl = "store://both"\n', "is a failover"),
-        ('[ledger]\nurl = "store://prd"\n', "did you mean 'prod'"),
-        ('[ledger]\nurl = "store://prod"\nuser = "a"\n', "stands with postgresql:// only"),
+        ('[ledger]\nurl = "strongroom://prod/x"\n', "is not where a ledger is"),
+        ('[ledger]\nurl = "strongroom://both"\n', "is a failover"),
+        ('[ledger]\nurl = "strongroom://prd"\n', "did you mean 'prod'"),
+        ('[ledger]\nurl = "strongroom://prod"\nuser = "a"\n', "stands with postgresql:// only"),
         ('[ledger]\nurl = "postgresql://h/d"\npassword = "hunter2"\n', "must not stand in the file"),
         ('[ledger]\nurl = "postgresql://h/d"\npassword = "strongroom://prd/a"\n', "called 'prd'"),
     ],

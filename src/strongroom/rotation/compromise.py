@@ -192,10 +192,10 @@ class _Course:
         if self._secret is None:
             return self._listed_alone()
         entry = self._fenced()
-        ending = entry if entry and reached(entry) in PROMOTED else None
         # A worker may have promoted what replaces it, and died before it said so.
-        is_replaced = entry is not None and entry.base == self._leaked.version and ending is None
-        if self._replacing and (is_current or is_replaced):
+        is_replaced = entry is not None and entry.base == self._leaked.version
+        ending = entry if entry and is_replaced and reached(entry) in PROMOTED else None
+        if self._replacing and ending is None and (is_current or is_replaced):
             ending = self._replace(self._replacing, entry)
         self._cut.replacement = self._replacement()
         # Before what destroys the version: a repeat after a crash could not read it, and would list nothing.

@@ -28,7 +28,7 @@ def open_ledger(
     stores: Callable[[str], Backend] | None = None,
     clock: Clock | None = None,
 ) -> Ledger:
-    """Open ``sqlite:///PATH``, ``postgresql://HOST[:PORT]/DATABASE`` or ``store://ALIAS``.
+    """Open ``sqlite:///PATH``, ``postgresql://HOST[:PORT]/DATABASE`` or ``strongroom://ALIAS``.
 
     Nothing is asked yet.
 
@@ -51,13 +51,13 @@ def open_ledger(
         return SQLiteLedger(parsed.path, clock)
     if parsed.scheme == "postgresql":
         return _postgres(url, user, password, ca)
-    if parsed.scheme == "store" and parsed.host and not parsed.path and stores:
+    if parsed.scheme == "strongroom" and parsed.host and not parsed.path and stores:
         from .storeledger import StoreLedger
 
         return StoreLedger(stores(parsed.host), clock)
     raise InvalidRequestError(
         "not where a ledger is",
-        hint="write sqlite:///path of a file, postgresql://HOST/DATABASE, or store://ALIAS",
+        hint="write sqlite:///path of a file, postgresql://HOST/DATABASE, or strongroom://ALIAS",
     )
 
 

@@ -57,7 +57,11 @@ class Replacing:
     def fence(self) -> Entry | None:
         """Take the open rotation from whatever worker has it: that one records nothing and begins nothing."""
         entry = self.open()
-        return self._ledger.move(entry.id, [entry.state], entry.state) if entry else None
+        if entry is None:
+            return None
+        # A grace or a person's time goes on unless what follows ends it; a step is tried at once.
+        kept = {} if entry.state in _BEFORE else {"due": entry.due}
+        return self._ledger.move(entry.id, [entry.state], entry.state, **kept)
 
     def renew(self, entry: Entry | None) -> Entry:
         """Run a rotation, the open one or a new one, until its value is current.

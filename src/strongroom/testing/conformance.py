@@ -59,10 +59,10 @@ class BackendConformance(
 
 def deselect_undeclared(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Do not collect the cases of what a test class says its backend does not declare."""
-    dropped = [item for item in items if lacks(item, ~getattr(_suite(item), "undeclared", Capability(0)))]
+    dropped = {item for item in items if lacks(item, ~getattr(_suite(item), "undeclared", Capability(0)))}
     if dropped:
-        config.hook.pytest_deselected(items=dropped)
-        items[:] = [item for item in items if item not in set(dropped)]
+        config.hook.pytest_deselected(items=list(dropped))
+        items[:] = [item for item in items if item not in dropped]
 
 
 def _suite(item: pytest.Item) -> type | None:

@@ -99,12 +99,16 @@ class View:
         return rotation_entries(found, self.stores, self.default)
 
     def _ledger(self) -> LedgerEntry | None:
+        """Without a table beside the coordinator, which is what guards the writes of the same workers."""
         spot, table = self._one("ledger")
-        if not table:
+        beside = self.coordinator if self.rotations else None
+        if not table and not beside:
             return None
-        from .rotation_entries import ledger_entry
+        from .rotation_entries import LedgerEntry, ledger_entry
 
-        return ledger_entry(spot, table, self.stores)
+        if table or not beside:
+            return ledger_entry(spot, table, self.stores)
+        return LedgerEntry(beside.url, beside.user, beside.password, beside.ca)
 
     def _revocations(self) -> RevocationsEntry | None:
         spot, table = self._one("revocations")

@@ -15,7 +15,7 @@ from .tables import POSTGRESQL
 
 _NAME: Final = r"[^*]+?(?:/\*\*)?"
 _ROTATOR: Final = r"[a-z0-9-]+|[A-Za-z_][\w.]*:[A-Za-z_]\w*"
-LEDGERS: Final = "sqlite:///path of a file, postgresql://HOST/DATABASE, or store://ALIAS"
+LEDGERS: Final = "sqlite:///path of a file, postgresql://HOST/DATABASE, or strongroom://ALIAS"
 
 
 class Names(Texts):
@@ -98,7 +98,7 @@ LEDGER: Final = Table(
         "url": URL(
             "where it is",
             "ledger",
-            lambda: ("sqlite", "postgresql", "store"),
+            lambda: ("sqlite", "postgresql", "strongroom"),
             LEDGERS,
             f"write {LEDGERS}",
         ),

@@ -176,7 +176,7 @@ _PARTS: Final[dict[str, Kind]] = {
     "coordinator": COORDINATOR,
     "audit": Deferred("the audit trail; without this table only a program's own hooks run", _audit),
     "rotation": _named("secrets that are rotated, by label", Deferred("", _rotation)),
-    "ledger": Deferred("where it is kept how far each rotation has come", _ledger),
+    "ledger": Deferred("how far each rotation has come; without it where `[coordinator]` is", _ledger),
     "revocations": Deferred("the signed list of versions that nobody may use any more", _revocations),
 }
 

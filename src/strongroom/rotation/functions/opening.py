@@ -86,7 +86,7 @@ def of_one_secret(
     """
     store = StoreEntry(_ALIAS, url, settings=Settings(names="native", endpoint=endpoint))
     entry = RotationEntry("function", (name,), _ALIAS, rotator, grace=grace)
-    ledger = LedgerEntry(f"store://{_ALIAS}")
+    ledger = LedgerEntry(f"strongroom://{_ALIAS}")
     return Config(default=_ALIAS, stores={_ALIAS: store}, rotations={"function": entry}, ledger=ledger)
 
 

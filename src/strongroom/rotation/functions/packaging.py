@@ -142,7 +142,7 @@ def _loaded(path: Path | None) -> Config | None:
     if config.ledger is None or config.ledger.url.startswith("sqlite:"):
         problem = f"{path}: a function has no disk that outlives it"
         raise InvalidRequestError(
-            problem, hint='write [ledger] with url = "store://ALIAS" or "postgresql://…"'
+            problem, hint='write [ledger] with url = "strongroom://ALIAS" or "postgresql://…"'
         )
     return config
 

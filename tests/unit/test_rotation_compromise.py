@@ -238,8 +238,7 @@ def test_a_value_that_leaks_in_grace_loses_it(world: World) -> None:
 
 def test_an_older_value_that_leaks_leaves_the_grace_of_another_as_it_is(world: World) -> None:
     """It is neither the current value nor the one before it: who reads those goes on."""
-    world.clock.advance(7200)
-    world.engine.advance(world.rotated_to(State.GRACE))
+    world.rotated_to(State.GRACE)
     world.clock.advance(7200)
     world.engine.tick()
     world.put("by hand")

@@ -60,8 +60,8 @@ class Replacing:
         if entry is None:
             return None
         # A grace or a person's time goes on unless what follows ends it; a step is tried at once.
-        kept = {} if entry.state in _BEFORE else {"due": entry.due}
-        return self._ledger.move(entry.id, [entry.state], entry.state, **kept)
+        due = self._ledger.now() if entry.state in _BEFORE else entry.due
+        return self._ledger.move(entry.id, [entry.state], entry.state, due=due)
 
     def renew(self, entry: Entry | None) -> Entry:
         """Run a rotation, the open one or a new one, until its value is current.

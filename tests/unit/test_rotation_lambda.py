@@ -189,7 +189,7 @@ def test_a_step_whose_hook_fails_is_an_error_and_the_next_call_goes_on(keys: Sec
 def test_a_value_that_the_target_rejects_is_not_replaced_and_an_abort_frees_the_secret(
     service: SecretsManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A version holds one value for ever, and Secrets Manager wants this version: the next has its own token."""
+    """A version holds one value, and Secrets Manager wants this version: the next has a token of its own."""
     made = service.reserve()
     service.call("createSecret", made)
     with monkeypatch.context() as strict:

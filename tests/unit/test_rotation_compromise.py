@@ -252,6 +252,36 @@ def test_an_older_value_that_leaks_leaves_the_grace_of_another_as_it_is(world: W
     assert len(world.target.live) == 2
 
 
+@pytest.mark.parametrize("hook", ["create", "test", "revoke"])
+def test_a_rotation_that_had_stopped_is_let_go_on(world: World, hook: str) -> None:
+    """It waited for a person, and a person is here: before it promoted, or at its revoke."""
+    world.target.broken[hook] = UnavailableError("down")
+    leaked, entry = world.store.get(NAME).version, world.engine.start(NAME)
+    while entry.state is not State.ORPHANED:
+        entry = world.engine.advance(entry.id)
+        world.clock.advance(3 * 3600)
+    world.target.broken.clear()
+    cut = world.revoke(version=leaked)
+    assert cut.complete, cut.failures
+    assert world.ledger.get(entry.id).state is State.DONE
+    assert world.target.live == [world.current()]
+
+
+def test_an_abort_that_had_begun_makes_room_for_another_rotation(world: World) -> None:
+    """Its value is taken back as was asked, and the leaked one is replaced all the same."""
+    entry = world.engine.start(NAME)
+    world.target.broken["create"] = UnavailableError("down")
+    world.engine.advance(entry.id)
+    world.target.broken = {"reclaim": UnavailableError("down")}
+    world.clock.advance(60)
+    assert world.engine.abort(entry.id).state is State.STARTED
+    world.target.broken.clear()
+    cut = world.compromise(patience=300).revoke(NAME, reason=REASON)
+    assert cut.complete, cut.failures
+    assert world.ledger.get(entry.id).state is State.ABORTED
+    assert world.target.live == [world.current()]
+
+
 def test_a_person_keeps_the_time_that_was_given(tmp_path: Path) -> None:
     """Where another version leaked than the one that a rotation waits to replace."""
     world = World(tmp_path, ALL, HumanRotator())

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -24,6 +25,7 @@ from strongroom.testing.clock import FakeClock
 from strongroom.testing.faults import FaultyBackend
 from tests.scale import NIGHTLY
 
+pytestmark = pytest.mark.timeout(1800)
 SECRETS = st.sampled_from(["prod:a", "prod:b"])
 SECONDS = st.sampled_from([0.0, 1.0, 59.0, 60.0, 61.0, 120.0, 3600.0])
 STATES = st.sampled_from(list(State))
@@ -40,6 +42,7 @@ class Machine(RuleBasedStateMachine):
         self.backend = FaultyBackend(MemoryBackend(clock=self.clock), clock=self.clock)
         sqlite = SQLiteLedger(folder / "ledger.db", self.clock)
         self.ends.callback(sqlite.close)
+        sqlite._file._open().execute("PRAGMA synchronous = OFF")  # no power is cut here
         self.ledgers: list[Ledger] = [MemoryLedger(self.clock), sqlite, StoreLedger(self.backend, self.clock)]
         self.begun = 0
         self.held: list[list[Entry]] = []
@@ -174,5 +177,5 @@ def _plain(answer: Any) -> Any:
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(
-    max_examples=500 if NIGHTLY else 8, stateful_step_count=60 if NIGHTLY else 25, deadline=None
+    max_examples=300 if NIGHTLY else 8, stateful_step_count=60 if NIGHTLY else 25, deadline=None
 )

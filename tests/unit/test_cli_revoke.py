@@ -65,14 +65,27 @@ def test_the_json_has_every_step_and_bound(place: Place) -> None:
     assert document["worst"] == max(one["until"] for one in document["bounds"])
 
 
-def test_a_target_that_is_down_leaves_the_secret_unavailable(place: Place) -> None:
-    """Exit code 10: nothing could replace the value, and nobody is given the old one."""
+def test_a_target_that_is_down_leaves_the_secret_unavailable_and_the_repeat_finishes(place: Place) -> None:
+    """Exit code 8: nothing could replace the value, nobody is given it, and its target takes it still."""
+    with place.store() as store:
+        leaked = store.get(NAME).version
     place.down.touch()
     result = place(*LEAKED, "--patience", "0")
-    assert result.code == 10, result.err
-    assert "is unavailable until somebody puts a new value" in result.out
+    assert result.code == 8, result.err
+    again = f"strongroom restore {NAME}, then strongroom revoke {NAME} --compromised --version {leaked}"
+    assert f"not finished; repeat: {again}" in result.out
     with place.store() as store, pytest.raises(SecretNotFoundError):
         store.get(NAME)
+    place.down.unlink()
+
+
+def test_a_secret_that_nothing_renews_is_a_persons(place: Place) -> None:
+    """Exit code 10: readers are told that there is none, and only a person can end it at its target."""
+    with place.store() as store:
+        store.put("other/secret", CANARY)
+    result = place("/revoke", "other/secret", *LEAKED[2:])
+    assert result.code == 10, result.err
+    assert "is unavailable until somebody puts a new value" in result.out
 
 
 def test_a_dry_run_says_what_would_happen_and_does_nothing(place: Place) -> None:

@@ -365,6 +365,22 @@ def test_what_was_made_unavailable_comes_back_as_a_mark_and_then_as_a_new_value(
     assert world.current() == new
 
 
+def test_what_was_made_unavailable_is_finished_by_the_repeat(world: World) -> None:
+    """The target was down for everything; then a restore makes the version readable, and a value follows."""
+    world.target.broken = {hook: UnavailableError("down") for hook in ("create", "revoke", "refuses")}
+    first = world.revoke()
+    assert first.unavailable
+    assert world.leaked in world.target.live
+    world.target.broken = {}
+    world.clock.advance(3600)
+    world.store.restore(NAME)
+    again = world.revoke(version=first.version)
+    assert again.complete, again.failures
+    assert world.target.live == [world.current()]
+    assert not readable(world, first.version)
+    assert not world.open_rotations()
+
+
 def test_no_worker_goes_on_with_what_could_not_be_finished(world: World) -> None:
     """It waits for a person: a worker that finished it later would follow a value that is gone."""
     world.target.broken["test"] = UnavailableError("down")

@@ -70,7 +70,12 @@ def revoke(
         cut = means.revoke(name, reason=reason, version=_own(version, means))
     cut.bounds += _elsewhere(options, cut)
     _tell(options, cut)
-    return _PARTIAL if cut.failures and not cut.unavailable else 0 if cut.complete else ACTION_NEEDED
+    return _PARTIAL if _unfinished(cut) else 0 if cut.complete else ACTION_NEEDED
+
+
+def _unfinished(cut: Cut) -> bool:
+    """Whether a step failed; that nothing could replace the value is none where it was made unavailable."""
+    return any(moment.step != "replace" or not cut.unavailable for moment in cut.failures)
 
 
 def _means(options: Options, stack: ExitStack, patience: int) -> Compromise:
@@ -163,8 +168,10 @@ def _tell(options: Options, cut: Cut) -> None:
 
 
 def _verdict(cut: Cut) -> str:
-    if cut.failures and not cut.unavailable:
-        return f"not finished; repeat: strongroom revoke {cut.name} --compromised --version {cut.version}"
+    if _unfinished(cut):
+        first = f"strongroom restore {cut.name}, then " if cut.unavailable else ""
+        again = f"strongroom revoke {cut.name} --compromised --version {cut.version}"
+        return f"not finished; repeat: {first}{again}"
     if cut.unavailable:
         return f"{cut.name} is unavailable until somebody puts a new value: see the runbook"
     done = f"version {cut.version} of {cut.name} is cut off, version {cut.replacement} is current"

@@ -297,7 +297,7 @@ class _Course:
         except SecretNotFoundError:
             return None
         leaked = found.version == self._leaked.version or found.value == self._leaked.value
-        return None if leaked or _MARK in fields(found.value) else found
+        return None if leaked or fields(found.value).keys() == {_MARK, "at"} else found
 
     def _replacement(self) -> str | None:
         found = self._attempt("replace", lambda: ("", self._current()))

@@ -155,9 +155,8 @@ class Machine(RuleBasedStateMachine):
         found = self.ledgers[0].find()
         opened = [entry.secret for entry in found if entry.state.open]
         assert len(opened) == len(set(opened))
-        for entry in found:
-            assert entry.epoch >= self.epochs.get(entry.id, 0)
-            self.epochs[entry.id] = entry.epoch
+        assert all(entry.epoch >= self.epochs.get(entry.id, 0) for entry in found)
+        self.epochs = {entry.id: entry.epoch for entry in found}  # one that was forgotten may begin anew
 
 
 def _answer(ledger: Ledger, call: Callable[[Ledger], Any]) -> Any:
@@ -177,5 +176,5 @@ def _plain(answer: Any) -> Any:
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(
-    max_examples=300 if NIGHTLY else 8, stateful_step_count=60 if NIGHTLY else 25, deadline=None
+    max_examples=200 if NIGHTLY else 8, stateful_step_count=60 if NIGHTLY else 25, deadline=None
 )

@@ -55,7 +55,7 @@ def test_no_delivery_fails_while_the_engine_rotates_the_key(tmp_path: Path) -> N
     world = World(tmp_path, "whsec", f"whsec_{'QUFB' * 8}")
     sender = Sender(world.store(), NAME, grace=GRACE, clock=world.clock)
     receiver = Receiver(world.store(), NAME, replays=world.replays, grace=GRACE, clock=world.clock)
-    chance, messages = random.Random(7), scaled(10_000, share=25)
+    chance, messages = random.Random(7), scaled(10_000, share=100)
     for n in range(messages):
         if n % (messages // 5) == 1:
             world.rotate()

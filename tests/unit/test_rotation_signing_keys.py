@@ -60,7 +60,7 @@ def test_no_delivery_fails_while_the_engine_rotates_the_key(tmp_path: Path) -> N
         if n % (messages // 5) == 1:
             world.rotate()
         receiver.verify(sender.headers(BODY), BODY)
-        world.clock.advance(chance.uniform(1, 2.5 * GRACE.total_seconds() * 5 / messages))
+        world.clock.advance(chance.uniform(1, 4 * GRACE.total_seconds() * 5 / messages))
         world.engine.tick()
     assert {entry.state for entry in world.engine.status(NAME)} <= {State.DONE, State.GRACE}
 

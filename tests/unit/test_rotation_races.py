@@ -119,16 +119,19 @@ def test_a_promote_that_met_a_write_in_flight_is_tried_again(tmp_path: Path) -> 
 
 def test_a_worker_that_was_overtaken_begins_no_hook(tmp_path: Path) -> None:
     """The ledger is asked right before each."""
-    scene = Scene(tmp_path, "single")
+    scene = Scene(tmp_path, "two")
     entry = scene.engine.start(NAME)
+    scene.engine.advance(entry.id, until=State.SET)
+    points: list[str] = []
+    scene.target.fault = points.append
 
     class Overtaking(AuditHook):
         def before(self, event: AuditEvent) -> None:
-            if event.operation == "rotation.set":
+            if event.operation == "rotation.test":
                 overtake(scene, entry.id)
 
-    assert scene.another([Overtaking()]).advance(entry.id).state is State.CREATED
-    assert scene.target.changes("change") == []
+    assert scene.another([Overtaking()]).advance(entry.id).state is State.SET
+    assert points == []
 
 
 def test_a_rollback_over_another_value_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:

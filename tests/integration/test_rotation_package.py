@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import os
 import subprocess
@@ -11,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from functions_framework import create_app
 
+from strongroom.config import Config
+from strongroom.config import open as open_store
 from strongroom.errors import InvalidRequestError
 from strongroom.rotation.functions import contents, packaging, wheels
 from strongroom.rotation.functions.packaging import Request, package
@@ -216,7 +220,11 @@ REFUSED: list[tuple[Any, str, str]] = [
     ({"platform": "google", "rotator": "acme.rotators:Plain"}, TABLES, "--rotator is for aws-lambda"),
     ({"platform": "aws-lambda"}, "", "nothing to rotate with"),
     ({"platform": "aws-lambda"}, '[store.main]\nurl = "memory://m"\n', "has no rotation"),
-    ({"platform": "azure"}, TABLES.replace("strongroom://main", "sqlite:///tmp/l.db"), "no disk that outlives it"),
+    (
+        {"platform": "azure"},
+        TABLES.replace("strongroom://main", "sqlite:///tmp/l.db"),
+        "no disk that outlives it",
+    ),
 ]
 
 
@@ -249,6 +257,56 @@ def test_google_and_azure_build_their_packages_from_requirements(small: Path, pl
         compile(archive.read(entry), entry, "exec")
     assert "cronsim" in required
     assert "functions" in required
+
+
+SCHEDULED = """
+[store.main]
+url = "memory://packed-{name}"
+cache = false
+[ledger]
+url = "strongroom://main"
+[rotation.x]
+names = ["a"]
+rotator = "random"
+schedule = {{ every = "rate(30 days)" }}
+"""
+
+
+def _unpacked(folder: Path, platform: Any) -> Path:
+    """The entry of a packed function, with a store that has one secret, beside its strongroom.toml."""
+    file = folder / "strongroom.toml"
+    file.write_text(SCHEDULED.format(name=platform))
+    task = folder / "task"
+    with _read(package(Request(platform, config=file)).data) as archive:
+        for name in ("strongroom.toml", "main.py" if platform == "google" else "function_app.py"):
+            archive.extract(name, task)
+    with open_store("main", config=Config.load(file)) as store:
+        store.put("a", CANARY)
+    return task
+
+
+def test_the_packed_entry_serves_google_by_event_and_by_timer(small: Path) -> None:
+    """Under Google's own framework, from a folder that is not the current one."""
+    task = _unpacked(small, "google")
+    by_timer = create_app("tick", str(task / "main.py"), "http").test_client().post("/")
+    assert (by_timer.status_code, by_timer.json) == (200, {})
+    other = {"message": {"attributes": {"eventType": "SECRET_UPDATE"}, "messageId": "1"}}
+    kinds = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "//x", "ce-type": "t"}
+    by_event = create_app("rotate", str(task / "main.py"), "cloudevent").test_client()
+    assert by_event.post("/", headers=kinds, json=other).status_code == 200
+
+
+def test_the_packed_entry_has_azures_three_functions(small: Path) -> None:
+    """As the host indexes them."""
+    task = _unpacked(small, "azure")
+    spec = importlib.util.spec_from_file_location("function_app", task / "function_app.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = {one.get_function_name(): one.get_trigger().type for one in module.app.get_functions()}
+    assert found == {"rotate": "eventGridTrigger", "webhook": "httpTrigger", "tick": "timerTrigger"}
+    module.tick(None)
 
 
 def test_every_built_in_rotator_is_known_to_need_a_package_or_not() -> None:

@@ -220,9 +220,12 @@ def test_many_secrets_are_found_by_the_index(
 
 
 def test_threads_that_enrol_secrets_lose_none(store: FaultyBackend, clock: FakeClock) -> None:
-    """Eight workers meet new secrets at the same moment."""
-    ledgers = [StoreLedger(store, clock) for _ in range(8)]
-    answers = at_once([partial(begun, ledger, f"prod:{number}") for number, ledger in enumerate(ledgers)])
+    """Two workers on each of four ledgers meet new secrets at once, where a page of the index ends."""
+    first = StoreLedger(store, clock)
+    for number in range(PER_PAGE - 3):
+        first._enrol(f"other:{number}")
+    ledgers = [StoreLedger(store, clock) for _ in range(4)]
+    answers = at_once([partial(begun, ledger, f"prod:{number}") for number, ledger in enumerate(ledgers * 2)])
     assert all(isinstance(answer, Entry) for answer in answers)
     assert len(StoreLedger(store, clock).find()) == 8
 

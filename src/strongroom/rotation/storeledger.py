@@ -266,7 +266,7 @@ class StoreLedger(Ledger):
     def _put(self, page: Page, version: str | None) -> None:
         key = _key(page.secret)
         page.revision += 1
-        self._backend.put(key, page.pack(self._backend.limit(key)), ABSENT if version is None else version)
+        self._backend.put(key, page.pack(self._backend.limit(key)), version or ABSENT)
         self._seen[page.secret] = page.revision
         if version and Capability.CAS not in self._backend.capabilities:
             # Google bills every version; what is left costs a little, and nobody reads it.
@@ -317,11 +317,11 @@ class StoreLedger(Ledger):
                 return None, None
             number = len(self._secrets) // PER_PAGE
             names, version = self._index(number)
-            packed, if_version = (
-                SecretValue(json.dumps([*names, secret])),
-                ABSENT if version is None else version,
-            )
-            return None, lambda: self._backend.put(_index_key(number), packed, if_version)
+            while len(names) >= PER_PAGE:  # another thread or process has filled it meanwhile
+                number += 1
+                names, version = self._index(number)
+            packed = SecretValue(json.dumps([*names, secret]))
+            return None, lambda: self._backend.put(_index_key(number), packed, version or ABSENT)
 
         self._write("the ledger's index", attempt)
 

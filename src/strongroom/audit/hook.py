@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 READS: Final = frozenset(
     {"get", "get_many", "prefetch", "list", "versions", "describe", "refresh", "pending.get"}
-    | {"on_change", "watch"}
+    | {"pending.stray", "on_change", "watch"}
 )
 """Operations that change nothing: their intents are durable at once, their outcomes within a second."""
 

@@ -64,6 +64,7 @@ class Deployed:
         *,
         slots: str = "two",
         every: str = "",
+        window: str = "",
         tables: str = "",
         grace: str = "2h",
         ledger: str = "strongroom://prod",
@@ -75,10 +76,11 @@ class Deployed:
             store: the body of ``[store.prod]``.
             slots: ``one`` or ``two``.
             every: the schedule.
+            window: its window, as in ``, window = "2h"``.
             tables: further tables.
         """
         path = folder / "target.db"
-        schedule = f"schedule = {{ every = {json.dumps(every)} }}" if every else ""
+        schedule = f"schedule = {{ every = {json.dumps(every)}{window} }}" if every else ""
         file = folder / "strongroom.toml"
         file.write_text(
             f'{tables}\n[store.prod]\n{store}\n[ledger]\nurl = "{ledger}"\n'

@@ -9,7 +9,7 @@ import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,13 @@ def cloud(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return _cloud(request.param, tmp_path, monkeypatch)
 
 
-def _cloud(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+def _cloud(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, every: str = "rate(30 days)", window: str = ""
+) -> Cloud:
     module: Any = {"google": google_functions, "azure": azure_functions}[name]
     monkeypatch.setattr(module, "location", lambda policy: PLACES[name])
-    deployed = Deployed.at(folder, f'url = "memory://{uuid.uuid4()}"\ncache = false', every="rate(30 days)")
+    store = f'url = "memory://{uuid.uuid4()}"\ncache = false'
+    deployed = Deployed.at(folder, store, every=every, window=window)
     function = module.Function(config=deployed.config, clock=deployed.clock)
     if name == "azure":
         monkeypatch.setattr(azure_functions, "_vault", lambda policy: "example")
@@ -148,6 +151,28 @@ def test_an_event_three_days_late_finds_the_rotation_done(cloud: Cloud) -> None:
     cloud.deployed.wait(days=3)
     cloud.deliver(event)
     assert _rotated(cloud) == 1
+
+
+def test_an_event_outside_the_window_waits_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Late by three days is not at noon of a working day: the first of the month at three, for two hours."""
+    cloud = _cloud("google", tmp_path, monkeypatch, "cron(0 3 1 * ? *)", ', window = "2h"')
+    cloud.deployed.clock.advance(_until(cloud, 2, 4, 12))
+    for _ in range(2):
+        assert cloud.deliver(cloud.event()) == {}
+        assert cloud.function.tick() == {}
+    cloud.deployed.clock.advance(_until(cloud, 3, 1, 5))
+    assert cloud.deliver(cloud.event()) == {}
+    cloud.deployed.clock.advance(_until(cloud, 4, 1, 4, 45))
+    cloud.function.tick()
+    cloud.deliver(cloud.event())
+    assert _rotated(cloud) == 1
+
+
+def _until(cloud: Cloud, month: int, day: int, hour: int, minute: int = 0) -> float:
+    there = datetime(2026, month, day, hour, minute, tzinfo=UTC)
+    return (there - cloud.deployed.clock.now()).total_seconds()
 
 
 def test_rotations_equal_due_ticks_whatever_becomes_of_the_events(cloud: Cloud) -> None:

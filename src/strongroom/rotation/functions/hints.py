@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from strongroom.rotation.ledger import InProgressError, OvertakenError
 from strongroom.rotation.policy import secret_of
-from strongroom.rotation.schedule import planned
+from strongroom.rotation.schedule import due, replanned
 
 from .opening import configuration, opened
 
@@ -103,13 +103,12 @@ def _looked_at(found: Opened, policy: Policy, event_id: str) -> Entry | None:
 
 
 def _due(found: Opened, policy: Policy) -> datetime | None:
-    """The tick that is to be served now, once the ledger knows it."""
+    """The tick that is to be served now, once the ledger knows it; what missed its window is a timer's."""
     if policy.schedule is None:
         return None
     secret, ledger = secret_of(policy), found.ledger
     known, last, now = ledger.next_due(secret), ledger.last_success(secret), ledger.now()
-    # One that was never rotated keeps the instant it was given first, or that would recede with each event.
-    tick = known if known and last is None else planned(policy.schedule, secret, last, now)
+    tick = replanned(policy.schedule, secret, last, known, now)
     if tick != known and not ledger.plan(secret, tick, expected=known):
         return None
-    return tick if tick <= now else None
+    return tick if tick <= now and due(policy.schedule, secret, last, now) else None

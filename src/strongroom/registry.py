@@ -7,6 +7,7 @@ where a packer stripped the installed metadata. Others are found by the entry-po
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -184,6 +185,11 @@ def backend_class(scheme: str) -> type[Backend]:
     if scheme in _BUILT_IN:
         home, extra = _BUILT_IN[scheme]
         return _checked(_load(home, extra), scheme)
+    return _registered(scheme)
+
+
+@cache  # what was found, never a failure: the metadata of all that is installed is hundreds of files to read
+def _registered(scheme: str) -> type[Backend]:
     for entry in _entry_points():
         if entry.name == scheme:
             return _checked(_load_entry(entry), scheme)

@@ -97,7 +97,7 @@ class Labels:
         return {rotation_id: base for rotation_id, base in bases.items() if base}
 
     def foreign(self) -> str | None:
-        """The version under AWSPENDING that is no rotation of ours, such as one that RotateSecret has made."""
+        """The version under AWSPENDING that is no rotation of ours, such as one that RotateSecret made."""
         holder = self.holder(PENDING)
         return holder if holder and self.state(holder) == "none" else None
 

@@ -31,6 +31,7 @@ class Parameters(Ours):
 
     many = 60
     undeclared = UNDECLARED
+    thrown_away = True
 
     @pytest.fixture(scope="class")
     @classmethod

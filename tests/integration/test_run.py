@@ -276,7 +276,7 @@ def test_a_key_that_sends_a_signal_sends_one(home: Path) -> None:
     """CMD is in our group, so that the terminal told it already: a second Ctrl-C means "at once" to many."""
     with _shell(home) as (screen, _):
         script = home / "work" / "traps.py"
-        script.write_text(_TRAPS)
+        script.write_text(f"open('pid', 'w').write(str(__import__('os').getpid()))\n{_TRAPS}")
         screen.type(f"strongroom run --watch -- {sys.executable} -I traps.py\n")
         screen.wait_for(b"ready")
         screen.type("\x03")
@@ -284,6 +284,8 @@ def test_a_key_that_sends_a_signal_sends_one(home: Path) -> None:
         screen.type("\x1c")
         seen += screen.wait_for(rb"\n?3\r")
         assert seen.count(b"2\r") == 1
+        os.kill(int((home / "work" / "pid").read_text()), signal.SIGTERM)  # it outlives its terminal
+        screen.wait_for(b"#>")
 
 
 def test_cmd_does_not_outlive_a_killed_strongroom_on_a_terminal(home: Path) -> None:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from strongroom.errors import IntegrityError, PermissionDeniedError, SecretStoreError
+from strongroom.errors import IntegrityError, PermissionDeniedError, UnavailableError
 from strongroom.value import SecretValue
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class TwoSlot(Rotator):
         self.withdraw(r, victim)
 
 
-class WaitingForHumanError(SecretStoreError):
+class WaitingForHumanError(UnavailableError):
     """Raised by `create_secret` when a person has to bring the value.
 
     Attributes:

@@ -12,7 +12,6 @@ from strongroom.errors import (
     InvalidRequestError,
     PermissionDeniedError,
     SecretNotFoundError,
-    SecretStoreError,
     UnavailableError,
 )
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class HookError(SecretStoreError):
+class HookError(UnavailableError):
     """What a hook raised, by class alone: its text and its frames may hold a credential.
 
     Attributes:
@@ -45,8 +44,6 @@ class HookError(SecretStoreError):
         deadline: of a human rotation, until when the value is wanted.
         waiting: a person has to bring the value.
     """
-
-    default_retryable = True
 
     def __init__(self, hook: str, error: Exception):
         super().__init__(f"{type(error).__name__} in {hook}", performed=None)

@@ -248,7 +248,7 @@ def connection_on(bao: OpenBao, server: Postgres) -> Connection:
         )
         client.secrets.database.configure(
             "shop", "postgresql-database-plugin", allowed_roles=["reader"], connection_url=url,
-            mount_point=mount, username=user, password=first.reveal_text(),
+            mount_point=mount, username=user, password=first.reveal_text(), max_idle_connections=-1,
         )  # fmt: skip
         made = "CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"
         client.secrets.database.create_role("reader", "shop", made, default_ttl="1h", mount_point=mount)

@@ -217,7 +217,7 @@ def _quiet(entry: Entry) -> datetime | None:
 
 def _repeats(mine: Entry, entry: Entry, state: State) -> bool:
     """Whether this closed it already: its lease ended with it."""
-    return entry.epoch == mine.epoch and entry.state is state and not state.open
+    return _same(entry, mine) and entry.state is state and not state.open
 
 
 def _mine(mine: Entry, entry: Entry | None) -> Entry:
@@ -227,7 +227,12 @@ def _mine(mine: Entry, entry: Entry | None) -> Entry:
 
 
 def _is_mine(mine: Entry, entry: Entry) -> bool:
-    return entry.epoch == mine.epoch and entry.lease_until is not None
+    return _same(entry, mine) and entry.lease_until is not None
+
+
+def _same(entry: Entry, mine: Entry) -> bool:
+    """An id that was forgotten may begin anew, of another secret and from the first epoch."""
+    return (entry.secret, entry.epoch) == (mine.secret, mine.epoch)
 
 
 def _overtaken(mine: Entry) -> OvertakenError:

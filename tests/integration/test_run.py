@@ -166,7 +166,7 @@ def test_signals_reach_cmd(home: Path, option: list[str]) -> None:
 def test_cmd_is_started_again_with_the_new_value(home: Path) -> None:
     """Ended by SIGTERM, masked again, and what it printed before stays masked."""
     _put(home, "app/key", f"{CANARY}-one")
-    script = 'echo "${KEY##*-}" "$KEY"; trap "echo ends; exit" TERM; while :; do sleep 0.05; done'
+    script = 'trap "echo ends; exit" TERM; echo "${KEY##*-}" "$KEY"; while :; do sleep 0.05; done'
     key = {"KEY": "strongroom://local/app/key"}
     with _start(home, "--watch", "--redact", "--", "sh", "-c", script, **key) as process:
         assert process.stdout

@@ -7,6 +7,7 @@ GetCallerIdentity needs no permission, and no policy can deny it
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 from urllib.parse import urlsplit
 
 from strongroom.backend import Settings
@@ -15,10 +16,10 @@ from strongroom.names import StoreURL, is_loopback
 from ._client import Client
 from ._service import Service
 
-_SERVICE = Service(
+STS: Final = Service(
     name="sts",
     title="STS",
-    example="aws-sm://eu-west-1/prod",
+    example="a region such as eu-west-1",
     answers={"GetCallerIdentity": "Arn"},
     value_field=lambda _value: {},
     seal=lambda answer: answer,
@@ -42,7 +43,7 @@ class CallerIdentity:
         if endpoint is None or is_loopback(endpoint) or _is_aws(endpoint):
             local = endpoint if endpoint and is_loopback(endpoint) else None
             given = replace(settings, endpoint=local, attempts=1, timeout=min(settings.timeout, _LONGEST))
-            self._client = Client(_SERVICE, url, given)
+            self._client = Client(STS, url, given)
 
     def arn(self) -> str | None:
         """The caller's ARN; a role that was assumed stands with its session's name."""

@@ -26,6 +26,7 @@ from strongroom.value import SecretValue
 
 from ._client import Answer, Client
 from ._errors import code_of
+from ._identity import STS
 from ._service import Refusal, Service
 
 if TYPE_CHECKING:
@@ -75,14 +76,6 @@ _IAM: Final = Service(
         "ServiceFailure": "failing",
     },
     explain=_explained,
-)
-_STS: Final = Service(
-    name="sts",
-    title="STS",
-    example="a region such as us-east-1",
-    answers={"GetCallerIdentity": "Arn"},
-    value_field=lambda _value: {},
-    seal=lambda answer: answer,
 )
 
 
@@ -161,7 +154,7 @@ class AccessKeyRotator(TwoSlot):
             raise SecretConflictError("the access key is another principal's")
 
     def _asked_who(self, r: Rotation, value: SecretValue) -> Answer | SecretStoreError:
-        client = Client(_STS, self._url, self._limited(r, credentials_of(value)))
+        client = Client(STS, self._url, self._limited(r, credentials_of(value)))
         with hushed(_LOGGERS), closing(client):
             return client.once("GetCallerIdentity")
 

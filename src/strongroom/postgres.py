@@ -173,13 +173,13 @@ class Postgres:
     def _attempt(
         self, work: Callable[[psycopg.Cursor[Any]], T]
     ) -> tuple[list[T], SecretStoreError | None, bool]:
-        driver, connection = _driver(), None
+        package, connection = driver(), None
         try:
             connection = self._take()
             answer = _in_transaction(connection, work)
             self._give(connection)
             return [answer], None, False
-        except driver.Error as exc:
+        except package.Error as exc:
             failure = self._failure(exc, connected=connection is not None)
             gone = connection is None or connection.closed or _is(exc, _GONE)
             again = connection is not None and (gone or _is(exc, _LOST_RACES))
@@ -200,8 +200,8 @@ class Postgres:
             return self._connect()
 
     def _connect(self) -> psycopg.Connection[Any]:
-        driver = _driver()
-        connection: psycopg.Connection[Any] = driver.connect(
+        package = driver()
+        connection: psycopg.Connection[Any] = package.connect(
             **self._parameters, **_TIMES, **self._secret(), autocommit=True, prepare_threshold=None
         )
         try:
@@ -238,7 +238,7 @@ class Postgres:
 
     def _failure(self, exc: psycopg.Error, *, connected: bool) -> SecretStoreError:
         code = exc.sqlstate or type(exc).__name__
-        if not connected and isinstance(exc, _driver().ProgrammingError):
+        if not connected and isinstance(exc, driver().ProgrammingError):
             return InvalidRequestError(
                 "libpq does not take these options", hint="libpq 16 or newer is needed"
             )
@@ -266,7 +266,12 @@ def _in_transaction(connection: psycopg.Connection[Any], work: Callable[[psycopg
         return answer
 
 
-def _driver() -> Any:
+def driver() -> Any:
+    """The package that speaks to PostgreSQL.
+
+    Raises:
+        BackendNotInstalledError: it is not there.
+    """
     try:
         import psycopg
     except ImportError:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from strongroom.errors import (
-    BackendNotInstalledError,
     InvalidRequestError,
     PermissionDeniedError,
     SecretStoreError,
     UnavailableError,
 )
+from strongroom.postgres import driver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ class Session:
             InvalidRequestError: the server will not have a parameter, such as a password.
             UnavailableError: everything else; whether it was done is not known.
         """
-        error = _driver().Error
+        error = driver().Error
         try:
             cursor = self.connection.execute(statement, values or None)
             return cursor.fetchall() if cursor.description is not None else []
@@ -113,14 +113,14 @@ def _place(server: Server, seconds: float) -> dict[str, Any]:
 
 
 def _connected(where: dict[str, Any], password: SecretValue) -> psycopg.Connection[Any] | SecretStoreError:
-    driver, text = _driver(), ""
+    package, text = driver(), ""
     try:
-        return driver.connect(  # type: ignore[no-any-return]
+        return package.connect(  # type: ignore[no-any-return]
             **where, password=password.reveal_text(), autocommit=True, prepare_threshold=None
         )
-    except driver.ProgrammingError:
+    except package.ProgrammingError:
         return InvalidRequestError("libpq does not take these options", hint="libpq 16 or newer is needed")
-    except driver.Error as exc:
+    except package.Error as exc:
         text, asked = str(exc), bool(getattr(exc.pgconn, "used_password", False))
     if any(phrase in text for phrase in _REFUSED) or (asked and text == _wrong(where)):
         return PermissionDeniedError("the server refuses this user's password")
@@ -129,10 +129,10 @@ def _connected(where: dict[str, Any], password: SecretValue) -> psycopg.Connecti
 
 def _wrong(where: dict[str, Any]) -> str:
     """What the server says to a password that is surely wrong, in whatever language it speaks."""
-    driver = _driver()
+    package = driver()
     try:
-        driver.connect(**where, password=secrets.token_hex(16)).close()
-    except driver.Error as exc:
+        package.connect(**where, password=secrets.token_hex(16)).close()
+    except package.Error as exc:
         return str(exc)
     return ""
 
@@ -170,15 +170,3 @@ def _failure(exc: psycopg.Error) -> SecretStoreError:
     if code == _POLICY:
         return InvalidRequestError("the server will not have this password: its policy", performed=False)
     return UnavailableError(f"the server did not do it ({code})", performed=None)
-
-
-def _driver() -> Any:
-    try:
-        import psycopg
-    except ImportError:
-        found = None
-    else:
-        found = psycopg
-    if found is None:
-        raise BackendNotInstalledError("psycopg is not installed", hint="pip install 'strongroom[psycopg]'")
-    return found

@@ -47,8 +47,7 @@ class RotationWork:
     def tick(self, limit: int = 100) -> dict[str, str]:
         """One pass over all that is due: each rotation's state, by its id."""
         with self._opened() as opened:
-            done = opened.tick(limit)
-        return {entry.id: entry.state.value for entry in (*done.begun, *done.advanced, *done.overdue)}
+            return opened.tick(limit).states
 
     def start(self, secret: str, rotation_id: str) -> Entry:
         """Begin a rotation, or find it begun, and carry it as far as it goes now."""

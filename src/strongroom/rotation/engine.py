@@ -333,6 +333,11 @@ class Pass:
     advanced: tuple[Entry, ...] = ()
     overdue: tuple[Entry, ...] = ()
 
+    @property
+    def states(self) -> dict[str, str]:
+        """The state of each rotation that it was at, by its id."""
+        return {entry.id: entry.state.value for entry in (*self.begun, *self.advanced, *self.overdue)}
+
 
 def _has_proved(entry: Entry, until: State | None) -> bool:
     """Whether a rotation is as far as is wanted; one that is to end ends all the same."""

@@ -22,7 +22,7 @@ from strongroom.rotation.policy import secret_of
 from strongroom.rotation.rotator import Rotation
 from strongroom.value import SecretValue
 
-from .hints import LIMIT, summary
+from .hints import LIMIT
 from .opening import Opened, bearing, configuration, location, of_one_secret, opened
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Function:
 
     def _tick(self) -> dict[str, str]:
         with opened(configuration(self._config), hooks=self._hooks, clock=self._clock) as found:
-            return summary(found.engine.tick(LIMIT))
+            return found.engine.tick(LIMIT).states
 
 
 class _Steps:

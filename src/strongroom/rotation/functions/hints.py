@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from strongroom.audit.event import AuditHook
     from strongroom.clock import Clock
     from strongroom.config import Config
-    from strongroom.rotation.engine import Pass
     from strongroom.rotation.ledger import Entry
     from strongroom.rotation.policy import Policy
 
@@ -77,12 +76,7 @@ class Hints:
     def tick(self) -> dict[str, str]:
         """Do all that is due, as a timer asks for: each rotation's state, by its id."""
         with opened(configuration(self._config), hooks=self._hooks, clock=self._clock) as found:
-            return summary(found.engine.tick(LIMIT))
-
-
-def summary(done: Pass) -> dict[str, str]:
-    """The states of the rotations that a pass was at, by their ids."""
-    return {entry.id: entry.state.value for entry in (*done.begun, *done.advanced, *done.overdue)}
+            return found.engine.tick(LIMIT).states
 
 
 def _looked_at(found: Opened, policy: Policy, event_id: str) -> Entry | None:

@@ -16,7 +16,10 @@ _levels: dict[str, tuple[int, int]] = {}  # name -> the level before, and the on
 
 
 def hush(names: Iterable[str]) -> tuple[str, ...]:
-    """Clamp these loggers and those below them; return the names to give to `release`."""
+    """Clamp these loggers and those below them; return the names to give to `release`.
+
+    Each call clamps anew: a program may have lowered a level while another store held the logger.
+    """
     names = tuple(names)
     if not names:  # no SDK, no loggers: do not import logging for a store that has none
         return ()
@@ -29,8 +32,7 @@ def hush(names: Iterable[str]) -> tuple[str, ...]:
             for one in (name, *(other for other in below if logging.getLogger(other).level)):
                 held.append(one)
                 _holders[one] += 1
-                if _holders[one] == 1:
-                    _clamp(one)
+                _clamp(one)
     return tuple(held)
 
 
@@ -64,6 +66,8 @@ def _clamp(name: str) -> None:
     import logging
 
     logger = logging.getLogger(name)
+    if name in _levels and logger.level == _levels[name][1]:
+        return
     # The effective level: INFO below a root at WARNING would show lines that were not shown before.
     ours = max(logger.getEffectiveLevel(), logging.INFO)
     _levels[name] = logger.level, ours

@@ -177,11 +177,8 @@ def test_the_first_key_replaces_whatever_stood_there(account: Account) -> None:
 def test_no_logger_prints_the_new_key(account: Account, caplog: pytest.LogCaptureFixture) -> None:
     """At DEBUG botocore logs what AWS answers, the secret in it."""
     caplog.set_level(logging.DEBUG)
-    logging.getLogger("botocore").setLevel(logging.DEBUG)
-    try:
-        made = _made(account.rotator(), _rotation(account))
-    finally:
-        logging.getLogger("botocore").setLevel(logging.NOTSET)
+    caplog.set_level(logging.DEBUG, logger="botocore")
+    made = _made(account.rotator(), _rotation(account))
     assert made.reveal_json("/secret_access_key") not in caplog.text
 
 

@@ -70,6 +70,18 @@ def test_a_level_that_somebody_set_meanwhile_stays() -> None:
     assert SDK.level == logging.ERROR
 
 
+def test_a_level_lowered_while_another_store_is_open_is_clamped_by_the_next() -> None:
+    """Else the second would log its answers because the first was open ▲; the later word is given back."""
+    first = edge(Chatty())
+    SDK.setLevel(logging.DEBUG)
+    second = edge(Chatty())
+    assert not SDK.isEnabledFor(logging.DEBUG)
+    first.close()
+    assert not SDK.isEnabledFor(logging.DEBUG)
+    second.close()
+    assert SDK.level == logging.DEBUG
+
+
 @pytest.mark.parametrize(
     ("scheme", "names"), [("aws-sm", {"botocore", "urllib3"}), ("vault", {"hvac", "requests", "urllib3"})]
 )

@@ -93,7 +93,7 @@ def test_stores_that_are_opened_and_closed_leave_nothing(configured: Path) -> No
     for act in (memory, forgotten, lambda: asyncio.run(awaited())):
         grown = grows(act, rounds)
         assert grown.objects <= TOLERATED, grown
-        assert (grown.descriptors, grown.threads) == (0, 0), grown
+        assert max(grown.descriptors, grown.threads) <= 0, grown  # a thread of before may end meanwhile
 
 
 def test_stores_on_disk_leave_nothing(configured: Path) -> None:
@@ -111,7 +111,7 @@ def test_stores_on_disk_leave_nothing(configured: Path) -> None:
     for act in (both, broken):
         grown = grows(act, rounds)
         assert grown.objects <= TOLERATED, grown
-        assert (grown.descriptors, grown.threads) == (0, 0), grown
+        assert max(grown.descriptors, grown.threads) <= 0, grown  # a thread of before may end meanwhile
 
 
 def test_overrides_leave_nothing() -> None:

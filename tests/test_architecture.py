@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = """
 errors
 value names telemetry passwords quiet clock
-backend keys lease declared
+backend keys lease declared native
 localkey retry stamp sqlitefile postgres
 coordinator pgcoordinator wrapcount
 guarded gate companion
@@ -52,7 +52,7 @@ LEVELS["strongroom"] = max(LEVELS.values()) + 1
 BACKEND_MAY_IMPORT = {
     f"strongroom.{name}"
     for name in (
-        *("backend", "keys", "lease", "guarded", "retry", "stamp", "value", "errors", "names"),
+        *("backend", "keys", "lease", "native", "guarded", "retry", "stamp", "value", "errors", "names"),
         *("rotation.rotator", "rotation.fields", "rotation.slots", "quiet"),
     )
 }

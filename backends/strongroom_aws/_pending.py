@@ -54,7 +54,7 @@ class Rotation:
         self._name = name
         self._id = rotation_id
 
-    def put(self, value: SecretValue, base: str) -> SecretVersion:
+    def put(self, value: SecretValue, base: str, record: str | None = None) -> SecretVersion:
         """Hold a value; see ``Backend.put_pending``."""
         labels = self._labels_with(base)
         state = labels.state(self._id)
@@ -73,7 +73,7 @@ class Rotation:
             raise _not_current()
         else:
             self._sweep(labels)
-            self._add(value, base)
+            self._add(value, base, record)
         self._take_turn(base)
         self._announce(base)
         return SecretVersion(self._id, stages=_PENDING_ONLY)
@@ -89,11 +89,13 @@ class Rotation:
         if self._read()["Value"] != value:
             raise SecretConflictError("another value is pending under this rotation id")
 
-    def _add(self, value: SecretValue, base: str) -> None:
+    def _add(self, value: SecretValue, base: str, record: str | None) -> None:
         mark = f"{OURS}{self._id}/{base}"
         error: SecretStoreError
         try:
-            given = self._secrets.add(self._name, self._id, value, [mark], rotating=True)
+            given = self._secrets.add(
+                self._name, self._id, value, [mark, *([RECORD + record] if record else [])], rotating=True
+            )
         except (SecretConflictError, UnavailableError) as exc:
             error = exc
         else:

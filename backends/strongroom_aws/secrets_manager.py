@@ -271,9 +271,11 @@ class SecretsManager(Backend):
         except SecretStoreError as error:
             return error.with_traceback(None)
 
-    def put_pending(self, key: Key, rotation_id: str, value: SecretValue, base_version: str) -> SecretVersion:
+    def put_pending(
+        self, key: Key, rotation_id: str, value: SecretValue, base_version: str, record: str | None = None
+    ) -> SecretVersion:
         _not_empty(value)
-        return self._rotation(key, rotation_id).put(value, base_version)
+        return self._rotation(key, rotation_id).put(value, base_version, record)
 
     def get_pending(self, key: Key, rotation_id: str) -> Secret:
         return self._rotation(key, rotation_id).get(str(key), self.origin)

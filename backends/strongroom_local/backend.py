@@ -212,7 +212,9 @@ class LocalBackend(Backend):
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Secret | SecretStoreError]:
         return {key: self._outcome(key) for key in keys}
 
-    def put_pending(self, key: Key, rotation_id: str, value: SecretValue, base_version: str) -> SecretVersion:
+    def put_pending(
+        self, key: Key, rotation_id: str, value: SecretValue, base_version: str, record: str | None = None
+    ) -> SecretVersion:
         with self._writing() as database:
             entry = self._entry(database, key)
             if rotation_id in entry.done:
@@ -223,7 +225,7 @@ class LocalBackend(Backend):
                 raise SecretNotFoundError("a pending value needs a current one")
             if entry.current.id != base_version:
                 raise SecretConflictError("base_version is not the current version")
-            entry.held = Held(rotation_id, base_version, self._keep(database, value, None))
+            entry.held = Held(rotation_id, base_version, self._keep(database, value, record))
             rows.save(database, str(key), entry)
             return entry.public(entry.held.version)
 

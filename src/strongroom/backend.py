@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final
 
 from .clock import Clock
 from .errors import SecretStoreError, UnsupportedOperationError
@@ -25,9 +25,10 @@ from .value import SecretValue
 if TYPE_CHECKING:
     from .keys import KeyWrapper
     from .lease import Coordinator
+    from .native import NativeReplication
 
 __all__ = ["ABSENT", "ANY_CAS", "READ_FLAGS", "Absent", "Backend", "Capability", "Clock", "Secret"]
-__all__ += ["SecretInfo", "SecretVersion", "Settings", "Stage", "unsupported"]
+__all__ += ["SecretInfo", "SecretVersion", "Settings", "Stage", "WriteBudget", "unsupported"]
 
 
 class Stage(enum.Enum):
@@ -116,7 +117,7 @@ class Secret:
         confirmed_at: when the provider last said that this is the answer.
         stale: served from the cache past ``fresh``, because the provider does not answer.
         degraded: a failover member answered that cannot prove how new its answer is.
-        behind: a failover member answered with an older version than its source had.
+        behind: by how many writes a failover member's answer is known to be older than its source's.
         audit_degraded: the read happened, but its outcome could not be recorded.
         record: replication's record, where one was written with the value.
     """
@@ -130,7 +131,7 @@ class Secret:
     confirmed_at: datetime | None = None
     stale: bool = False
     degraded: bool = False
-    behind: bool = False
+    behind: int = 0
     audit_degraded: bool = False
     record: str | None = None
 
@@ -156,6 +157,21 @@ class SecretInfo:
     record: str | None = None
     pending: Mapping[str, str] = field(default_factory=dict)
     foreign: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteBudget:
+    """How many writes a provider takes, so that a replication never spends what applications need.
+
+    Attributes:
+        writes: so many.
+        seconds: in so long.
+        each: ``store``: all secrets of the store together; ``secret``: each by itself.
+    """
+
+    writes: int
+    seconds: float
+    each: Literal["store", "secret"] = "store"
 
 
 @dataclass(frozen=True)
@@ -200,6 +216,8 @@ class Backend(ABC):
         needs_coordinator: which of its class's capabilities an instance lacks without one.
         auth_keys: all that it takes in ``auth``, so that a misspelled key is refused; None where it judges.
         option_keys: all that it takes in ``options``.
+        lists_records: a listing in detail tells each record without a read of its value.
+        write_budget: what the provider takes, with its source in a comment; None if it sets no limit.
         loggers: the SDK's loggers, kept at INFO while the store is open: at DEBUG they print requests.
     """
 
@@ -209,6 +227,8 @@ class Backend(ABC):
     newest_is_current: bool = False
     eventual: bool = False
     domain: str = ""
+    lists_records: bool = False
+    write_budget: WriteBudget | None = None
     loggers: ClassVar[tuple[str, ...]] = ()
     needs_coordinator: ClassVar[Capability] = Capability(0)
     auth_keys: ClassVar[tuple[str, ...] | None] = None
@@ -303,8 +323,12 @@ class Backend(ABC):
         """Read the current versions of many secrets; an outcome for each key. Needs BATCH_GET."""
         raise unsupported(self, "get_many")
 
-    def put_pending(self, key: Key, rotation_id: str, value: SecretValue, base_version: str) -> SecretVersion:
+    def put_pending(
+        self, key: Key, rotation_id: str, value: SecretValue, base_version: str, record: str | None = None
+    ) -> SecretVersion:
         """Hold a value that native readers of "the secret" do not see; a repeat is one. Needs NATIVE_PENDING.
+
+        The record is written with the value, as ``put`` does: it is in force once the value is promoted.
 
         Raises:
             SecretNotFoundError: there is no current version.
@@ -369,6 +393,10 @@ class Backend(ABC):
     def public_version(self, version: str) -> str:
         """What this backend hands out for the writer's own version id."""
         return version
+
+    def native_replication(self) -> NativeReplication | None:
+        """What configures and watches the provider's own replication, where it has one."""
+        return None
 
     def own_key(self) -> KeyWrapper | None:
         """The key encryption key this backend keeps for itself, where it must be encrypted (local)."""

@@ -181,7 +181,9 @@ class MemoryBackend(Backend):
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Secret | SecretStoreError]:
         return {key: self._outcome(key) for key in keys}
 
-    def put_pending(self, key: Key, rotation_id: str, value: SecretValue, base_version: str) -> SecretVersion:
+    def put_pending(
+        self, key: Key, rotation_id: str, value: SecretValue, base_version: str, record: str | None = None
+    ) -> SecretVersion:
         with self._lock:
             entry = self._entry(key)
             if rotation_id in entry.done:
@@ -192,7 +194,7 @@ class MemoryBackend(Backend):
                 raise SecretNotFoundError("a pending value needs a current one")
             if entry.current.id != base_version:
                 raise SecretConflictError("base_version is not the current version")
-            entry.held = _Held(rotation_id, base_version, self._new(value, None))
+            entry.held = _Held(rotation_id, base_version, self._new(value, record))
             return self._public(entry, entry.held.version)
 
     def get_pending(self, key: Key, rotation_id: str) -> Secret:

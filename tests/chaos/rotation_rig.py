@@ -87,9 +87,11 @@ class PointedStore(Layer):
         made: SecretVersion = self._points.around(self.inner.put, key, value, if_version, record)
         return made
 
-    def put_pending(self, key: Key, rotation_id: str, value: SecretValue, base_version: str) -> SecretVersion:
+    def put_pending(
+        self, key: Key, rotation_id: str, value: SecretValue, base_version: str, record: str | None = None
+    ) -> SecretVersion:
         made: SecretVersion = self._points.around(
-            self.inner.put_pending, key, rotation_id, value, base_version
+            self.inner.put_pending, key, rotation_id, value, base_version, record
         )
         return made
 

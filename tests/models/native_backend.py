@@ -119,7 +119,9 @@ class NativeBackend(Backend):
         cas = int(if_version) if isinstance(if_version, str) else None
         return SecretVersion(str(self._call("put", value.reveal_text(), cas)))
 
-    def put_pending(self, key: Key, rotation_id: str, value: SecretValue, base_version: str) -> SecretVersion:
+    def put_pending(
+        self, key: Key, rotation_id: str, value: SecretValue, base_version: str, record: str | None = None
+    ) -> SecretVersion:
         self._call("hold", value.reveal_text(), int(base_version))
         return SecretVersion("pending", stages=frozenset({Stage.PENDING}))
 

@@ -500,7 +500,9 @@ class HalfDone(MemoryBackend):
     labelled = False
     half: SecretValue | None = None
 
-    def put_pending(self, key: Key, rotation_id: str, value: SecretValue, base_version: str) -> SecretVersion:
+    def put_pending(
+        self, key: Key, rotation_id: str, value: SecretValue, base_version: str, record: str | None = None
+    ) -> SecretVersion:
         if self.half is None:
             self.half = value
             raise UnavailableError("the answer was lost", performed=None)

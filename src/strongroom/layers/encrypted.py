@@ -111,18 +111,20 @@ class Encrypted(Layer):
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Secret | SecretStoreError]:
         return {key: self._outcome(key, found) for key, found in self.inner.get_many(keys).items()}
 
-    def put_pending(self, key: Key, rotation_id: str, value: SecretValue, base_version: str) -> SecretVersion:
+    def put_pending(
+        self, key: Key, rotation_id: str, value: SecretValue, base_version: str, record: str | None = None
+    ) -> SecretVersion:
         """Each message differs, so the backend takes a repeat for another value: compare plaintexts here."""
         conflict = None
         try:
-            return self.inner.put_pending(key, rotation_id, self.sealed(key, value), base_version)
+            return self.inner.put_pending(key, rotation_id, self.sealed(key, value), base_version, record)
         except SecretConflictError as error:
             conflict = error
         held = self._message_held(key, rotation_id, conflict)
         if self.opened(key, held).value != value:
             raise SecretConflictError("another value is pending under this rotation id")
         # The very message that is held: the backend finishes whatever the first call left undone.
-        return self.inner.put_pending(key, rotation_id, held.value, base_version)
+        return self.inner.put_pending(key, rotation_id, held.value, base_version, record)
 
     def get_pending(self, key: Key, rotation_id: str) -> Secret:
         return self.opened(key, self.inner.get_pending(key, rotation_id))

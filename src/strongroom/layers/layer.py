@@ -9,10 +9,11 @@ from strongroom.backend import Backend, Capability
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from strongroom.backend import Absent, Secret, SecretInfo, SecretVersion, Stage
+    from strongroom.backend import Absent, Secret, SecretInfo, SecretVersion, Stage, WriteBudget
     from strongroom.errors import SecretStoreError
     from strongroom.keys import KeyWrapper
     from strongroom.names import Key
+    from strongroom.native import NativeReplication
     from strongroom.value import SecretValue
 
 
@@ -41,6 +42,14 @@ class Layer(Backend):
     @property
     def domain(self) -> str:  # type: ignore[override]
         return self.inner.domain
+
+    @property
+    def lists_records(self) -> bool:  # type: ignore[override]
+        return self.inner.lists_records
+
+    @property
+    def write_budget(self) -> WriteBudget | None:  # type: ignore[override]
+        return self.inner.write_budget
 
     @property
     def writer(self) -> Backend:
@@ -88,8 +97,10 @@ class Layer(Backend):
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Secret | SecretStoreError]:
         return self.inner.get_many(keys)
 
-    def put_pending(self, key: Key, rotation_id: str, value: SecretValue, base_version: str) -> SecretVersion:
-        return self.inner.put_pending(key, rotation_id, value, base_version)
+    def put_pending(
+        self, key: Key, rotation_id: str, value: SecretValue, base_version: str, record: str | None = None
+    ) -> SecretVersion:
+        return self.inner.put_pending(key, rotation_id, value, base_version, record)
 
     def get_pending(self, key: Key, rotation_id: str) -> Secret:
         return self.inner.get_pending(key, rotation_id)
@@ -114,6 +125,9 @@ class Layer(Backend):
 
     def public_version(self, version: str) -> str:
         return self.inner.public_version(version)
+
+    def native_replication(self) -> NativeReplication | None:
+        return self.inner.native_replication()
 
     def own_key(self) -> KeyWrapper | None:
         return self.inner.own_key()

@@ -241,8 +241,10 @@ class FaultyBackend(Layer):
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Secret | SecretStoreError]:
         return self._call("get_many", keys)  # type: ignore[no-any-return]
 
-    def put_pending(self, key: Key, rotation_id: str, value: SecretValue, base_version: str) -> SecretVersion:
-        return self._call("put_pending", key, rotation_id, value, base_version)  # type: ignore[no-any-return]
+    def put_pending(
+        self, key: Key, rotation_id: str, value: SecretValue, base_version: str, record: str | None = None
+    ) -> SecretVersion:
+        return self._call("put_pending", key, rotation_id, value, base_version, record)  # type: ignore[no-any-return]
 
     def get_pending(self, key: Key, rotation_id: str) -> Secret:
         return self._call("get_pending", key, rotation_id)  # type: ignore[no-any-return]

@@ -1,0 +1,63 @@
+"""The seam of a provider's own replication: what configures it, watches it, and takes a copy over."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .names import Key
+
+
+class CopyState(enum.Enum):
+    """What the provider says of one place's copy of a secret."""
+
+    IN_SYNC = "in-sync"
+    COPYING = "copying"
+    FAILED = "failed"
+    MISSING = "missing"
+    ALIEN = "alien"
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One place's copy of a secret.
+
+    Attributes:
+        place: the region or location.
+        state: as the provider says; ALIEN is a secret of that name that is no copy.
+        key: the key encryption key there, or an empty string for the provider's own.
+        version: the current version's id there, where it was asked for.
+        reason: in our own words, why it failed.
+    """
+
+    place: str
+    state: CopyState
+    key: str = ""
+    version: str = ""
+    reason: str = ""
+
+
+class NativeReplication(ABC):
+    """A provider's own replication of the secrets of one store. Every method may block."""
+
+    @abstractmethod
+    def copies(self, key: Key, *, verify: bool = False) -> Mapping[str, Copy]:
+        """The copies of a secret by place; ``verify`` asks each place itself for its current version."""
+
+    @abstractmethod
+    def ensure(self, key: Key, places: Mapping[str, str]) -> None:
+        """Have a secret copied to these places, each under its key encryption key; a repeat is one.
+
+        Raises:
+            SecretConflictError: a secret of that name, which is no copy, stands there.
+            UnsupportedOperationError: places of an existing secret cannot be changed.
+        """
+
+    @abstractmethod
+    def detach(self, key: Key, place: str) -> None:
+        """Make that place's copy a secret of its own, for a takeover; a repeat is one."""

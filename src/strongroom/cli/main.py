@@ -49,6 +49,9 @@ SECTIONS = {
         "rotation": Entry("rotating", "rotation", "renew secrets at their targets, by schedule or now"),
         "revoke": Entry("revoking", "revoke", "cut a leaked value off everywhere, now (asks)"),
     },
+    "Replication": {
+        "replica": Entry("replicating", "replica", "keep copies in other regions and clouds; take over"),
+    },
     "Audit": {
         "audit": Entry("auditing", "audit", "prove, read and watch the audit journal"),
     },

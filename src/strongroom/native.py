@@ -7,8 +7,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .errors import UnsupportedOperationError
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from .names import Key
 
@@ -50,6 +52,13 @@ class NativeReplication(ABC):
         """The copies of a secret by place; ``verify`` asks each place itself for its current version."""
 
     @abstractmethod
+    def survey(self, places: Collection[str]) -> Mapping[str, Mapping[Key, Copy]]:
+        """All copies in these places, by place and secret, from lists alone, which may lag.
+
+        A copy's version is empty where the lists do not tell it. ALIEN ones of the store's prefix are in it.
+        """
+
+    @abstractmethod
     def ensure(self, key: Key, places: Mapping[str, str]) -> None:
         """Have a secret copied to these places, each under its key encryption key; a repeat is one.
 
@@ -61,3 +70,21 @@ class NativeReplication(ABC):
     @abstractmethod
     def detach(self, key: Key, place: str) -> None:
         """Make that place's copy a secret of its own, for a takeover; a repeat is one."""
+
+    def fence(self, key: Key) -> None:
+        """Have the provider itself refuse every write of a secret at its source; a repeat is one.
+
+        Raises:
+            UnsupportedOperationError: this provider's policies cannot say so.
+        """
+        raise UnsupportedOperationError(
+            "this provider cannot refuse the writes of one secret", hint="take the writers' permissions away"
+        )
+
+    def lift(self, key: Key) -> None:
+        """Take the refusal that `fence` made away, and nothing else; a repeat is one.
+
+        Raises:
+            UnsupportedOperationError: as for `fence`.
+        """
+        raise UnsupportedOperationError("this provider cannot refuse the writes of one secret")

@@ -19,8 +19,8 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 ROOT = Path(__file__).parents[1]
 ORDER = """
 errors
-value names telemetry passwords quiet clock
-backend keys lease declared native
+value names telemetry passwords quiet clock patterns
+backend keys lease declared native settings
 localkey retry stamp sqlitefile postgres
 coordinator pgcoordinator wrapcount
 guarded gate companion

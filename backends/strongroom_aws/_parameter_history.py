@@ -37,9 +37,18 @@ class Version:
         """Replication's record, written with this very version."""
         return self.mark.record if self.mark else None
 
+    @property
+    def bears_its_own_mark(self) -> bool:
+        """Whether this entry alone shows that its mark, if there is one, was written with it.
+
+        It does if it follows right after the version that the mark names; otherwise the history tells.
+        """
+        before = self.mark.stamp.before if self.mark else None
+        return self.mark is None or self.number == (number_of(before or "") or 0) + 1
+
     @classmethod
     def of(cls, entry: dict[str, Any]) -> Version:
-        """An entry of the history."""
+        """An entry of the history, or of a listing, which tells the newest version's."""
         text, mark = read(entry.get("Description", ""))
         kept = [("KeyId", entry.get("KeyId")), ("AllowedPattern", entry.get("AllowedPattern"))]
         kept.append(("DataType", entry.get("DataType") if entry.get("DataType") != "text" else None))

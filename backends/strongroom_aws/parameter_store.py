@@ -29,6 +29,7 @@ from strongroom.backend import (
     SecretVersion,
     Settings,
     Stage,
+    WriteBudget,
 )
 from strongroom.errors import (
     InvalidRequestError,
@@ -80,6 +81,8 @@ class ParameterStore(Backend):
     scheme = "aws-ssm"
     loggers = ("boto3", "botocore", "urllib3")
     newest_is_current = True
+    lists_records = True
+    write_budget = WriteBudget(3, 1.0)
     needs_coordinator = Capability.CAS_GUARDED
     eventual = True  # "it takes the record time to be created and propagated" (aws-sdk-js, issue 4349)
     capabilities = (

@@ -16,7 +16,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from strongroom.backend import Absent, Backend, Capability, Secret, SecretInfo, SecretVersion, Stage
+from strongroom.backend import (
+    Absent,
+    Backend,
+    Capability,
+    Secret,
+    SecretInfo,
+    SecretVersion,
+    Stage,
+    WriteBudget,
+)
 from strongroom.errors import (
     InvalidRequestError,
     SecretConflictError,
@@ -59,6 +68,10 @@ class KeyVault(Backend):
     scheme = "azure-kv"
     loggers = LOGGERS
     newest_is_current = True
+    lists_records = True
+    # "Secrets CREATE secret: 300 transactions in 10 seconds, per vault per region", keys' and certificates'
+    # imports included (https://learn.microsoft.com/azure/key-vault/general/service-limits).
+    write_budget = WriteBudget(300, 10.0)
     needs_coordinator = _GUARDED
     capabilities = (
         Capability.LIST
@@ -161,19 +174,12 @@ class KeyVault(Backend):
             for entry in page:
                 key = self._key(entry.name)
                 if key is not None and key_name(key).text.startswith(prefix):
-                    yield self._detailed(key, entry) if detail else SecretInfo(key)
+                    yield _detailed(key, entry) if detail else SecretInfo(key)
 
     def _key(self, name: str) -> Key | None:
         portable = self._settings.names == "portable"
         found = flat_key(name.lower() if portable else name, self._prefix, "-", self._settings.names)
         return None if isinstance(found, Reserved) else found
-
-    def _detailed(self, key: Key, listed: Entry) -> SecretInfo:
-        """With the newest version's id, which a list does not tell."""
-        try:
-            return self.describe(key)
-        except SecretNotFoundError:  # the newest is disabled
-            return SecretInfo(key, listed.user_tags, record=listed.record)
 
     def versions(self, key: Key) -> Sequence[SecretVersion]:
         entries = {entry.version: entry for entry in self._versions.entries(key)}
@@ -264,3 +270,8 @@ class KeyVault(Backend):
     def _repeated(self, call: Callable[[], T], *, again: bool = False) -> T:
         """Do all of it again where nothing was performed, such as when Key Vault throttles."""
         return attempts(self._settings, lambda: outcome(call), again=again)
+
+
+def _detailed(key: Key, listed: Entry) -> SecretInfo:
+    """A list's item bears the newest version's tags, and not its id."""
+    return SecretInfo(key, listed.user_tags, record=listed.record)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from strongroom.errors import InvalidRequestError
 from strongroom.value import SecretValue
 
 from ._layout import MARKS
@@ -167,6 +168,17 @@ class Book:
         kinds = {**self.kinds, number: mark} if mark else self.kinds
         records = {**self.records, number: record} if record else self.records
         return replace(self, chain=self.chain.plus(number), intent=None, kinds=kinds, records=records)
+
+
+def checked_record(record: str | None) -> str | None:
+    """A record as the annotations hold it.
+
+    Raises:
+        InvalidRequestError: they would not.
+    """
+    if record is not None and not _RECORD.fullmatch(f"1:{record}"):
+        raise InvalidRequestError("a record is 1 to 200 characters without white space")
+    return record
 
 
 def _intent(text: str) -> Intent | None:

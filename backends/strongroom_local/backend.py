@@ -65,6 +65,7 @@ class LocalBackend(Backend):
     """
 
     scheme = "local"
+    lists_records = True
     capabilities = ~Capability(0) & ~Capability.CAS_GUARDED
 
     def __init__(self, path: Path, settings: Settings):

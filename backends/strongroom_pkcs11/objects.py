@@ -63,6 +63,7 @@ class TokenStore(Backend):
     """
 
     scheme = "pkcs11"
+    lists_records = True
     newest_is_current = True
     needs_coordinator = _GUARDED
     capabilities = (

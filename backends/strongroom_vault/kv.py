@@ -165,11 +165,30 @@ class VaultKV(Place):
         return join(self._address.mount, "metadata", folder)
 
     def _listed(self, key: Key, detail: bool) -> SecretInfo | None:
-        """One request more for each name: a LIST does not tell which are in the bin."""
+        """One request more for each name: a LIST does not tell which are in the bin.
+
+        In detail it reads the newest version, since replication's record stands in no other place that is
+        written with the value: custom_metadata is another request's.
+        """
+        told = self._told(key) if detail else None
+        if told is not None:
+            return told
         found = self._metadata(key)
         if found is None or found.newest is None or found.in_bin:
             return None
         return self._described(key, found) if detail else SecretInfo(key)
+
+    def _told(self, key: Key) -> SecretInfo | None:
+        """What reading the newest version tells; None where it cannot be read."""
+        try:
+            answer = self._data(key, None)
+        except PermissionDeniedError:  # metadata alone may be granted
+            return None
+        facts = answer.data.get("metadata")
+        if not answer.ok or not isinstance(facts, dict):
+            return None
+        tags = dict(facts.get("custom_metadata") or {})
+        return SecretInfo(key, tags, _version_of(facts), record=layout.record_of(_map(answer)))
 
     def _described(self, key: Key, found: Metadata) -> SecretInfo:
         newest = found.public(found.newest) if found.newest else None

@@ -72,6 +72,12 @@ def decode(data: Mapping[str, Any]) -> Stored:
     return Stored(value, _text(mark.get("record")), _text(mark.get("write")))
 
 
+def record_of(data: Mapping[str, Any]) -> str | None:
+    """Replication's record in a map, whose value nobody asked for."""
+    mark = data.get(MARK)
+    return _text(mark.get("record")) if isinstance(mark, dict) else None
+
+
 def size(value: SecretValue) -> int:
     """Bytes the value takes in the storage entry."""
     data = value.reveal()

@@ -15,16 +15,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self, final
 
 from .clock import Clock
 from .errors import SecretStoreError, UnsupportedOperationError
-from .names import Key, NameMode, StoreURL
+from .names import Key, StoreURL
+from .settings import Settings
 from .value import SecretValue
 
 if TYPE_CHECKING:
     from .keys import KeyWrapper
-    from .lease import Coordinator
     from .native import NativeReplication
 
 __all__ = ["ABSENT", "ANY_CAS", "READ_FLAGS", "Absent", "Backend", "Capability", "Clock", "Secret"]
@@ -142,8 +142,8 @@ class SecretInfo:
 
     Attributes:
         key: the name, or the companion key beside it.
-        tags: the user's own tags; Strongroom's are hidden. Empty unless detail was asked for.
-        newest: the newest version that is not only pending; None unless detail was asked for.
+        tags: the user's own tags; Strongroom's are hidden. Empty where a listing does not tell them.
+        newest: the newest version that is not only pending; None where a listing does not tell it.
         created_at: when the secret was first written, if the provider tells.
         record: replication's record.
         pending: of native pending values, the base version by rotation id. Empty unless detail was asked for.
@@ -172,33 +172,6 @@ class WriteBudget:
     writes: int
     seconds: float
     each: Literal["store", "secret"] = "store"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to reach a provider: what a URL must not say.
-
-    Attributes:
-        names: ``portable`` (default) or ``native``, never both: the two cannot be injective together.
-        endpoint: overrides the provider's own host; plain HTTP on loopback only.
-        ca: path of a PEM file with the certificate authorities to trust instead of the system's.
-        timeout: seconds for one attempt.
-        attempts: how often a read, or a write that carries an idempotency token, is tried.
-        auth: credentials, each secret a SecretValue; empty means the SDK's own chain.
-        options: the backend's own settings from strongroom.toml.
-        clock: injected in tests.
-        coordinator: guards conditional writes where the provider has none; its owner closes it.
-    """
-
-    names: NameMode = "portable"
-    endpoint: str | None = None
-    ca: str | None = None
-    timeout: float = 5.0
-    attempts: int = 3
-    auth: Mapping[str, str | SecretValue] = field(default_factory=dict, repr=False)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    clock: Clock = field(default_factory=Clock)
-    coordinator: Coordinator | None = None
 
 
 class Backend(ABC):
@@ -296,7 +269,11 @@ class Backend(ABC):
         """Destroy exactly that version's value, if the provider can; repeating it is not an error."""
 
     def list_info(self, prefix: str, detail: bool = False) -> Iterator[SecretInfo]:
-        """All names and companion keys that begin with ``prefix``; none binned or Reserved. Needs LIST."""
+        """All names and companion keys that begin with ``prefix``; none binned or Reserved. Needs LIST.
+
+        ``detail`` adds replication's record, and of the rest what the provider tells along with it:
+        ``describe`` tells all. Where the class says ``lists_records`` it costs no more requests.
+        """
         raise unsupported(self, "list")
 
     def versions(self, key: Key) -> Sequence[SecretVersion]:

@@ -77,6 +77,7 @@ class MemoryBackend(Backend):
     """
 
     scheme = "memory"
+    lists_records = True
     capabilities = ALL
     _shared: ClassVar[dict[str, MemoryBackend]] = {}
 

@@ -225,13 +225,13 @@ class TestTraps:
         assert _read(native, "/prod/a/b/c/d/e/f/g/h/i/j/k/l__m__n__o__p__q__r__s__t__u__v__w__x__y__z")
 
     def test_details_are_listed_without_values(self, store: Backend) -> None:
-        """Tags, newest version and record."""
+        """Newest version and record; a description tells the tags too."""
         written = store.put(KEY, SecretValue(CANARY), None, "v1.1.1.w.d")
         store.set_tags(KEY, {"team": "core"})
-        [info] = store.list_info("", detail=True)
-        assert info.newest is not None
-        assert (info.newest.id, info.record, dict(info.tags)) == (written.id, "v1.1.1.w.d", {"team": "core"})
-        assert info.created_at == written.created_at
+        for info in (*store.list_info("", detail=True), store.describe(KEY)):
+            assert info.newest is not None
+            assert (info.newest.id, info.record) == (written.id, "v1.1.1.w.d")
+        assert (dict(info.tags), info.created_at) == ({"team": "core"}, written.created_at)
 
     def test_companions_are_listed_beside_their_names(self, store: Backend) -> None:
         """For those who clean up after rotations; `store` hides them."""

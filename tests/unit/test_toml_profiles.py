@@ -177,12 +177,3 @@ def test_the_command_line_takes_a_profile(tmp_path: Path) -> None:
     assert _run("check", "--config", str(path), "--json").json["profile"] is None
     unknown = _run("check", "--config", str(path), "--profile", "q")
     assert (unknown.code, "no profile is called 'q'" in unknown.err) == (2, True)
-
-
-def test_a_table_of_a_later_version_says_so(tmp_path: Path) -> None:
-    """Silence would look like a replica that there is not ▲."""
-    path = write(tmp_path / "c.toml", f"{FILE}[replica.x]\n")
-    with pytest.raises(InvalidRequestError) as caught:
-        Config.load(path)
-    assert "replica: there is no such key" in str(caught.value)
-    assert "is not part of this version of strongroom" in str(caught.value)

@@ -24,6 +24,7 @@ from .tables import DOCUMENT
 
 if TYPE_CHECKING:
     from .audit_entries import AuditEntry
+    from .replicas import ReplicaEntry
     from .revocations import RevocationsEntry
     from .rotation_entries import LedgerEntry, RotationEntry
 
@@ -47,6 +48,7 @@ class Config:
         rotations: what is rotated, by label.
         ledger: where it is kept how far each rotation has come, or None if the file names none.
         revocations: the signed list of revoked versions, or None if the file names none.
+        replicas: what is a replica of which store, by alias.
     """
 
     path: Path | None = None
@@ -60,6 +62,7 @@ class Config:
     rotations: Mapping[str, RotationEntry] = field(default_factory=dict)
     ledger: LedgerEntry | None = None
     revocations: RevocationsEntry | None = None
+    replicas: Mapping[str, ReplicaEntry] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, profile: str | None = None) -> Config:
@@ -182,6 +185,7 @@ def read_text(path: Path, text: str, profile: str) -> Config:
         view.rotations,
         view.ledger,
         view.revocations,
+        view.replicas,
     )
 
 

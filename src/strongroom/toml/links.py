@@ -17,6 +17,7 @@ from .spot import Spot, near
 
 if TYPE_CHECKING:
     from .audit_entries import AuditEntry
+    from .replicas import ReplicaEntry
     from .revocations import RevocationsEntry
     from .rotation_entries import LedgerEntry, RotationEntry
 
@@ -35,7 +36,7 @@ class View:
         InvalidRequestError: an alias that nothing has, or what cannot be as it is written.
 
     Attributes:
-        default, stores, keys, keyrings, coordinator, audit, rotations, ledger,
+        default, stores, keys, keyrings, coordinator, audit, replicas, rotations, ledger,
             revocations: as of `strongroom.toml.file.Config`.
     """
 
@@ -54,9 +55,11 @@ class View:
         self.default = self._default()
         self.coordinator = self._coordinator()
         self.audit = self._audit()
+        self.replicas = self._replicas()
         self.rotations = self._rotations()
         self.ledger = self._ledger()
         self.revocations = self._revocations()
+        self._check_written()
         self._check_references(profile)
 
     def _all(self, group: str) -> dict[str, tuple[Spot, Values]]:
@@ -90,6 +93,14 @@ class View:
 
         return audit_entry(spot, table, self.keys)
 
+    def _replicas(self) -> Mapping[str, ReplicaEntry]:
+        found = self._all("replica")
+        if not found:
+            return {}
+        from .replicas import replica_entries
+
+        return replica_entries(found, self.stores)
+
     def _rotations(self) -> Mapping[str, RotationEntry]:
         found = self._all("rotation")
         if not found:
@@ -117,6 +128,17 @@ class View:
         from .revocations import revocations_entry
 
         return revocations_entry(spot, table, self.stores, self.keys)
+
+    def _check_written(self) -> None:
+        """What is written cannot be in a replica, which its source alone changes."""
+        places = [(one.spot / "store", one.store) for one in self.rotations.values()]
+        for name, entry in (("coordinator", self.coordinator), ("ledger", self.ledger)):
+            if entry and entry.url.startswith("strongroom://"):
+                places.append((self._one(name)[0] / "url", StoreURL.parse(entry.url).host))
+        for spot, store in places:
+            if store in self.replicas:
+                source = self.replicas[store].source
+                spot.fail(f"{store!r} is a replica of {source}", f"name {source!r}, or another store")
 
     def _check_references(self, profile: str) -> None:
         """Without a credential that another store keeps nothing can need itself."""

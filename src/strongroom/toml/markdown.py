@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from .audit import ANCHOR, AUDIT, CALENDAR, CHECKPOINT, DETECT, JOURNAL, SINK
 from .containers import Entries, Table
 from .kinds import Kind
+from .replicas import REPLICA
 from .revocations import REVOCATIONS
 from .rotation import LEDGER, ROTATION, SCHEDULE
 from .tables import BREAKER, CACHE, COORDINATOR, DOCUMENT, ENCRYPT, KEY, KEYRING, PROFILE, STORE
@@ -32,6 +33,7 @@ _TABLES: Mapping[str, Table] = {
     "`detect` of the audit": DETECT,
     "`calendar` of `detect`": CALENDAR,
     "one of `sinks` of the audit": SINK,
+    "`[replica.ALIAS]`": REPLICA,
     "`[rotation.LABEL]`": ROTATION,
     "`schedule` of a rotation": SCHEDULE,
     "`[ledger]`": LEDGER,

@@ -162,6 +162,12 @@ def _ledger() -> Table:
     return LEDGER
 
 
+def _replica() -> Table:
+    from .replicas import REPLICA
+
+    return REPLICA
+
+
 def _revocations() -> Table:
     from .revocations import REVOCATIONS
 
@@ -175,24 +181,15 @@ _PARTS: Final[dict[str, Kind]] = {
     "keyring": _named("keyrings by alias", KEYRING),
     "coordinator": COORDINATOR,
     "audit": Deferred("the audit trail; without this table only a program's own hooks run", _audit),
+    "replica": _named("stores that are replicas of others, by alias", Deferred("", _replica)),
     "rotation": _named("secrets that are rotated, by label", Deferred("", _rotation)),
     "ledger": Deferred("how far each rotation has come; without it where `[coordinator]` is", _ledger),
     "revocations": Deferred("the signed list of versions that nobody may use any more", _revocations),
 }
 
 
-class Document(Table):
-    """The whole file."""
-
-    def hint(self, name: str) -> str:
-        if name in _LATER:
-            return f"{_LATER[name]} is not part of this version of strongroom: take the table out"
-        return super().hint(name)
-
-
-_LATER: Final = {"replica": "replication"}
 PROFILE: Final = Table("what replaces or adds to the entries above, each as a whole", _PARTS)
-DOCUMENT: Final = Document(
+DOCUMENT: Final = Table(
     "strongroom.toml",
     {
         **_PARTS,

@@ -26,6 +26,8 @@ coordinator pgcoordinator wrapcount
 guarded gate companion
 memory envelope stages replication.record webhooks
 pairs
+replication.page replication.sheet
+replication.order
 audit
 layers
 registry

@@ -1,0 +1,409 @@
+"""Order at one store: which place each version of a secret has, and which the next one gets.
+
+A version's own record counts if its digest is the value's, and if nothing was ordered above it since.
+Otherwise the page has the version's record, or gives it one above all that was ever given out. So whatever is
+current at a source always stands highest there in the end, whoever wrote, restored or promoted it::
+
+    current, then its page  ->  counts?  -> its record
+                                else     -> page, current once more, the page under compare-and-set
+
+The order of these reads is model-checked (``tests/models/test_replication_order.py``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple, final
+
+from strongroom.backend import ABSENT, Absent, Capability, Clock, Secret, Stage
+from strongroom.errors import (
+    IntegrityError,
+    InvalidRequestError,
+    PermissionDeniedError,
+    SecretConflictError,
+    SecretNotFoundError,
+    UnavailableError,
+)
+from strongroom.names import Name, Reserved
+from strongroom.value import SecretValue
+
+from .page import BEFORE_ALL, Page, Place, read_page, write_page
+from .record import Record, digest_of
+from .sheet import NO_TAKEOVER, Sheet, read_sheet, write_sheet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from strongroom.backend import Backend
+
+Maker = Callable[..., Record]
+"""Makes the record of a value at the place it was made for; ``write_id=`` where a repeat must be the same."""
+
+DIGEST_KEY: Final = Reserved("digest-key", Name("replication"))
+LOOKS_BACK: Final = 8
+"""Older versions read for the last record, where a version has none: so many foreign writes in a row."""
+
+_ATTEMPTS: Final = 10
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
+_NOT_CURRENT: Final = "the version is not current any more"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a secret stands at a store.
+
+    Attributes:
+        name: the secret.
+        secret: what is current, with its value; None if that was not asked for or does not open.
+        version: the version that is current; None if the secret is missing, purged or in the bin.
+        record: the one that counts. None: `Order.bind` gives the version one, `Order.bury` a deletion.
+        bound: the record stands on the page, not with the version.
+        own: what the version itself bears, whether it counts or not.
+        page: what is kept beside the secret.
+    """
+
+    name: Name
+    secret: Secret | None
+    version: str | None
+    record: Record | None
+    bound: bool = False
+    own: Record | None = None
+    page: Page = field(default_factory=Page)
+
+    @property
+    def deleted(self) -> bool:
+        """Whether nothing is current: missing, purged or in the bin."""
+        return self.version is None
+
+    @property
+    def highest(self) -> Record | None:
+        """The highest record the store has of the secret: of its value, or of its deletion."""
+        known = [one for one in (self.record, self.own, self.page.tombstone) if one]
+        return max(known, key=lambda one: one.order, default=None)
+
+
+class _Version(NamedTuple):
+    """A version as it was read; the secret is None if its value does not open."""
+
+    id: str
+    own: Record | None
+    secret: Secret | None
+
+
+@final
+class Order:
+    """The order of the secrets of one store: a source's, or a replica's. Its methods may be called by many.
+
+    Args:
+        backend: the store with its encryption, and without the layers above.
+        domain: the logical id that the store shares with its replicas.
+        clock: injected in tests.
+        alias: the store's, by which its sheet knows it; without one, only a fence stops its writes.
+
+    Raises:
+        UnsupportedOperationError: from what writes, if the store has no compare-and-set.
+    """
+
+    def __init__(self, backend: Backend, domain: str, *, clock: Clock | None = None, alias: str = ""):
+        self.backend, self.domain, self.alias = backend, domain, alias
+        self.clock = clock or Clock()
+        self._key: SecretValue | None = None
+
+    def sheet(self) -> Sheet | None:
+        """The store's sheet, read anew each time; None before the first write under replication.
+
+        Raises:
+            InvalidRequestError: it is another domain's.
+        """
+        sheet, _ = read_sheet(self.backend)
+        if sheet and sheet.domain != self.domain:
+            raise InvalidRequestError(f"this store replicates domain {sheet.domain}, not {self.domain}")
+        return sheet
+
+    def begin(self) -> Sheet:
+        """The sheet, made with epoch 1 and a digest key where there is none: a source's first step.
+
+        Raises:
+            PermissionDeniedError: another store is the source, or this one is fenced.
+            IntegrityError: the sheet is of a takeover, and the digest key is gone.
+        """
+        sheet = self.sheet() or self._first_sheet()
+        sheet.require(self.alias)
+        if self.digest_key() is None:
+            if sheet.takeover != NO_TAKEOVER:
+                raise IntegrityError(
+                    "the digest key is missing at a source that was taken over",
+                    hint="copy it from a replica: strongroom replica sync",
+                )
+            self.copy_digest_key(SecretValue(os.urandom(32)))
+        return sheet
+
+    def digest_key(self) -> SecretValue | None:
+        """The domain's digest key; None if this store has none yet. It never changes once it is there."""
+        if self._key is None:
+            with contextlib.suppress(SecretNotFoundError):
+                self._key = self.backend.get(DIGEST_KEY, Stage.CURRENT).value
+        return self._key
+
+    def copy_digest_key(self, key: SecretValue) -> SecretValue:
+        """Keep the domain's digest key here unless there is one; the one that is here then."""
+        with contextlib.suppress(SecretConflictError):
+            self.backend.put(DIGEST_KEY, key, ABSENT)
+        for pause in self._pauses():
+            if held := self.digest_key():
+                return held
+            self.clock.sleep(pause)
+        raise UnavailableError("the digest key that was just written is not there yet")
+
+    def standing(self, name: Name, *, value: bool = True) -> Standing:
+        """How a secret stands here: two requests.
+
+        Args:
+            name: the secret.
+            value: read it too. Without it the record is taken at its word: nothing proves that it is of this
+                value.
+
+        Raises:
+            IntegrityError: the page is damaged.
+            SecretStoreError: as the backend says.
+        """
+        # The current version first. Read the other way round, a tombstone that is written in between would
+        # not be seen, and a value at the same place as the tombstone would count.
+        current = self._read(name) if value else self._told(name)
+        page, _ = read_page(self.backend, name)
+        return self._judged(name, page, current, proved=value)
+
+    def verify(self, name: Name, secret: Secret) -> bool:
+        """Whether a secret bears a record of this domain that is of exactly its value."""
+        return self.proves(name, _parsed(secret.record), secret.value)
+
+    def proves(self, name: Name, record: Record | None, value: SecretValue | None) -> bool:
+        """Whether a record is of exactly this value, or of a deletion where that is None."""
+        key = self.digest_key() if record else None
+        return bool(key and record and record.digest == digest_of(key, str(name), value, *record.order))
+
+    def bind(self, name: Name, version: str, *, floor: Record | None = None) -> Record:
+        """The record of the version that is current, given to it on the page if none counts.
+
+        Args:
+            name: the secret.
+            version: the one that was read as current.
+            floor: what a replica holds: the record will be above it.
+
+        Raises:
+            SecretConflictError: it is not current any more.
+            IntegrityError: its value does not open, so that nothing can be said of it.
+            PermissionDeniedError: another store is the source.
+            UnavailableError: the page was written by others each time; nothing was bound.
+        """
+        epoch, above = self.begin().epoch, floor.order if floor else BEFORE_ALL
+        for pause in self._pauses():
+            page, at = read_page(self.backend, name)
+            # Current is read after the page: had anything been bound above it before, it would be seen now,
+            # and whatever is bound from here on makes the compare-and-set fail.
+            current = self._read(name, opens=True)
+            if current is None or current.id != version or current.secret is None:
+                raise SecretConflictError(_NOT_CURRENT, name=str(name))
+            held = self._judged(name, page, current).record
+            if held and held.order > above:
+                return held
+            place = _after(epoch, max(above, page.floor, self._known(name, current, epoch)))
+            record = self._maker(name, place)(current.secret.value)
+            if self._written(name, page.with_binding(version, record), at):
+                return record
+            self.clock.sleep(pause)
+        raise _crowded(name)
+
+    def bury(self, name: Name, *, floor: Record | None = None, gone: bool = False) -> Record:
+        """The record of a deletion, on the page before the secret is deleted, or after it has vanished.
+
+        Args:
+            name: the secret.
+            floor: what a replica holds: the record will be above it.
+            gone: the secret is not there already, by a read of its name.
+
+        Raises:
+            SecretConflictError: it is there, though it should be gone.
+            PermissionDeniedError: another store is the source.
+            UnavailableError: the page was written by others each time.
+        """
+        epoch, above = self.begin().epoch, floor.order if floor else BEFORE_ALL
+        for pause in self._pauses():
+            page, at = read_page(self.backend, name)
+            current = self._read(name)
+            if current and gone:
+                raise SecretConflictError("the secret is there", name=str(name))
+            held = self._judged(name, page, current).record
+            if held and not current and held.order > above:
+                return held
+            place = _after(epoch, max(above, page.floor, self._known(name, current, epoch)))
+            record = self._maker(name, place)(None)
+            if self._written(name, page.with_tombstone(record), at) and self._is_above(name, record):
+                return record
+            self.clock.sleep(pause)
+        raise _crowded(name)
+
+    def next(self, name: Name, version: str | Absent | None = None) -> tuple[str | None, Maker]:
+        """The version that a write replaces (None if there is none), and what makes the write's record.
+
+        The write must be compare-and-set on that version: else two writes could have one place.
+
+        Args:
+            name: the secret.
+            version: the one to be replaced, or ABSENT, if that is not whatever is current.
+
+        Raises:
+            SecretConflictError: the version is not there, or what is current changed just now.
+            PermissionDeniedError: another store is the source.
+            UnavailableError: with ``performed=False``: nothing was written.
+        """
+        with _nothing_written():
+            epoch = self.begin().epoch
+            current = None if version is ABSENT else self._read(name, version or Stage.CURRENT)
+            if current is None and isinstance(version, str):
+                raise SecretConflictError("if_version is not the current version", name=str(name))
+            page, _ = read_page(self.backend, name)
+            known = self._judged(name, page, current).record
+            if current and current.secret and not known:
+                known = self.bind(name, current.id)
+            above = known.order if current and known else self._known(name, current, epoch)
+            place = _after(epoch, max(above, page.floor))
+            return current.id if current else None, self._maker(name, place)
+
+    def _read(
+        self, name: Name, version: str | Stage = Stage.CURRENT, *, opens: bool = False
+    ) -> _Version | None:
+        """A version, or None. One that does not open can still be replaced, unless it must open."""
+        error = None
+        try:
+            secret = self.backend.get(name, version)
+        except SecretNotFoundError:
+            return None
+        except IntegrityError as exc:
+            error = exc
+        if error is None:
+            return _Version(secret.version, _parsed(secret.record), secret)
+        if opens or Capability.DESCRIBE not in self.backend.capabilities:
+            raise error
+        told = self._told(name)
+        return told if told and version in (Stage.CURRENT, told.id) else None
+
+    def _told(self, name: Name) -> _Version | None:
+        """The current version by what the store tells of it, without its value where that can be spared."""
+        if Capability.DESCRIBE not in self.backend.capabilities:
+            return self._read(name)
+        try:
+            info = self.backend.describe(name)
+        except SecretNotFoundError:
+            return None
+        return _Version(info.newest.id, _parsed(info.record), None) if info.newest else None
+
+    def _judged(self, name: Name, page: Page, current: _Version | None, *, proved: bool = True) -> Standing:
+        if current is None:
+            counts = page.tombstone and page.tombstone.order >= page.floor
+            return Standing(name, None, None, page.tombstone if counts else None, page=page)
+        own, secret = current.own, current.secret
+        if bound := page.bound(current.id):
+            return Standing(name, secret, current.id, bound, True, own, page)
+        above = own is not None and own.order > page.floor
+        genuine = above and (not proved or (secret is not None and self.proves(name, own, secret.value)))
+        return Standing(name, secret, current.id, own if genuine else None, False, own, page)
+
+    def _known(self, name: Name, current: _Version | None, epoch: int) -> Place:
+        """The highest place that the secret's versions tell of, proved or not.
+
+        One of a later epoch, which proves nothing here, is not believed: it would stop all writes.
+        """
+        if current and current.own:
+            told = [current.own]
+        else:
+            told = list(self._history(name, current.id if current else None))
+        return max((record.order for record in told if record.epoch <= epoch), default=BEFORE_ALL)
+
+    def _history(self, name: Name, besides: str | None) -> Iterator[Record]:
+        """The newest record among a secret's older versions, if there is one."""
+        if Capability.VERSIONS not in self.backend.capabilities:
+            return
+        older: list[str] = []
+        with contextlib.suppress(SecretNotFoundError):
+            older = [version.id for version in self.backend.versions(name) if version.id != besides]
+        for version in older[:LOOKS_BACK]:
+            with contextlib.suppress(SecretNotFoundError, IntegrityError):
+                if record := _parsed(self.backend.get(name, version).record):
+                    yield record
+                    return
+
+    def _is_above(self, name: Name, tombstone: Record) -> bool:
+        """Whether no writer that had not seen the tombstone took its place meanwhile."""
+        current = self._read(name)
+        return not (current and current.own and current.own.order >= tombstone.order)
+
+    def _maker(self, name: Name, place: Place) -> Maker:
+        def made(value: SecretValue | None, *, write_id: str | None = None) -> Record:
+            key = self.digest_key()
+            if key is None:
+                raise IntegrityError("the digest key is missing")
+            return Record(*place, write_id or os.urandom(16).hex(), digest_of(key, str(name), value, *place))
+
+        return made
+
+    def _written(self, name: Name, page: Page, if_version: str | None) -> bool:
+        """False if another was first, or if that is not known: reading again tells."""
+        try:
+            write_page(self.backend, name, page, if_version)
+        except SecretConflictError:
+            return False
+        except UnavailableError as error:
+            if error.performed is False:
+                raise
+            return False
+        return True
+
+    def _first_sheet(self) -> Sheet:
+        first = Sheet(self.domain, 1, NO_TAKEOVER, self.alias)
+        with contextlib.suppress(SecretConflictError):
+            write_sheet(self.backend, first, None)
+        for pause in self._pauses():
+            if sheet := self.sheet():
+                return sheet
+            self.clock.sleep(pause)
+        raise UnavailableError("the replication sheet that was just written is not there yet")
+
+    def _pauses(self) -> Iterator[float]:
+        pause = _FIRST_PAUSE
+        for _ in range(_ATTEMPTS):
+            yield pause * self.clock.chance()
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _after(epoch: int, place: Place) -> Place:
+    if place[0] > epoch:
+        raise PermissionDeniedError(
+            f"another store is the source since epoch {place[0]}", hint="strongroom replica status"
+        )
+    return epoch, place[1] + 1
+
+
+def _parsed(text: str | None) -> Record | None:
+    """A record; one that cannot be read orders nothing."""
+    try:
+        return Record.parse(text) if text else None
+    except IntegrityError:
+        return None
+
+
+def _crowded(name: Name) -> UnavailableError:
+    return UnavailableError("the replication page is written by too many at once", name=str(name))
+
+
+@contextlib.contextmanager
+def _nothing_written() -> Iterator[None]:
+    """What comes before a write has written nothing of it, whatever became of the page."""
+    try:
+        yield
+    except UnavailableError as error:
+        error.performed = False
+        raise

@@ -82,6 +82,8 @@ class ParameterStore(Backend):
     loggers = ("boto3", "botocore", "urllib3")
     newest_is_current = True
     lists_records = True
+    # PutParameter, per account and region, as AWS's support tells it; its quotas do not say (terraform-aws-
+    # github-runner, issue 2944). Ten where higher throughput is bought.
     write_budget = WriteBudget(3, 1.0)
     needs_coordinator = Capability.CAS_GUARDED
     eventual = True  # "it takes the record time to be created and propagated" (aws-sdk-js, issue 4349)

@@ -30,19 +30,20 @@ from .conformance_errors import Audit, Errors, Gate
 from .conformance_listing import Batch, Listing, Tags, Versions
 from .conformance_pending import PendingValues
 from .conformance_reading import Basics, Names, Sizes
+from .conformance_records import Records
 from .conformance_safety import Concurrency, Lifecycle, Redaction
 from .conformance_writing import ConditionalPut, Deletion, Rollback
 
 AREAS: tuple[type[Harness], ...] = (
     Errors, Gate, Names, Basics, Sizes, Versions, ConditionalPut, Rollback, PendingValues, Deletion, Listing,
-    Batch, Tags, Redaction, Audit, Concurrency, Lifecycle,
+    Batch, Tags, Records, Redaction, Audit, Concurrency, Lifecycle,
 )  # fmt: skip
 """Every area, in the order in which the guide tells them."""
 
 
 class BackendConformance(
     Errors, Gate, Names, Basics, Sizes, Versions, ConditionalPut, Rollback, PendingValues, Deletion, Listing,
-    Batch, Tags, Redaction, Audit, Concurrency, Lifecycle,
+    Batch, Tags, Records, Redaction, Audit, Concurrency, Lifecycle,
 ):  # fmt: skip
     """All areas. Subclass it as ``Test…`` and give the ``backend`` fixture."""
 

@@ -13,8 +13,9 @@ from strongroom.audit.event import AuditEvent, AuditHook
 from strongroom.errors import InvalidRequestError, UnavailableError
 from strongroom.rotation.health import health_server
 from strongroom.rotation.ledger import State
-from strongroom.rotation.metrics import StepCounter, rendered
+from strongroom.rotation.metrics import StepCounter
 from strongroom.rotation.worker import SILENCE, Worker
+from strongroom.telemetry import rendered
 from tests.canary import CANARY
 from tests.rotation_scene import NAME, Scene
 

@@ -1,26 +1,34 @@
-"""``/healthz`` and ``/metrics`` of a worker, over HTTP, for an orchestrator and Prometheus."""
+"""``/healthz`` and ``/metrics`` of a program that works on, over HTTP, for an orchestrator and Prometheus."""
 
 from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from strongroom.errors import InvalidRequestError
-
-from .metrics import CONTENT_TYPE
+from strongroom.telemetry import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .worker import Worker
-
 _PLAIN: Final = "text/plain; charset=utf-8"
 
 
+class Serving(Protocol):
+    """What is answered for: a worker of rotations, or what follows replicas."""
+
+    @property
+    def trouble(self) -> str:
+        """Why it is unwell; empty if it is not."""
+
+    def metrics(self) -> str:
+        """In Prometheus' text format."""
+
+
 @contextmanager
-def health_server(worker: Worker, host: str, port: int) -> Iterator[int]:
+def health_server(worker: Serving, host: str, port: int) -> Iterator[int]:
     """Answer for a worker while the block runs.
 
     ``/healthz`` answers 200 while passes succeed, and 503 with a line that says why not.
@@ -36,7 +44,7 @@ def health_server(worker: Worker, host: str, port: int) -> Iterator[int]:
         InvalidRequestError: it cannot be listened at.
     """
     server = _listening(worker, host, port)
-    thread = threading.Thread(target=server.serve_forever, name="rotation-health", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, name="strongroom-health", daemon=True)
     thread.start()
     try:
         yield int(server.server_address[1])
@@ -53,7 +61,7 @@ class _Server(ThreadingHTTPServer):
         """A client that went away is nobody's concern."""
 
 
-def _listening(worker: Worker, host: str, port: int) -> _Server:
+def _listening(worker: Serving, host: str, port: int) -> _Server:
     problem = ""
     try:
         return _Server((host, port), _handler(worker))
@@ -62,7 +70,7 @@ def _listening(worker: Worker, host: str, port: int) -> _Server:
     raise InvalidRequestError(f"{host}:{port}: {problem}", hint="choose another by --listen HOST:PORT")
 
 
-def _handler(worker: Worker) -> type[BaseHTTPRequestHandler]:
+def _handler(worker: Serving) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = 5.0  # or whoever connects and is silent would keep a thread for ever
         server_version, sys_version = "strongroom", ""

@@ -1,4 +1,4 @@
-"""What a worker has done, and how it is, in Prometheus' text format 0.0.4."""
+"""What a worker has done: its steps, counted."""
 
 from __future__ import annotations
 
@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING, Final, final
 from strongroom.audit.event import AuditHook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from strongroom.audit.event import AuditEvent
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX: Final = "rotation."
-Labels = tuple[tuple[str, str], ...]
 
 
 @final
@@ -36,25 +32,3 @@ class StepCounter(AuditHook):
         """By step and outcome: ``ok`` or the class of an error."""
         with self._lock:
             return dict(self._counts)
-
-
-def rendered(families: Iterable[tuple[str, str, str, Mapping[Labels, float]]]) -> str:
-    """Metric families as text.
-
-    Args:
-        families: name, type, help, and the samples by their labels.
-    """
-    lines: list[str] = []
-    for name, kind, meaning, samples in families:
-        lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
-        lines += [f"{name}{_labels(labels)} {value:g}" for labels, value in sorted(samples.items())]
-    return "\n".join(lines) + "\n"
-
-
-def _labels(labels: Labels) -> str:
-    inner = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels)
-    return f"{{{inner}}}" if inner else ""
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -7,20 +7,23 @@ share one ledger; one that is killed leaves at most a lease behind.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final, final
+from itertools import chain
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 from strongroom.clock import Clock
 from strongroom.errors import SecretStoreError
+from strongroom.telemetry import rendered
 
 from .ledger import State
-from .metrics import StepCounter, rendered
+from .metrics import StepCounter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from strongroom.telemetry import Family, Labels
 
     from .engine import Engine
     from .ledger import Ledger
-    from .metrics import Labels
 
 EVERY: Final = 10.0
 """Seconds between two looks at the ledger by a thread that found nothing."""
@@ -30,7 +33,23 @@ SILENCE: Final = 180.0
 
 _HOUR: Final = 3600.0
 _COUNTED: Final = 10_000
-_FAMILY = tuple[str, str, str, "Mapping[Labels, float]"]
+
+
+class Duty(Protocol):
+    """What a worker's program does besides rotating, such as following replicas."""
+
+    def run(self) -> None:
+        """Do it until `stop` is called; it raises nothing."""
+
+    def stop(self) -> None:
+        """Begin nothing more. Safe in a signal's handler, and to repeat."""
+
+    @property
+    def trouble(self) -> str:
+        """Why it is unwell; empty if it is not."""
+
+    def families(self) -> Iterable[Family]:
+        """Its metrics."""
 
 
 def _nobody(_line: str) -> None:
@@ -47,6 +66,7 @@ class Worker:
         threads: how many rotations may go on at once.
         every: seconds between two looks of a thread that found nothing.
         chores: what is to be done besides, once an hour and at first.
+        duties: what goes on besides, each in a thread of its own.
         steps: one of the engine's hooks, for the metrics.
         say: told in a line when passes begin to fail, and when they succeed again.
         clock: injected in tests.
@@ -63,12 +83,13 @@ class Worker:
         threads: int = 4,
         every: float = EVERY,
         chores: Sequence[Callable[[], object]] = (),
+        duties: Sequence[Duty] = (),
         steps: StepCounter | None = None,
         say: Callable[[str], None] = _nobody,
         clock: Clock | None = None,
     ):
         self._engine, self._ledger, self._every = engine, ledger, every
-        self._chores, self._say = tuple(chores), say
+        self._chores, self._duties, self._say = tuple(chores), tuple(duties), say
         self.steps, self._clock = steps or StepCounter(), clock or Clock()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -76,7 +97,8 @@ class Worker:
         self._tidied = float("-inf")
         self._passes, self._failures, self._error = 0, 0, ""
         self._threads = [
-            threading.Thread(target=self._work, name=f"rotation-{number}") for number in range(threads)
+            threading.Thread(target=work, name=f"rotation-{number}")
+            for number, work in enumerate((*[self._work] * threads, *(duty.run for duty in self._duties)))
         ]
 
     def run(self) -> None:
@@ -90,20 +112,23 @@ class Worker:
     def stop(self) -> None:
         """Begin nothing more. Safe in a signal's handler, and to repeat."""
         self._stopping.set()
+        for duty in self._duties:
+            duty.stop()
 
     @property
     def trouble(self) -> str:
         """Why the worker is unwell; empty if it is not."""
         silent = self._clock.monotonic() - self._last
         if silent <= max(SILENCE, 3 * self._every):
-            return ""
+            return next(filter(None, (duty.trouble for duty in self._duties)), "")
         return f"no pass has succeeded for {silent:.0f} s" + (f": {self._error}" if self._error else "")
 
     def metrics(self) -> str:
         """The state of the worker and of the ledger, in Prometheus' text format."""
-        return rendered([*self._own(), *self._of_ledger()])
+        others = (duty.families() for duty in self._duties)
+        return rendered(chain(self._own(), self._of_ledger(), *others))
 
-    def _own(self) -> Iterator[_FAMILY]:
+    def _own(self) -> Iterator[Family]:
         with self._lock:
             passes: dict[Labels, float] = {
                 (("outcome", "ok"),): self._passes,
@@ -124,7 +149,7 @@ class Worker:
         meaning = "Seconds since a pass succeeded."
         yield "strongroom_rotation_silence_seconds", "gauge", meaning, {(): silent}
 
-    def _of_ledger(self) -> Iterator[_FAMILY]:
+    def _of_ledger(self) -> Iterator[Family]:
         """Nothing of it while the ledger does not answer: a gap is truer than the last number."""
         states = [state for state in State if state.open]
         try:

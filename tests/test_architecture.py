@@ -20,13 +20,15 @@ ROOT = Path(__file__).parents[1]
 ORDER = """
 errors
 value names telemetry passwords quiet clock patterns
-backend keys lease declared native settings
+settings
+backend keys lease declared native
 localkey retry stamp sqlitefile postgres
 coordinator pgcoordinator wrapcount
 guarded gate companion
 memory envelope stages replication.record webhooks
 pairs
 replication.page replication.sheet
+replication.standing
 replication.order
 audit
 layers

@@ -13,16 +13,15 @@ The order of these reads is model-checked (``tests/models/test_replication_order
 from __future__ import annotations
 
 import contextlib
+import hmac
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple, final
+from typing import TYPE_CHECKING, Final, final
 
-from strongroom.backend import ABSENT, Absent, Capability, Clock, Secret, Stage
+from strongroom.backend import ABSENT, Absent, Capability, Clock, Stage
 from strongroom.errors import (
     IntegrityError,
     InvalidRequestError,
-    PermissionDeniedError,
     SecretConflictError,
     SecretNotFoundError,
     UnavailableError,
@@ -33,14 +32,17 @@ from strongroom.value import SecretValue
 from .page import BEFORE_ALL, Page, Place, read_page, write_page
 from .record import Record, digest_of
 from .sheet import NO_TAKEOVER, Sheet, read_sheet, write_sheet
+from .standing import Standing, Version, after, judged, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from strongroom.backend import Backend
+    from strongroom.backend import Backend, Secret
 
 Maker = Callable[..., Record]
 """Makes the record of a value at the place it was made for; ``write_id=`` where a repeat must be the same."""
+
+__all__ = ["DIGEST_KEY", "Maker", "Order", "Standing"]
 
 DIGEST_KEY: Final = Reserved("digest-key", Name("replication"))
 LOOKS_BACK: Final = 8
@@ -49,48 +51,6 @@ LOOKS_BACK: Final = 8
 _ATTEMPTS: Final = 10
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 _NOT_CURRENT: Final = "the version is not current any more"
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a secret stands at a store.
-
-    Attributes:
-        name: the secret.
-        secret: what is current, with its value; None if that was not asked for or does not open.
-        version: the version that is current; None if the secret is missing, purged or in the bin.
-        record: the one that counts. None: `Order.bind` gives the version one, `Order.bury` a deletion.
-        bound: the record stands on the page, not with the version.
-        own: what the version itself bears, whether it counts or not.
-        page: what is kept beside the secret.
-    """
-
-    name: Name
-    secret: Secret | None
-    version: str | None
-    record: Record | None
-    bound: bool = False
-    own: Record | None = None
-    page: Page = field(default_factory=Page)
-
-    @property
-    def deleted(self) -> bool:
-        """Whether nothing is current: missing, purged or in the bin."""
-        return self.version is None
-
-    @property
-    def highest(self) -> Record | None:
-        """The highest record the store has of the secret: of its value, or of its deletion."""
-        known = [one for one in (self.record, self.own, self.page.tombstone) if one]
-        return max(known, key=lambda one: one.order, default=None)
-
-
-class _Version(NamedTuple):
-    """A version as it was read; the secret is None if its value does not open."""
-
-    id: str
-    own: Record | None
-    secret: Secret | None
 
 
 @final
@@ -178,12 +138,14 @@ class Order:
 
     def verify(self, name: Name, secret: Secret) -> bool:
         """Whether a secret bears a record of this domain that is of exactly its value."""
-        return self.proves(name, _parsed(secret.record), secret.value)
+        return self.proves(name, parsed(secret.record), secret.value)
 
     def proves(self, name: Name, record: Record | None, value: SecretValue | None) -> bool:
         """Whether a record is of exactly this value, or of a deletion where that is None."""
         key = self.digest_key() if record else None
-        return bool(key and record and record.digest == digest_of(key, str(name), value, *record.order))
+        if key is None or record is None:
+            return False
+        return hmac.compare_digest(record.digest, digest_of(key, str(name), value, *record.order))
 
     def bind(self, name: Name, version: str, *, floor: Record | None = None) -> Record:
         """The record of the version that is current, given to it on the page if none counts.
@@ -210,7 +172,7 @@ class Order:
             held = self._judged(name, page, current).record
             if held and held.order > above:
                 return held
-            place = _after(epoch, max(above, page.floor, self._known(name, current, epoch)))
+            place = after(epoch, max(above, page.floor, self._known(name, current, epoch)))
             record = self._maker(name, place)(current.secret.value)
             if self._written(name, page.with_binding(version, record), at):
                 return record
@@ -239,7 +201,7 @@ class Order:
             held = self._judged(name, page, current).record
             if held and not current and held.order > above:
                 return held
-            place = _after(epoch, max(above, page.floor, self._known(name, current, epoch)))
+            place = after(epoch, max(above, page.floor, self._known(name, current, epoch)))
             record = self._maker(name, place)(None)
             if self._written(name, page.with_tombstone(record), at) and self._is_above(name, record):
                 return record
@@ -270,12 +232,12 @@ class Order:
             if current and current.secret and not known:
                 known = self.bind(name, current.id)
             above = known.order if current and known else self._known(name, current, epoch)
-            place = _after(epoch, max(above, page.floor))
+            place = after(epoch, max(above, page.floor))
             return current.id if current else None, self._maker(name, place)
 
     def _read(
         self, name: Name, version: str | Stage = Stage.CURRENT, *, opens: bool = False
-    ) -> _Version | None:
+    ) -> Version | None:
         """A version, or None. One that does not open can still be replaced, unless it must open."""
         error = None
         try:
@@ -285,13 +247,13 @@ class Order:
         except IntegrityError as exc:
             error = exc
         if error is None:
-            return _Version(secret.version, _parsed(secret.record), secret)
+            return Version(secret.version, parsed(secret.record), secret)
         if opens or Capability.DESCRIBE not in self.backend.capabilities:
             raise error
         told = self._told(name)
         return told if told and version in (Stage.CURRENT, told.id) else None
 
-    def _told(self, name: Name) -> _Version | None:
+    def _told(self, name: Name) -> Version | None:
         """The current version by what the store tells of it, without its value where that can be spared."""
         if Capability.DESCRIBE not in self.backend.capabilities:
             return self._read(name)
@@ -299,20 +261,14 @@ class Order:
             info = self.backend.describe(name)
         except SecretNotFoundError:
             return None
-        return _Version(info.newest.id, _parsed(info.record), None) if info.newest else None
+        return Version(info.newest.id, parsed(info.record), None) if info.newest else None
 
-    def _judged(self, name: Name, page: Page, current: _Version | None, *, proved: bool = True) -> Standing:
-        if current is None:
-            counts = page.tombstone and page.tombstone.order >= page.floor
-            return Standing(name, None, None, page.tombstone if counts else None, page=page)
-        own, secret = current.own, current.secret
-        if bound := page.bound(current.id):
-            return Standing(name, secret, current.id, bound, True, own, page)
-        above = own is not None and own.order > page.floor
-        genuine = above and (not proved or (secret is not None and self.proves(name, own, secret.value)))
-        return Standing(name, secret, current.id, own if genuine else None, False, own, page)
+    def _judged(self, name: Name, page: Page, current: Version | None, *, proved: bool = True) -> Standing:
+        own, secret = (current.own, current.secret) if current else (None, None)
+        genuine = not proved or (secret is not None and self.proves(name, own, secret.value))
+        return judged(name, page, current, genuine=genuine)
 
-    def _known(self, name: Name, current: _Version | None, epoch: int) -> Place:
+    def _known(self, name: Name, current: Version | None, epoch: int) -> Place:
         """The highest place that the secret's versions tell of, proved or not.
 
         One of a later epoch, which proves nothing here, is not believed: it would stop all writes.
@@ -332,7 +288,7 @@ class Order:
             older = [version.id for version in self.backend.versions(name) if version.id != besides]
         for version in older[:LOOKS_BACK]:
             with contextlib.suppress(SecretNotFoundError, IntegrityError):
-                if record := _parsed(self.backend.get(name, version).record):
+                if record := parsed(self.backend.get(name, version).record):
                     yield record
                     return
 
@@ -346,7 +302,7 @@ class Order:
             key = self.digest_key()
             if key is None:
                 raise IntegrityError("the digest key is missing")
-            return Record(*place, write_id or os.urandom(16).hex(), digest_of(key, str(name), value, *place))
+            return Record(*place, write_id or new_write_id(), digest_of(key, str(name), value, *place))
 
         return made
 
@@ -379,20 +335,9 @@ class Order:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _after(epoch: int, place: Place) -> Place:
-    if place[0] > epoch:
-        raise PermissionDeniedError(
-            f"another store is the source since epoch {place[0]}", hint="strongroom replica status"
-        )
-    return epoch, place[1] + 1
-
-
-def _parsed(text: str | None) -> Record | None:
-    """A record; one that cannot be read orders nothing."""
-    try:
-        return Record.parse(text) if text else None
-    except IntegrityError:
-        return None
+def new_write_id() -> str:
+    """Of a write that nobody has tried before."""
+    return os.urandom(16).hex()
 
 
 def _crowded(name: Name) -> UnavailableError:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from strongroom.errors import InvalidRequestError
-
-from .failure import one_line
 from .options import Options, common, pass_options
 from .revoking import keep_list
 from .rotations import opened_engine
+from .serving import LISTEN, address_of, listening, say, stopped_by_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
-
-    from strongroom.rotation.worker import Worker
+    from strongroom.replication.following import Following
 
 
 @click.command(short_help="do what is due until it is stopped: a worker")
@@ -40,13 +35,12 @@ if TYPE_CHECKING:
     help="How long between two looks when nothing is due.",
 )
 @click.option(
-    "--listen",
-    metavar="HOST:PORT",
-    help="Answer /healthz and /metrics there; anybody who reaches it may ask.",
+    "--replicas", is_flag=True, help="Follow the sources of [replica] too, as replica sync --watch."
 )
+@LISTEN
 @common
 @pass_options
-def serve(options: Options, threads: int, every: int, listen: str | None) -> None:
+def serve(options: Options, threads: int, every: int, listen: str | None, *, replicas: bool) -> None:
     """Do what is due until SIGTERM or SIGINT, in as many workers on as many machines as you like.
 
     On the signal nothing more is begun, the rotations that threads are at go as far as they can, and the exit
@@ -58,52 +52,32 @@ def serve(options: Options, threads: int, every: int, listen: str | None) -> Non
 
     from .rotation_progress import StepLog
 
-    address, steps = _address(listen), StepCounter()
+    address_of(listen)
+    steps = StepCounter()
     with ExitStack() as held:
-        opened = held.enter_context(opened_engine(options, (steps, StepLog(options))))
+        following = _following(options, held) if replicas else None
+        heard = (following.hook(),) if following else ()
+        opened = held.enter_context(opened_engine(options, (steps, StepLog(options), *heard)))
         worker = Worker(
             opened.engine,
             opened.ledger,
             threads=threads,
             every=every,
             chores=(opened.forget, lambda: keep_list(options)),
+            duties=(following,) if following else (),
             steps=steps,
-            say=lambda line: _say(options, line),
+            say=partial(say, options),
         )
-        if address:
-            from strongroom.rotation.health import health_server
-
-            port = held.enter_context(health_server(worker, *address))
-            _say(options, f"listening at http://{address[0]}:{port}/healthz and /metrics")
-        held.enter_context(_stopped_by_signals(worker))
-        _say(options, f"working for {len(opened.policies)} secrets in {threads} threads")
+        held.enter_context(listening(options, listen, worker))
+        held.enter_context(stopped_by_signals(worker.stop))
+        say(options, f"working for {len(opened.policies)} secrets in {threads} threads")
         worker.run()
-    _say(options, "stopped; nothing is under way here")
+    say(options, "stopped; nothing is under way here")
 
 
-def _address(listen: str | None) -> tuple[str, int] | None:
-    if not listen:
-        return None
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise InvalidRequestError("--listen is HOST:PORT", hint="write 127.0.0.1:9464")
-    return host.strip("[]"), int(port)
+def _following(options: Options, held: ExitStack) -> Following:
+    from strongroom.replication.following import EVERY
 
+    from .replica_watching import opened_following
 
-@contextmanager
-def _stopped_by_signals(worker: Worker) -> Iterator[None]:
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        worker.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _say(options: Options, line: str) -> None:
-    if not options.quiet:
-        with suppress(OSError):  # whoever read it has gone; the work goes on
-            click.echo(one_line(line), err=True)
+    return held.enter_context(opened_following(options, EVERY))

@@ -118,6 +118,11 @@ def _endpoint(url: StoreURL, settings: Settings) -> str | None:
     return endpoint
 
 
+def is_aws(endpoint: str | None) -> bool:
+    """Whether an endpoint is one of AWS's own hosts, each of which serves one region."""
+    return endpoint is not None and bool(_AWS_HOST.fullmatch(urlsplit(endpoint).hostname or ""))
+
+
 def _auth(settings: Settings, endpoint: str | None) -> Mapping[str, Any]:
     unknown = sorted(settings.auth.keys() - _AUTH)
     if unknown:
@@ -128,7 +133,7 @@ def _auth(settings: Settings, endpoint: str | None) -> Mapping[str, Any]:
         return settings.auth
     if is_loopback(endpoint):  # real credentials are not for whatever listens on this machine
         return {"access_key_id": "test", "secret_access_key": "test"}
-    if not _AWS_HOST.fullmatch(urlsplit(endpoint).hostname or ""):
+    if not is_aws(endpoint):
         raise InvalidRequestError(
             "ambient AWS credentials go only to AWS's own hosts", hint="give this store an auth table"
         )

@@ -204,6 +204,7 @@ class Rotation:
             Stage.PENDING,
             origin,
             confirmed_at=self._secrets.settings.clock.now(),
+            record=record_of(labels.on(self._id)),
         )
 
     def _has_turn(self) -> bool:
@@ -298,6 +299,7 @@ class Rotation:
                 for label in sorted(on, key=lambda label: label == done(version)):
                     if label == PENDING or (label.startswith(OURS) and not label.startswith(RECORD)):
                         self._secrets.unlabel(self._name, label, version)
+        self._secrets.sweep_records(self._name, labels)
 
 
 def _nothing_held() -> SecretNotFoundError:

@@ -49,13 +49,19 @@ SERVICE = Service(
     answers={
         "BatchGetSecretValue": "SecretValues",
         "CreateSecret": "ARN",
+        "DeleteResourcePolicy": "ARN",
         "DeleteSecret": "ARN",
         "DescribeSecret": "ARN",
+        "GetResourcePolicy": "ARN",
         "GetSecretValue": "VersionId",
         "ListSecretVersionIds": "Versions",
         "ListSecrets": "SecretList",
+        "PutResourcePolicy": "ARN",
         "PutSecretValue": "VersionId",
+        "ReplicateSecretToRegions": "ARN",
         "RestoreSecret": "ARN",
+        "StopReplicationToReplica": "ARN",
+        "UpdateSecret": "ARN",
         "UpdateSecretVersionStage": "ARN",
     },
     value_field=_value_field,
@@ -253,9 +259,12 @@ class Secrets:
             if entry["VersionId"] in lost and now - entry["CreatedDate"] > _LOSER_AGE:
                 self.unlabel(name, lost[entry["VersionId"]], entry["VersionId"])
 
-    def sweep_records(self, name: str) -> None:
-        """Take replication's records off versions that were replaced: a label keeps them from deletion."""
-        for version, on in self.labels(name).by_version.items():
+    def sweep_records(self, name: str, labels: Labels | None = None) -> None:
+        """Take replication's records off versions that were replaced: a label keeps them from deletion.
+
+        Not off one that waits, whose record tells where it stands once it is promoted.
+        """
+        for version, on in (labels or self.labels(name)).by_version.items():
             marks = {label for label in on if label.startswith(RECORD)}
             if marks and was_current(on) and not on & {CURRENT, PREVIOUS}:
                 for label in marks:

@@ -23,6 +23,7 @@ from strongroom.backend import (
     SecretVersion,
     Settings,
     Stage,
+    WriteBudget,
 )
 from strongroom.errors import (
     InvalidRequestError,
@@ -31,7 +32,7 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
-from strongroom.names import Key, Name, StoreURL, check_prefix, key_path, path_key
+from strongroom.names import Key, StoreURL, check_prefix, key_path
 from strongroom.value import SecretValue
 
 from ._batch import read_batch
@@ -39,7 +40,9 @@ from ._client import Answer, Client
 from ._errors import translate
 from ._identity import CallerIdentity
 from ._labels import CURRENT, PREVIOUS, Labels, is_turn, record_of, stages_of, was_current
+from ._listing import listed
 from ._pending import Rotation
+from ._regions import Elsewhere, Regions
 from ._secrets import SERVICE, Secrets
 from ._tags import set_tags, tags_of
 from ._writes import put_absent, put_any, put_if
@@ -49,6 +52,9 @@ _NAME = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")  # the API model, CreateSecret:
 _WINDOW = range(7, 31)  # the API model, DeleteSecret: RecoveryWindowInDays
 _LABELS = {Stage.CURRENT: CURRENT, Stage.PREVIOUS: PREVIOUS}
 _CAPABILITIES = ~Capability(0) & ~Capability.CAS_GUARDED
+# The API model, PutSecretValue: more than one version in ten minutes, sustained, reaches a secret's quota,
+# since those of the last 24 hours are never removed. A pending value takes two: its own and its turn's.
+_BUDGET = WriteBudget(72, 24 * 3600.0, "secret")
 
 
 class SecretsManager(Backend):
@@ -63,6 +69,8 @@ class SecretsManager(Backend):
     scheme = "aws-sm"
     loggers = ("boto3", "botocore", "urllib3")
     capabilities = _CAPABILITIES
+    lists_records = True
+    write_budget = _BUDGET
 
     def __init__(self, url: StoreURL, settings: Settings):
         url.allow("endpoint")
@@ -74,6 +82,7 @@ class SecretsManager(Backend):
         self._identity = CallerIdentity(url, settings)
         self._secrets = Secrets(self._client, settings, self._region, token)
         self._window = _window(settings.options)
+        self._elsewhere = Elsewhere(url, settings)
         self.origin = f"aws-sm://{self._region}" + (f"/{self._prefix}" if self._prefix else "")
 
     @classmethod
@@ -211,21 +220,11 @@ class SecretsManager(Backend):
             self._secrets.unlabel(name, label, version)
 
     def list_info(self, prefix: str, detail: bool = False) -> Iterator[SecretInfo]:
-        start = key_path(Name(prefix), self._prefix) if prefix else self._prefix and f"{self._prefix}/"
-        filters = {"Filters": [{"Key": "name", "Values": [start]}]} if start else {}
-        more: dict[str, str] = {}
-        while True:
-            page = self._client.read("ListSecrets", **filters, **more)
-            yield from self._infos(page["SecretList"], prefix, detail)
-            if not page.get("NextToken"):
-                return
-            more = {"NextToken": page["NextToken"]}
+        for key, entry in self._listed(self._client, prefix):
+            yield self._info(key, entry, "SecretVersionsToStages") if detail else SecretInfo(key)
 
-    def _infos(self, entries: Sequence[Answer], prefix: str, detail: bool) -> Iterator[SecretInfo]:
-        for entry in entries:
-            key = path_key(entry["Name"], self._prefix, self._settings.names)
-            if isinstance(key, Name) and key.text.startswith(prefix) and not entry.get("DeletedDate"):
-                yield self._info(key, entry, "SecretVersionsToStages") if detail else SecretInfo(key)
+    def _listed(self, client: Client, prefix: str = "") -> Iterator[tuple[Key, Answer]]:
+        return listed(client, self._prefix, self._settings.names, prefix)
 
     def versions(self, key: Key) -> Sequence[SecretVersion]:
         name = self._name(key)
@@ -298,17 +297,22 @@ class SecretsManager(Backend):
     def limit(self, key: Key) -> int | None:
         return _LIMIT
 
+    def native_replication(self) -> Regions:
+        return Regions(self._secrets, self._region, self._name, self._listed, self._elsewhere)
+
     def principal(self) -> str | None:
         return self._identity.arn()
 
     def after_fork(self) -> None:
         self._client.after_fork()
         self._identity.after_fork()
+        self._elsewhere.after_fork()
         self._secrets.recent.after_fork()
 
     def close(self) -> None:
         self._client.close()
         self._identity.close()
+        self._elsewhere.close()
 
     def _name(self, key: Key) -> str:
         name = key_path(key, self._prefix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from .errors import UnsupportedOperationError
 
@@ -45,7 +45,22 @@ class Copy:
 
 
 class NativeReplication(ABC):
-    """A provider's own replication of the secrets of one store. Every method may block."""
+    """A provider's own replication of the secrets of one store. Every method may block.
+
+    Attributes:
+        fixed: where a secret is kept is decided when it is made, and can never be changed.
+    """
+
+    fixed: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """The region or location of the store itself; empty where it has no single one."""
+
+    def is_another(self, wanted: str, told: str) -> bool:
+        """Whether a copy certainly is under another key than is wanted; an empty one leaves it open."""
+        return bool(wanted) and wanted != told
 
     @abstractmethod
     def copies(self, key: Key, *, verify: bool = False) -> Mapping[str, Copy]:

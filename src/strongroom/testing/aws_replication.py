@@ -44,15 +44,41 @@ class Replication:
             if wanted["Region"] == secret.region:
                 raise limits.invalid("Invalid replica region.")
         for wanted in regions:
-            replica = Replica(secret, wanted["Region"], wanted.get("KmsKeyId") or MANAGED_KEY)
-            secret.replicas[replica.region] = replica
-            shelf = self._account.shelf(replica.region)
-            if secret.name in shelf and not force:
-                replica.status = "Failed"
-                replica.message = "Replication failed: Secret name already exists in this region."
-                continue
+            self._add_one(secret, wanted, force)
+
+    def _add_one(self, secret: Secret, wanted: Params, force: bool) -> None:
+        """A second try takes a failed replica up again, with the copy that it has."""
+        region, kms_key = wanted["Region"], wanted.get("KmsKeyId") or MANAGED_KEY
+        shelf, known = self._account.shelf(region), secret.replicas.get(region)
+        ours = known is not None and shelf.get(secret.name) is known
+        replica = known if known is not None and ours else Replica(secret, region, kms_key)
+        secret.replicas[region] = replica
+        replica.status, replica.message = "InProgress", ""
+        if kms_key in self._account.behaviour.kms_denied | self._account.behaviour.kms_broken:
+            replica.status, replica.message = "Failed", f"Access to KMS key {kms_key} is denied."
+        elif secret.name in shelf and not ours and not force:
+            replica.status = "Failed"
+            replica.message = "Replication failed: Secret name already exists in this region."
+        else:
             shelf[secret.name] = replica
             replica.begin(self._account.behaviour.replication, self._account.clock())
+
+    def changed_key(self, region: str, params: Params) -> bool:
+        """Whether an UpdateSecret is about a replica's key, which is all of it that may be changed.
+
+        Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets.html
+        """
+        replica = self._account.find(region, limits.secret_id(params))
+        if not isinstance(replica, Replica) or params.keys() & {
+            "SecretString",
+            "SecretBinary",
+            "Description",
+        }:
+            return False
+        replica.kms_key = params["KmsKeyId"]
+        if replica.copy is not None:
+            replica.copy.kms_key = replica.kms_key
+        return True
 
     def _remove(self, region: str, params: Params) -> Answer:
         self._account.authorise("RemoveRegionsFromReplication", limits.secret_id(params))

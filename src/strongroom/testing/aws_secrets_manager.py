@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 
 from . import aws_limits as limits
 from .aws_account import ACCOUNT, Account, Answer, Behaviour, Operations, marked_for_deletion, missing
+from .aws_policy import Policies
 from .aws_reading import Reading
 from .aws_replication import Replication
 from .aws_state import CURRENT, AwsError, Deletion, History, Replica, Secret, Version
@@ -35,6 +36,7 @@ class StrictSecretsManager:
         self._clock = clock
         self._account = Account(self.behaviour, clock)
         self._replication = Replication(self._account)
+        self._policies = Policies(self._account)
         self._lock = threading.Lock()
         self._operations: Operations = {
             "CreateSecret": self._create,
@@ -47,6 +49,7 @@ class StrictSecretsManager:
             "UntagResource": self._untag,
             **Reading(self._account).operations,
             **self._replication.operations,
+            **self._policies.operations,
         }
 
     def call(self, region: str, operation: str, params: Params, *, stale: bool = False) -> Answer:
@@ -60,6 +63,7 @@ class StrictSecretsManager:
             raise AwsError("UnknownOperationException", f"The double does not know {operation}.")
         with self._lock:
             self._account.stale_once = stale
+            self._policies.enforce(region, operation, params)
             return handler(region, params)
 
     def settle(self) -> None:
@@ -134,6 +138,8 @@ class StrictSecretsManager:
     def _update(self, region: str, params: Params) -> Answer:
         self._account.authorise("UpdateSecret", limits.secret_id(params))
         data = limits.value(params)
+        if self._replication.changed_key(region, params):
+            return _answer(self._account.find(region, limits.secret_id(params)))
         secret = self._account.primary(region, params)
         with self._account.editing(secret):
             secret.description = params.get("Description", secret.description)

@@ -98,6 +98,7 @@ class Secret:
     replicas: dict[str, Replica] = field(default_factory=dict)
     history: History[Secret] = field(default_factory=History, repr=False)
     unborn: bool = False
+    policy: str = ""
 
     def snapshot(self) -> Secret:
         """A copy that later changes do not reach."""

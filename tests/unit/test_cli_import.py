@@ -10,6 +10,7 @@ import pytest
 
 from strongroom.cli import formats, importing
 from strongroom.errors import InvalidRequestError, PartialFailureError, SecretConflictError, UnavailableError
+from strongroom.names import Name
 from strongroom.store import SecretStore
 from strongroom.value import SecretValue
 from tests.canary import CANARY, assert_no_canary, assert_no_canary_in, plaintext
@@ -289,6 +290,36 @@ def test_a_copy_collides_before_any_write(run: Cli) -> None:
     assert _names(target) == ["b"]
     assert run("copy", run.url, target, "--if-absent").code == 0
     assert _content(target) == {"a": CANARY, "b": "mine"}
+
+
+def test_a_copy_carries_the_history_unless_told_not_to(run: Cli) -> None:
+    """All versions, oldest first; --current-only takes one, and a copy with history then leaves it so."""
+    whole, current = new_store_url(), new_store_url()
+    with run.store() as source:
+        for number in range(3):
+            source.put("a", f"{CANARY}{number}")
+    copied = run("copy", run.url, whole, "--json").json
+    assert (copied["counts"], copied["items"][0]["carries"]) == ({"create": 1}, 3)
+    assert run("copy", run.url, current, "--current-only").code == 0
+    assert run("copy", run.url, current, "--json").json["counts"] == {"same": 1}
+    with library(whole) as all_of_it, library(current) as one:
+        assert [len(store.versions("a")) for store in (all_of_it, one)] == [3, 1]
+        assert all_of_it.get("a").value == one.get("a").value == SecretValue(f"{CANARY}2")
+
+
+def test_a_loss_is_told_before_any_write(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused whole, shown by a dry run, and left behind where that was allowed."""
+    monkeypatch.setattr("strongroom.memory.MemoryBackend.limit", lambda _self, _key: 100)
+    with run.store() as source:
+        source.put("small", CANARY)
+        source._backend.put(Name("large"), SecretValue(CANARY * 9), None)
+    target = new_store_url()
+    refused = run("copy", run.url, target)
+    assert (refused.code, "large, secret" in refused.err, _names(target)) == (2, True, [])
+    shown = run("copy", run.url, target, "--dry-run", "--json").json
+    assert (shown["counts"], shown["losses"][0]["name"]) == ({"create": 1, "leave": 1}, "large")
+    done = run("copy", run.url, target, "--allow-loss")
+    assert (done.code, "large" in done.err, _names(target)) == (0, True, ["small"])
 
 
 def test_a_value_that_changes_during_a_copy_is_not_overwritten(

@@ -36,6 +36,8 @@ class Sheet:
         takeover: the id of the takeover that began the epoch: two of one epoch are two takeovers at once.
         source: the alias of the store that takes the writes.
         fenced: this store was the source, and must not write again though nobody told its writers.
+        line: epochs and takeover ids before this one, the oldest first, as the store has been through them.
+        apart: epochs in which this store wrote on another line: what it has of them no other store has.
     """
 
     domain: str
@@ -43,6 +45,8 @@ class Sheet:
     takeover: str
     source: str
     fenced: bool = False
+    line: tuple[tuple[int, str], ...] = ()
+    apart: tuple[int, ...] = ()
 
     def require(self, alias: str) -> None:
         """Return if the store of this alias takes writes by this sheet; no alias, and only a fence stops.
@@ -50,6 +54,11 @@ class Sheet:
         Raises:
             PermissionDeniedError: another store is the source.
         """
+        if self.fenced and alias == self.source:
+            raise PermissionDeniedError(
+                f"two stores were made the source in epoch {self.epoch}, and neither takes writes",
+                hint="decide for one of them: strongroom replica takeover",
+            )
         if self.fenced or (alias and alias != self.source):
             raise PermissionDeniedError(
                 f"{self.source} is the source since epoch {self.epoch}",
@@ -74,6 +83,8 @@ class Sheet:
     def _read(cls, facts: Any) -> Self:
         if facts.pop("strongroom") != _FORMAT:
             raise ValueError
+        facts["line"] = tuple((int(epoch), str(takeover)) for epoch, takeover in facts.get("line", ()))
+        facts["apart"] = tuple(map(int, facts.get("apart", ())))
         sheet = cls(**facts)
         texts = all(isinstance(fact, str) for fact in (sheet.domain, sheet.source))
         if not texts or type(sheet.epoch) is not int or sheet.epoch < 1 or type(sheet.fenced) is not bool:

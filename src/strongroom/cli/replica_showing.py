@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from strongroom.replication.plan import Status
 
 _COLUMNS: Final = ("replica", "source", "epoch", "in sync", "missing", "behind", "lag", "state")
-_SHOWN: Final = 10
 _ADVICE: Final = {
-    "quarantined": "two values claim one place; look at both, then: strongroom replica adopt",
-    "drift": "changed at the replica by somebody else; see strongroom replica plan",
-    "foreign": "held there before, by somebody else; to have it overwritten: strongroom replica adopt",
-    "diverged": "written at the old source and never replicated; see strongroom replica takeover",
+    "drift": "differ because somebody else changed them there; which: strongroom replica plan",
+    "quarantined": "have two values that claim one place; look at both, then: strongroom replica adopt",
+    "foreign": "are somebody else's there; to have them overwritten: strongroom replica adopt",
+    "diverged": "were written at the old source and never replicated; see: strongroom replica takeover",
 }
 
 
@@ -67,15 +66,14 @@ def _cells(one: Status) -> Sequence[str]:
     return one.replica, one.source, str(one.epoch), in_sync, str(one.missing), versions, lag, state
 
 
-def _waiting(one: Status) -> Iterator[tuple[str, Sequence[str]]]:
-    for kind in _ADVICE:
-        if names := getattr(one, kind):
-            yield kind, names
+def _waiting(one: Status) -> Iterator[tuple[int, str]]:
+    for kind, advice in _ADVICE.items():
+        if count := getattr(one, kind):
+            yield count, advice
 
 
 def _findings(one: Status) -> Iterator[str]:
-    for kind, names in _waiting(one):
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        yield f"{one.replica}: {kind}: {', '.join(names[:_SHOWN])}{more} ({_ADVICE[kind]})"
+    for count, advice in _waiting(one):
+        yield f"{one.replica}: {count} {advice}"
     if one.last_sync:
         yield f"{one.replica}: last synced {day(one.last_sync)}"

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, final
 
-from .plan import Action, drifted
+from .plan import Action
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -61,7 +61,7 @@ class Gauges:
             seen.alive = self._clock.monotonic()
             seen.counts.update(ok=1, applied=len(report.done), refused=len(report.failed))
             if everything:
-                names = frozenset(drifted(plan.steps))
+                names = frozenset(step.name for step in plan.steps if step.drifted)
                 seen.drift += len(names - seen.drifted)  # found anew: what is known already is one drift
                 seen.looked, seen.drifted, seen.found = seen.alive, names, _found(plan, report)
 

@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 ORDER = """
 errors
 value names telemetry passwords quiet clock patterns
-settings
-backend keys lease declared native
+lease settings
+backend keys declared native
 localkey retry stamp sqlitefile postgres
 coordinator pgcoordinator wrapcount
 guarded gate companion

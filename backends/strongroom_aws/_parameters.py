@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import Any
 
@@ -61,6 +61,7 @@ class Parameters:
         self._client, self._names, self._settings = client, names, settings
         self._tier, self._origin = tier, origin
         self._known: dict[tuple[str, str], Version] = {}
+        self._untold = False  # histories are denied: not to be asked again with each read
 
     def history(self, key: Key) -> list[Version]:
         """Every version that AWS still keeps, newest first; none if there is no parameter."""
@@ -130,9 +131,10 @@ class Parameters:
             raise SecretNotFoundError("no such version")
         return self.secret(key, found, None, self._record(key, version))
 
-    def current(self, key: Key) -> Secret:
-        """The newest version in one request, which does not tell replication's record."""
-        return self.secret(key, self._read(self._names.of(key)), Stage.CURRENT)
+    def current(self, key: Key, *, recorded: bool = False) -> Secret:
+        """The newest version in one request; `recorded`: another, once a version, tells its record."""
+        found = self.secret(key, self._read(self._names.of(key)), Stage.CURRENT)
+        return replace(found, record=self._record(key, found.version)) if recorded else found
 
     def secret(self, key: Key, found: Answer, stage: Stage | None, record: str | None = None) -> Secret:
         """An answer's parameter as a secret."""
@@ -154,8 +156,9 @@ class Parameters:
 
     def _record(self, key: Key, version: str) -> str | None:
         try:
-            known = self._version(key, version)
+            known = None if self._untold else self._version(key, version)
         except PermissionDeniedError:  # another grant than that of reading values
+            self._untold = True
             return None
         return known.record if known else None
 

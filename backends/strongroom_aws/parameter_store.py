@@ -74,8 +74,9 @@ class ParameterStore(Backend):
     the parameter has; ``account``, twelve digits, which a coordinator shared by several accounts needs to
     tell their secrets apart.
 
-    A ``get`` of the current value is one request, and does not tell replication's record, which stands in the
-    version's description: ``describe``, and a ``get`` by version, do.
+    A ``get`` of the current value is one request. Replication's record stands in the version's description,
+    which costs one more for each version: with a coordinator, without which nothing is replicated here, a
+    ``get`` tells it; without one only ``describe``, a listing and a ``get`` by version do.
     """
 
     scheme = "aws-ssm"
@@ -134,7 +135,9 @@ class ParameterStore(Backend):
 
     def _current(self, key: Key) -> Secret:
         def read(settled: str | None) -> Secret:
-            return self._parameters.get(key, settled) if settled else self._parameters.current(key)
+            if settled is not None:
+                return self._parameters.get(key, settled)
+            return self._parameters.current(key, recorded=self._guard.active)
 
         return replace(self._guard.current(key, read), stage=Stage.CURRENT)
 

@@ -233,6 +233,20 @@ class TestTraps:
             assert (info.newest.id, info.record) == (written.id, "v1.1.1.w.d")
         assert (dict(info.tags), info.created_at) == ({"team": "core"}, written.created_at)
 
+    @pytest.mark.parametrize("copied", [False, True], ids=["kept", "copied"])
+    def test_a_record_is_not_listed_for_a_foreign_version(
+        self, store: Backend, native: Any, copied: bool
+    ) -> None:
+        """AWS keeps the description of a put without one, and the console sends along the one it found."""
+        store.put(KEY, SecretValue(CANARY), None, "v1.1.1.w.d")
+        [found] = native.describe_parameters(Filters=[{"Key": "Name", "Values": [FULL]}])["Parameters"]
+        more = {"Description": found["Description"]} if copied else {}
+        with not_ours():
+            native.put_parameter(Name=FULL, Value=f"{CANARY} theirs", Overwrite=True, **more)
+        [info] = store.list_info("", detail=True)
+        assert info.newest is not None
+        assert (info.newest.id, info.record) == (store.get(KEY, Stage.CURRENT).version, None)
+
     def test_companions_are_listed_beside_their_names(self, store: Backend) -> None:
         """For those who clean up after rotations; `store` hides them."""
         base = store.put(KEY, SecretValue(CANARY), None)

@@ -403,9 +403,30 @@ class TestDescriptions:
         assert isinstance(error, PermissionDeniedError)
         assert "ssm:GetParameterHistory" in str(error)
 
+    def test_a_guarded_read_tells_the_record_by_one_request_more_for_each_version(
+        self, account: Account, guarded: Backend
+    ) -> None:
+        """What replication and failover order versions by."""
+        guarded.put(KEY, value("x"), None, "v1.1.1.w.d")
+        account.calls.clear()
+        assert [guarded.get(KEY, Stage.CURRENT).record for _ in range(3)] == ["v1.1.1.w.d"] * 3
+        assert dict(account.calls) == {"ssm_get": 3, "ssm_history": 1}
+
+    def test_who_may_not_read_histories_is_not_asked_for_them_with_each_read(
+        self, account: Account, guarded: Backend
+    ) -> None:
+        """The value comes without its record, and the second time in one request again."""
+        guarded.put(KEY, value("x"), None, "v1.1.1.w.d")
+        account.fault("ssm_history", refused("denied"))
+        assert guarded.get(KEY, Stage.CURRENT).record is None
+        account.calls.clear()
+        assert guarded.get(KEY, Stage.CURRENT).value == value("x")
+        assert dict(account.calls) == {"ssm_get": 1}
+
     def test_the_current_value_is_one_request(self, account: Account, either: Backend) -> None:
-        """Coordinator or not."""
+        """Coordinator or not, once a version's record is known."""
         either.put(KEY, value("x"), None)
+        assert shown(either) == "x"
         account.calls.clear()
         account.fault("ssm_get", performed)
         assert shown(either) == "x"

@@ -117,7 +117,8 @@ def test_a_hint_without_a_name_and_too_many_names_are_everything(
 ) -> None:
     """A million names in memory would be no hint any more."""
     replica, following = _following(clock, Report(), Report())
-    replica.then = lambda: [following.wake(name) for name in hints] if len(replica.asked) == 1 else None
+    wake: Callable[[str | None], Any] = following.wake
+    replica.then = lambda: len(replica.asked) == 1 and [wake(name) for name in hints]
     following.run()
     assert replica.asked == [(0, None), (0, None)]
 

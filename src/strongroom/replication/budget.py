@@ -1,4 +1,4 @@
-"""Budget: a replication writes no faster than the provider takes it, and leaves its limits to applications."""
+"""Budget: a replication writes no faster than the provider takes it."""
 
 from __future__ import annotations
 

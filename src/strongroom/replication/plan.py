@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Action(enum.Enum):
     """What is to be done about one name at the replica.
 
-    CREATE, UPDATE, DELETE, RESTORE: the replica is behind, and will be written; RESTORE writes a name that the
-    replica had deleted.
+    CREATE, UPDATE, DELETE, RESTORE: the replica is behind, and will be written. RESTORE: a name that the
+    replica has deleted.
     SAME: there is nothing to write.
     QUARANTINE: two values claim one place in the order; nothing is written until a person adopts the name.
     FOREIGN: what the replica holds under the name is not this replication's; likewise.
@@ -45,7 +45,8 @@ class Action(enum.Enum):
 
 
 _WRITES = frozenset({Action.CREATE, Action.UPDATE, Action.DELETE, Action.RESTORE})
-_DRIFTED = frozenset({Action.QUARANTINE, Action.AHEAD})
+_MISSING = frozenset({Action.CREATE, Action.RESTORE})
+_DRIFTED = frozenset({Action.QUARANTINE, Action.AHEAD, Action.FOREIGN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,16 @@ class Step:
         if self.record is None or self.held is None or self.record.epoch != self.held.epoch:
             return 1
         return max(1, self.record.seq - self.held.seq)
+
+    @property
+    def missing(self) -> bool:
+        """Whether the source has it and the replica has not."""
+        return self.here and self.action in _MISSING
+
+    @property
+    def drifted(self) -> bool:
+        """Whether somebody else has changed the name at the replica."""
+        return self.action in _DRIFTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +154,10 @@ class Status:
         missing: how many of them it has not at all.
         lag_versions: how many writes it is known to miss, deletions among them.
         lag: the age of the oldest write that it misses; None if it misses none, or nobody can tell.
-        drift: names that differ and not only because the replica is behind: changed there by somebody else.
-        quarantined: names of which two values claim one place in the order.
-        diverged: names that hold acknowledged writes of an older epoch, see the divergence report.
-        foreign: names that hold what is not this replication's.
+        drift: how many names differ not only because the replica is behind: somebody else changed it there.
+        quarantined: of how many names two values claim one place in the order.
+        diverged: of how many names the divergence report keeps a write.
+        foreign: how many names hold what is not this replication's.
         last_sync: when this process last finished one in which nothing failed.
     """
 
@@ -158,22 +169,13 @@ class Status:
     missing: int = 0
     lag_versions: int = 0
     lag: timedelta | None = None
-    drift: tuple[str, ...] = ()
-    quarantined: tuple[str, ...] = ()
-    diverged: tuple[str, ...] = ()
-    foreign: tuple[str, ...] = ()
+    drift: int = 0
+    quarantined: int = 0
+    diverged: int = 0
+    foreign: int = 0
     last_sync: datetime | None = None
 
     @property
     def healthy(self) -> bool:
         """Whether there is nothing to do, neither for a sync nor for a person."""
         return not (self.lag_versions or self.drift or self.quarantined or self.diverged)
-
-
-def drifted(steps: tuple[Step, ...]) -> tuple[str, ...]:
-    """The names among them that somebody else has changed at the replica."""
-    return tuple(
-        step.name
-        for step in steps
-        if step.action in _DRIFTED or (step.action is Action.FOREIGN and step.held is not None)
-    )

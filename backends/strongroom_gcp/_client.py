@@ -110,9 +110,15 @@ class Client:
 
         Not faster than Google allows: each put makes two updates.
         """
-        secret = api.Secret(name=name, etag=etag, annotations=dict(annotations))
-        request = api.UpdateSecretRequest(secret=secret, update_mask={"paths": ["annotations"]})
-        self._updates.wait(name)
+        return self._update("annotations", name=name, etag=etag, annotations=dict(annotations))
+
+    def replicate(self, name: str, etag: str, replication: Any) -> Any | None:
+        """Replace the replication policy, of which only the keys may differ; None as for `annotate`."""
+        return self._update("replication", name=name, etag=etag, replication=replication)
+
+    def _update(self, field: str, **secret: Any) -> Any | None:
+        request = api.UpdateSecretRequest(secret=api.Secret(**secret), update_mask={"paths": [field]})
+        self._updates.wait(secret["name"])
         try:
             return self._do("UpdateSecret", lambda: request, api.Secret.pb, writes=True)
         except (SecretConflictError, SecretNotFoundError):

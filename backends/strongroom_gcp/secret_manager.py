@@ -49,9 +49,11 @@ from ._client import LATEST, Client, moment
 from ._creation import creation
 from ._digests import KEY, Digests
 from ._errors import ROLES, translate
+from ._ids import condition_of, number_and_life, version_id
 from ._intent import put
 from ._judge import after, current, judge, settle
 from ._known import Facts, Known
+from ._locations import Locations
 from ._place import parent_of, prefix_of
 from ._port import Seen, Write
 from ._tags import check_tags, tagged
@@ -59,7 +61,6 @@ from ._tags import check_tags, tagged
 _FRAME_BYTES: Final = 1024
 """Room for the facts around a pending value in its companion."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")  # CreateSecretRequest.secret_id
-_ID: Final = re.compile(r"([1-9]\d{0,17})(?:\.(\d{10,20}))?")
 _ROUNDS: Final = 8
 
 
@@ -104,7 +105,8 @@ class SecretManager(Backend):
         host = f"secretmanager.{location}.rep.googleapis.com" if location else "secretmanager.googleapis.com"
         address = Address.of(url, settings, host)
         made_with = creation(settings.options, location)
-        self._client = Client(address, settings, made_with, regional=location is not None)
+        self._regional = location is not None
+        self._client = Client(address, settings, made_with, regional=self._regional)
         self._digests = Digests(self._client, self._resource(KEY))
         self._known = Known(self._client)
         self.origin = f"gcp-sm://{url.host}" + (f"/{self._prefix}" if self._prefix else "")
@@ -150,7 +152,7 @@ class SecretManager(Backend):
         return self._client.access(name, number)
 
     def _by_id(self, key: Key, name: str, version: str) -> Secret:
-        wanted = _number_and_life(version)
+        wanted = number_and_life(version)
         if wanted is None:
             raise SecretNotFoundError("no such version")
         number, payload = self._client.access(name, wanted[0])
@@ -171,7 +173,7 @@ class SecretManager(Backend):
         self, key: Key, value: SecretValue, if_version: str | Absent | None, record: str | None = None
     ) -> SecretVersion:
         name, (payload, mark) = self._resource(key), _layout.encode(value)
-        condition, life = _condition(if_version)
+        condition, life = condition_of(if_version)
         calls = self._calls(name)
         write = Write(payload, mark, calls.new_id(), condition, life, checked_record(record))
         try:
@@ -183,7 +185,7 @@ class SecretManager(Backend):
             facts = Facts(written.seen.life, mark, record)
             self._known.wrote(name, written.number, payload, facts)
             created = calls.added.get(written.number)
-            return SecretVersion(_id(written.number, facts.life), created, frozenset({Stage.CURRENT}))
+            return SecretVersion(version_id(written.number, facts.life), created, frozenset({Stage.CURRENT}))
         raise error
 
     def purge(self, key: Key) -> None:
@@ -213,7 +215,7 @@ class SecretManager(Backend):
 
     def retire(self, key: Key, version: str) -> None:
         """Destroy the version's payload for ever, unless it is the newest or counts as current."""
-        name, wanted = self._resource(key), _number_and_life(version)
+        name, wanted = self._resource(key), number_and_life(version)
         settled = settle(self._calls(name))
         if settled is None or wanted is None or wanted[1] != settled[0].life:
             return
@@ -222,15 +224,24 @@ class SecretManager(Backend):
         self._client.destroy(name, wanted[0])
 
     def list_info(self, prefix: str, detail: bool = False) -> Iterator[SecretInfo]:
-        part = self._flat(Name(prefix)) if prefix or self._prefix else ""
-        for secret in self._client.secrets(self._parent, part):
-            key = flat_key(secret.name.rpartition("/")[2], self._prefix, "_", self._settings.names)
-            if not isinstance(key, Name | Companion) or not key_name(key).text.startswith(prefix):
-                continue
+        for key, secret in self._listed(prefix):
             book = Book.of(secret.annotations)
             if book.intent and not book.chain.ranges:  # created, and not written yet
                 continue
             yield _listed(key, secret, book) if detail else SecretInfo(key)
+
+    def _listed(self, prefix: str = "") -> Iterator[tuple[Key, Any]]:
+        part = self._flat(Name(prefix)) if prefix or self._prefix else ""
+        for secret in self._client.secrets(self._parent, part):
+            key = flat_key(secret.name.rpartition("/")[2], self._prefix, "_", self._settings.names)
+            if isinstance(key, Name | Companion) and key_name(key).text.startswith(prefix):
+                yield key, secret
+
+    def native_replication(self) -> Locations | None:
+        """Where global secrets are kept; a regional one is in its location alone."""
+        if self._regional:
+            return None
+        return Locations(self._client, self._resource, self._listed)
 
     def versions(self, key: Key) -> Sequence[SecretVersion]:
         name = self._resource(key)
@@ -251,11 +262,11 @@ class SecretManager(Backend):
         ]
 
     def versions_after(self, key: Key, base: str) -> Sequence[SecretVersion]:
-        wanted = _number_and_life(base)
+        wanted = number_and_life(base)
         if wanted is None:
             raise SecretNotFoundError("the base version is not known")
         numbers = after(self._calls(self._resource(key)), *wanted)
-        return [SecretVersion(_id(number, wanted[1])) for number in numbers]
+        return [SecretVersion(version_id(number, wanted[1])) for number in numbers]
 
     def describe(self, key: Key) -> SecretInfo:
         name = self._resource(key)
@@ -345,7 +356,7 @@ class SecretManager(Backend):
         self, key: Key, number: int, payload: SecretValue, facts: Facts, stage: Stage | None
     ) -> Secret:
         value, now = _layout.decode(payload, facts.mark), self._settings.clock.now()
-        id_ = _id(number, facts.life)
+        id_ = version_id(number, facts.life)
         return Secret(str(key), value, id_, stage, self.origin, None, now, record=facts.record)
 
     def _info(self, key: Key, secret: Any) -> SecretInfo:
@@ -373,24 +384,8 @@ def _listed(key: Key, secret: Any, book: Book) -> SecretInfo:
 
 def _version(version: Any, life: str, stage: Stage | None) -> SecretVersion:
     stages = frozenset({stage}) if stage else frozenset[Stage]()
-    return SecretVersion(_id(number_in(version.name), life), moment(version.create_time), stages)
+    return SecretVersion(version_id(number_in(version.name), life), moment(version.create_time), stages)
 
 
 def _is_enabled(version: Any) -> bool:
     return bool(version.state == version.ENABLED)
-
-
-def _id(number: int, life: str) -> str:
-    return f"{number}.{life}" if life else str(number)
-
-
-def _number_and_life(id_: str) -> tuple[int, str] | None:
-    found = _ID.fullmatch(id_)
-    return (int(found[1]), found[2] or "") if found else None
-
-
-def _condition(if_version: str | Absent | None) -> tuple[int | Absent | None, str]:
-    """The number and life that must be current. What no answer can have held matches nothing: 0 is none."""
-    if not isinstance(if_version, str):
-        return if_version, ""
-    return _number_and_life(if_version) or (0, "")

@@ -100,18 +100,18 @@ class Recorded(Layer):
 
     def _put_over_any(self, name: Name, value: SecretValue) -> SecretVersion:
         """Unconditional means on top of whatever is there: who loses a race writes on the winner."""
-        pause, seen = _FIRST_PAUSE, [""]
-        while True:
+        bases: list[str | None] = []
+        pause = _FIRST_PAUSE
+        for _ in range(_ATTEMPTS):
             error: SecretConflictError
             try:
                 base, make = self.order.next(name)
+                bases.append(base)
                 return self.inner.put(name, value, base or ABSENT, make(value).text)
             except SecretConflictError as exc:
                 error = exc
-            seen.append(base or "")
-            stuck = seen[-1] == seen[-2] and not (error.retryable or self.eventual)
-            if stuck or len(seen) > _ATTEMPTS:
-                break
+            if bases[-2:] == 2 * bases[-1:] and not (error.retryable or self.eventual):
+                break  # nobody was first: the name is in the bin, say
             self._clock.sleep(pause * self._clock.chance())
             pause = min(2 * pause, _LONGEST_PAUSE)
         raise error

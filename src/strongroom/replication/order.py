@@ -201,8 +201,8 @@ class Order:
             held = self._judged(name, page, current).record
             if held and not current and held.order > above:
                 return held
-            place = after(epoch, max(above, page.floor, self._known(name, current, epoch)))
-            record = self._maker(name, place)(None)
+            known = max(above, page.floor, self._known(name, current, epoch))
+            record = self._maker(name, after(epoch, known, unseen=current is None))(None)
             if self._written(name, page.with_tombstone(record), at) and self._is_above(name, record):
                 return record
             self.clock.sleep(pause)
@@ -231,9 +231,9 @@ class Order:
             known = self._judged(name, page, current).record
             if current and current.secret and not known:
                 known = self.bind(name, current.id)
-            above = known.order if current and known else self._known(name, current, epoch)
-            place = after(epoch, max(above, page.floor))
-            return current.id if current else None, self._maker(name, place)
+            above = max(page.floor, known.order if current and known else self._known(name, current, epoch))
+            made = self._maker(name, after(epoch, above, unseen=current is None))
+            return current.id if current else None, made
 
     def _read(
         self, name: Name, version: str | Stage = Stage.CURRENT, *, opens: bool = False

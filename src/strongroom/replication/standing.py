@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from strongroom.errors import IntegrityError, PermissionDeniedError
 
-from .page import Page, Place
+from .page import BEFORE_ALL, Page, Place
 from .record import Record
 
 if TYPE_CHECKING:
     from strongroom.backend import Secret
     from strongroom.names import Name
+
+GAP: Final = 1024
+"""Places left free above the last one known, where nothing is current: more writes than one purge takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,14 @@ def judged(name: Name, page: Page, current: Version | None, *, genuine: bool) ->
     )
 
 
-def after(epoch: int, place: Place) -> Place:
-    """The place right after another, in an epoch.
+def after(epoch: int, place: Place, *, unseen: bool = False) -> Place:
+    """The next place after another, in an epoch.
+
+    Args:
+        epoch: the store's.
+        place: the highest that is known to be given out; `BEFORE_ALL` if none is.
+        unseen: nothing is current, so that nobody can tell what was given out last: a write that lands
+            between a tombstone and its purge is gone with it, and replicas may have it. `GAP` is left for it.
 
     Raises:
         PermissionDeniedError: the other is of a later epoch: somebody has taken over.
@@ -88,7 +97,7 @@ def after(epoch: int, place: Place) -> Place:
         raise PermissionDeniedError(
             f"another store is the source since epoch {place[0]}", hint="strongroom replica status"
         )
-    return epoch, place[1] + 1
+    return epoch, place[1] + (GAP if unseen and place != BEFORE_ALL else 1)
 
 
 def parsed(text: str | None) -> Record | None:

@@ -41,10 +41,10 @@ aio references reencryption forgetting
 replication
 rotation
 toml
-auditing coordinating
+auditing coordinating layering revokedlist
 config
 loading resolving rotatoroptions rotationchecks
-rotations revoking
+rotations revoking replicas
 integrations notify testing rotation.functions
 cli
 """

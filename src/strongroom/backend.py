@@ -189,6 +189,7 @@ class Backend(ABC):
         needs_coordinator: which of its class's capabilities an instance lacks without one.
         auth_keys: all that it takes in ``auth``, so that a misspelled key is refused; None where it judges.
         option_keys: all that it takes in ``options``.
+        read_only: why it takes no writes though its provider would, for people; empty where that is not so.
         lists_records: a listing in detail tells each record without a read of its value.
         write_budget: what the provider takes, with its source in a comment; None if it sets no limit.
         loggers: the SDK's loggers, kept at INFO while the store is open: at DEBUG they print requests.
@@ -200,6 +201,7 @@ class Backend(ABC):
     newest_is_current: bool = False
     eventual: bool = False
     domain: str = ""
+    read_only: str = ""
     lists_records: bool = False
     write_budget: WriteBudget | None = None
     loggers: ClassVar[tuple[str, ...]] = ()

@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from .backend import Backend, Capability, Clock, Settings
 from .errors import InvalidRequestError
 from .gate import NOTHING
-from .layers.encrypted import Encrypted
+from .layering import encrypted, failover, replicated
 from .registry import open_backend, open_key, open_signer
 from .store import SecretStore
 from .toml.credentials import merged, read_all
@@ -22,13 +23,15 @@ from .value import SecretValue
 if TYPE_CHECKING:
     from .audit.event import AuditHook
     from .auditing import Lease
-    from .envelope.datakeys import DataKeyCache
     from .envelope.keyring import Keyring, KeyringPlace
     from .keys import KeyWrapper, Signer
+    from .layers.owner import Owned
     from .lease import Coordinator
+    from .revokedlist import KnownRevocations
     from .toml.audit_entries import AuditEntry
+    from .toml.replicas import ReplicaEntry
 
-One = TypeVar("One", "KeyWrapper", "Coordinator", "Lease")
+One = TypeVar("One", "KeyWrapper", "Coordinator", "Lease", "KnownRevocations")
 __all__ = [
     "Config",
     "KeyEntry",
@@ -267,7 +270,7 @@ class Opening:
 
     def __init__(self, config: Config, clock: Clock, opened: ExitStack, hooks: Sequence[AuditHook] = ()):
         self._config, self._clock, self._opened, self._hooks = config, clock, opened, hooks
-        self._owned: list[KeyWrapper | Coordinator | Lease] = []
+        self._owned: list[KeyWrapper | Coordinator | Lease | KnownRevocations] = []
         self._keys: dict[str, KeyWrapper] = {}
         self._raws: dict[str, Backend] = {}
         self._coordinator: Coordinator | None = None
@@ -293,6 +296,11 @@ class Opening:
     def alone(self, entry: StoreEntry) -> Backend:
         """Without the coordinator."""
         return self._backend(entry)
+
+    def member(self, entry: StoreEntry) -> Backend:
+        """With its own encryption, and nothing of replication's over it."""
+        # Before a keyring that is kept there, since `entry` may have more credentials.
+        return encrypted(self._raw(entry), entry, self.key, self._clock)
 
     def coordinator(self) -> Coordinator | None:
         """The coordinator that the configuration names."""
@@ -357,26 +365,12 @@ class Opening:
 
     def _backend(self, entry: StoreEntry) -> Backend:
         if entry.failover:
-            from .layers.failover import Failover
-
             members = {alias: self._backend(self._config.stores[alias]) for alias in entry.failover}
-            return Failover(members, hedge=entry.hedge, breaker=entry.breaker, clock=self._clock)
-        # Before a keyring that is kept there, since `entry` may have more credentials.
-        backend = self._raw(entry)
-        keys, old_keys = ([self.key(alias) for alias in aliases] for aliases in (entry.keys, entry.old_keys))
-        own = backend.own_key()
-        stored: Backend = Encrypted(backend, [own], backend.domain) if own else backend
-        if not keys:
-            return stored
-        return Encrypted(
-            stored,
-            keys,
-            entry.domain,
-            old_keys=old_keys,
-            forgeable=entry.forgeable,
-            allow_plaintext=entry.allow_plaintext,
-            data_keys=self._data_keys(entry),
-        )
+            return failover(members, entry, self._config, self._clock)
+        if not self._config.replicas:
+            return self.member(entry)
+        checker = self._checker if self._config.revocations else None
+        return replicated(self.member(entry), entry, self._config, self._clock, checker)
 
     def _raw(self, entry: StoreEntry) -> Backend:
         if entry.alias not in self._raws:
@@ -385,15 +379,16 @@ class Opening:
             self._opened.callback(backend.close)
         return self._raws[entry.alias]
 
-    def _data_keys(self, entry: StoreEntry) -> DataKeyCache | None:
-        if not entry.data_key_cache:
-            return None
-        from .envelope.datakeys import DataKeyCache
+    def _checker(self, replica: ReplicaEntry) -> KnownRevocations:
+        """Opened when it is first asked, all that it stands on is its own."""
+        from .revokedlist import known
 
-        return DataKeyCache(max_age=entry.data_key_cache, clock=self._clock.monotonic)
+        config, clock, hooks = self._config, self._clock, self._hooks
+        opening = lambda opened: Opening(config, clock, opened, hooks)  # noqa: E731
+        return self._own(known(config, replica, opening, partial(signer, config=config, clock=clock), clock))
 
 
-def _owner(backend: Backend, owned: Sequence[KeyWrapper | Coordinator | Lease]) -> Backend:
+def _owner(backend: Backend, owned: Sequence[Owned]) -> Backend:
     from .layers.owner import Owner
 
     return Owner(backend, owned)

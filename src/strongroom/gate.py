@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
-from .backend import ABSENT, ANY_CAS, Absent, Backend, Capability
+from .backend import ABSENT, ANY_CAS, READ_FLAGS, Absent, Backend, Capability
 from .errors import InvalidRequestError, UnsupportedOperationError
 from .names import Name, NameMode
 
@@ -45,6 +45,8 @@ class Gate:
         missing = wanted & ~has
         if wanted & ANY_CAS and has & ANY_CAS:
             missing &= ~ANY_CAS
+        if missing & ~READ_FLAGS and (why := self._backend.read_only):
+            raise UnsupportedOperationError(why, operation=operation, name=name, backend=self._backend.origin)
         if missing:
             raise self.unsupported(f"{operation} with {', '.join(missing.names).lower()}", operation, name)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
-from .audit.note import NoteKey, NoteSigner
-from .audit.notekey import FileSigner
+from .audit.note import NoteKey
 from .clock import Clock
 from .config import Opening, signer
+from .revokedlist import note_signer
 from .rotation.revocation_places import FilePlace, RevocationPlace, StorePlace
 from .rotation.revocations import Revocations
 
@@ -39,7 +40,7 @@ def revocations(config: Config, clock: Clock | None = None) -> Iterator[Revocati
             place,
             [NoteKey.parse(key) for key in entry.keys],
             domain=entry.domain,
-            signer=_signer(config, entry, clock, opened),
+            signer=note_signer(entry, partial(signer, config=config, clock=clock), opened),
             max_age=entry.max_age,
             clock=clock,
         )
@@ -50,18 +51,7 @@ def _place(config: Config, entry: RevocationsEntry, clock: Clock, opened: ExitSt
         return FilePlace(entry.file)
     opening = Opening(config, clock, opened)
     opening.coordinate()
-    return StorePlace(opening.alone(config.stores[entry.store]), entry.domain)
-
-
-def _signer(config: Config, entry: RevocationsEntry, clock: Clock, opened: ExitStack) -> NoteSigner | None:
-    if not entry.signer:
-        return None
-    if entry.signer.startswith("/"):
-        key = FileSigner.open(entry.signer)
-        return NoteSigner(key.name, key)
-    made = signer(entry.signer, config=config, clock=clock)
-    opened.callback(made.close)
-    return NoteSigner(f"{entry.domain}/revocations", made)
+    return StorePlace(opening.member(config.stores[entry.store]), entry.domain)
 
 
 def owner(config: Config, target: str | None) -> str:

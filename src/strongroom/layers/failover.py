@@ -12,6 +12,7 @@ with the first member is ``degraded``: it cannot prove how new it is (docs/decis
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -29,7 +30,7 @@ from .reading import Reading
 from .sightings import Sightings, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from strongroom.backend import Secret, SecretInfo, SecretVersion
     from strongroom.names import Key
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _DEFAULT_BREAKER = BreakerPolicy()
+_NO_REPLICAS: Mapping[str, Callable[[str], bool]] = {}
 
 
 class Failover(Layer):
@@ -46,6 +48,8 @@ class Failover(Layer):
 
     Args:
         members: the first takes the writes.
+        replicas: of members that are replicas of another one, whether they have the secret of a name. They
+            are not asked for others: that one is not found there says nothing.
         hedge: seconds after which a second member is asked for a current version as well, if the first has
             not answered; the first good answer wins. 0 for never. Batches and lists are not hedged.
         breaker: when a member is passed over; writes never are.
@@ -59,6 +63,7 @@ class Failover(Layer):
         self,
         members: Mapping[str, Backend],
         *,
+        replicas: Mapping[str, Callable[[str], bool]] = _NO_REPLICAS,
         hedge: float = 0.0,
         breaker: BreakerPolicy = _DEFAULT_BREAKER,
         clock: Clock | None = None,
@@ -67,7 +72,7 @@ class Failover(Layer):
             raise InvalidRequestError("failover needs members, and their aliases hold no colon")
         if not 0 <= hedge < float("inf"):
             raise InvalidRequestError("a hedge is seconds, zero or more")
-        self._hedge, self._clock = hedge, clock or Clock()
+        self._hedge, self._clock, self._replicas = hedge, clock or Clock(), dict(replicas)
         self._first = next(iter(members))
         self._breakers = {alias: Breaker(alias, breaker, self._clock) for alias in members}
         self._sights, self._lanes = Sightings(), Lanes()

@@ -44,6 +44,10 @@ class Layer(Backend):
         return self.inner.domain
 
     @property
+    def read_only(self) -> str:  # type: ignore[override]
+        return self.inner.read_only
+
+    @property
     def lists_records(self) -> bool:  # type: ignore[override]
         return self.inner.lists_records
 

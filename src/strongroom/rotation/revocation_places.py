@@ -79,7 +79,7 @@ class FilePlace(RevocationPlace):
                 data = file.read(LIMIT + 1)
         except SecretNotFoundError:
             return None
-        return Held(_text(data or b""))
+        return Held(text_of(data or b""))
 
     def write(self, note: str, over: Held | None) -> None:
         with self._locked():
@@ -125,7 +125,7 @@ class StorePlace(RevocationPlace):
             found = self._backend.get(self._key, Stage.CURRENT)
         except SecretNotFoundError:
             return None
-        return Held(_text(found.value.reveal()), found.version)
+        return Held(text_of(found.value.reveal()), found.version)
 
     def write(self, note: str, over: Held | None) -> None:
         self._backend.put(self._key, SecretValue(note), over.version if over else ABSENT)
@@ -134,7 +134,8 @@ class StorePlace(RevocationPlace):
         self._backend.close()
 
 
-def _text(data: bytes) -> str:
+def text_of(data: bytes) -> str:
+    """What is kept, as text; IntegrityError if it is none, or larger than a list can be."""
     try:
         text = data.decode() if len(data) <= LIMIT else None
     except UnicodeDecodeError:

@@ -205,18 +205,25 @@ class Revocations:
             IntegrityError: no key of ours signed it, it is another domain's, or older than one seen here.
             UnavailableError: it is too old to be believed, or its place does not answer.
         """
-        held = self._place.read()
-        if held is None and not self._highest:
-            return None
-        if held is None:
-            raise IntegrityError("the revocation list was removed", hint="restore it from another place")
-        found = self._verified(held)
-        if found.expires <= self._clock.now():
+        found = self.newest()
+        if found and found.expires <= self._clock.now():
             raise UnavailableError(
                 f"the revocation list of {self.domain} expired at {found.expires.strftime(_TIME)}",
                 hint="see why nobody signs it: strongroom rotation tick does",
             )
         return found
+
+    def newest(self) -> RevocationList | None:
+        """The list, verified, however old: what it names stays revoked.
+
+        Raises: as `read`, but for its age.
+        """
+        held = self._place.read()
+        if held is None and not self._highest:
+            return None
+        if held is None:
+            raise IntegrityError("the revocation list was removed", hint="restore it from another place")
+        return self._verified(held)
 
     def check(self, name: str, version: str, record: str | None = None) -> None:
         """Return if a version may be used, as far as a list tells that may be believed.

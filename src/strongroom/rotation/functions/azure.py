@@ -47,7 +47,7 @@ class Function(Hints):
             InvalidRequestError: not an event of Event Grid.
             SecretStoreError: it failed; Event Grid delivers it again.
         """
-        kind, event_id, data = _parts(event)
+        kind, event_id, data = parts(event)
         if kind not in _ROTATED:
             return {}
         vault, name = data.get("vaultname", ""), data.get("objectname", "")
@@ -78,8 +78,12 @@ class Function(Hints):
         return HttpResponse(json.dumps(done), mimetype="application/json")
 
 
-def _parts(event: Any) -> tuple[str, str, dict[str, str]]:
-    """Kind, id and data, by lower-case keys: the documents write VaultName, the SDKs vaultName."""
+def parts(event: Any) -> tuple[str, str, dict[str, str]]:
+    """Kind, id and data, by lower-case keys: the documents write VaultName, the SDKs vaultName.
+
+    Raises:
+        InvalidRequestError: not an event of Event Grid.
+    """
     if isinstance(event, dict):
         kind, event_id, data = event.get("eventType") or event.get("type"), event.get("id"), event.get("data")
     else:
@@ -106,7 +110,7 @@ def _listed(body: bytes) -> list[dict[str, Any]] | None:
 def _validation_code(events: Iterable[Mapping[str, Any]]) -> str | None:
     """https://learn.microsoft.com/azure/event-grid/end-point-validation-event-grid-events-schema"""
     for event in events:
-        kind, _, data = _parts(event)
+        kind, _, data = parts(event)
         if kind == VALIDATION:
             return data.get("validationcode")
     return None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from strongroom.rotation.policy import Policy
 
 ROTATE: Final = "SECRET_ROTATE"
-_SECRET: Final = re.compile(r"projects/(?P<project>[\w:.-]+)/(?:locations/[\w-]+/)?secrets/(?P<name>[\w-]+)")
+SECRET: Final = re.compile(r"projects/(?P<project>[\w:.-]+)/(?:locations/[\w-]+/)?secrets/(?P<name>[\w-]+)")
 
 
 class Function(Hints):
@@ -42,23 +42,28 @@ class Function(Hints):
             InvalidRequestError: not a message of Pub/Sub.
             SecretStoreError: it failed; Pub/Sub delivers it again, if retries are on.
         """
-        message = _message(event)
-        attributes = message.get("attributes") or {}
+        given = message(event)
+        attributes = given.get("attributes") or {}
         if attributes.get("eventType") != ROTATE:
             return {}
-        found = _SECRET.fullmatch(str(attributes.get("secretId", "")))
+        found = SECRET.fullmatch(str(attributes.get("secretId", "")))
         if found is None:
             raise InvalidRequestError("the event names no secret", hint="secretId is projects/P/secrets/S")
-        message_id = str(message.get("messageId") or message.get("message_id") or "")
+        message_id = str(given.get("messageId") or given.get("message_id") or "")
         return self.look(lambda policy: _is_of(policy, found), f"google {message_id}")
 
 
-def _message(event: Any) -> Mapping[str, Any]:
+def message(event: Any) -> Mapping[str, Any]:
+    """The message that a CloudEvent or a push brings.
+
+    Raises:
+        InvalidRequestError: not a message of Pub/Sub.
+    """
     data = event if isinstance(event, dict) else getattr(event, "data", None)
-    message = data.get("message") if isinstance(data, dict) else None
-    if not isinstance(message, dict):
+    found = data.get("message") if isinstance(data, dict) else None
+    if not isinstance(found, dict):
         raise InvalidRequestError("not a message of Pub/Sub", hint="its CloudEvent's data has a message")
-    return message
+    return found
 
 
 def _is_of(policy: Policy, secret: re.Match[str]) -> bool:
@@ -66,7 +71,7 @@ def _is_of(policy: Policy, secret: re.Match[str]) -> bool:
 
     A secret of the same name in another project is then looked at too, which does no harm.
     """
-    here = _SECRET.search(location(policy))
+    here = SECRET.search(location(policy))
     if here is None or here["name"] != secret["name"]:
         return False
     return here["project"] == secret["project"] or here["project"].isdigit() != secret["project"].isdigit()

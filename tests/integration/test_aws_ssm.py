@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,7 @@ from strongroom.names import Companion, Name
 from strongroom.registry import open_backend
 from strongroom.stages import check_size
 from strongroom.store import SecretStore
+from strongroom.testing.conformance_records import LONGEST
 from strongroom.value import SecretValue
 from tests.canary import CANARY, CANARY_BYTES, assert_no_canary_in, not_ours
 from tests.servers import moto_mended
@@ -232,6 +234,19 @@ class TestTraps:
             assert info.newest is not None
             assert (info.newest.id, info.record) == (written.id, "v1.1.1.w.d")
         assert (dict(info.tags), info.created_at) == ({"team": "core"}, written.created_at)
+
+    def test_the_longest_record_fits_behind_a_users_description(self, store: Backend, native: Any) -> None:
+        """700 characters of the 1,024 are the user's, 200 the record; a full set of tags stands elsewhere."""
+        own, tags = "d" * 700, {f"tag{number}": "x" * 256 for number in range(50)}
+        native.put_parameter(Name=FULL, Value="first", Type="SecureString", Description=own)
+        largest = SecretValue(CANARY.ljust(store.limit(KEY) or 0, "x"))
+        store.put(KEY, largest, None, LONGEST)
+        store.set_tags(KEY, tags)
+        [info] = store.list_info("", detail=True)
+        assert (info.record, store.get(KEY, Stage.CURRENT).record) == (LONGEST, LONGEST)
+        assert dict(store.describe(KEY).tags) == tags
+        [found] = native.describe_parameters()["Parameters"]
+        assert re.fullmatch(rf"{own} \[strongroom \S+ {LONGEST}\]", found["Description"])
 
     @pytest.mark.parametrize("copied", [False, True], ids=["kept", "copied"])
     def test_a_record_is_not_listed_for_a_foreign_version(

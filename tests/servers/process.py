@@ -55,11 +55,11 @@ def _wait(name: str, process: subprocess.Popen[bytes], ready: Callable[[], bool]
         time.sleep(0.02)  # another process is starting; nothing to inject a clock into
 
 
-def listens(port: int) -> bool:
-    """Whether something accepts connections on this loopback port."""
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether something accepts connections on this port."""
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 def wait_for_interrupt(lines: Sequence[str]) -> None:

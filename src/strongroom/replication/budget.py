@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict, deque
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from strongroom.clock import Clock
 from strongroom.layers.layer import Layer
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from strongroom.backend import Absent, Backend, SecretVersion, WriteBudget
     from strongroom.names import Key
     from strongroom.value import SecretValue
+
+_KEPT: Final = 1024
 
 
 @final
@@ -27,7 +29,7 @@ class Budget:
     def __init__(self, limit: WriteBudget | None, clock: Clock | None = None):
         self._limit, self._clock = limit, clock or Clock()
         self._times: dict[str, deque[float]] = defaultdict(deque)
-        self._lock = threading.Lock()
+        self._lock, self._most = threading.Lock(), _KEPT
 
     def take(self, name: str) -> None:
         """Wait until one more write of this name is within the budget, and count it."""
@@ -45,16 +47,14 @@ class Budget:
                 times.popleft()
             at = now if len(times) < limit.writes else max(now, times[-limit.writes] + limit.seconds)
             times.append(at)
-            if len(self._times) > _KEPT:
+            if len(self._times) > self._most:
                 self._forget(now - limit.seconds)
             return at - now
 
     def _forget(self, before: float) -> None:
         for whose in [whose for whose, times in self._times.items() if times[-1] <= before]:
             del self._times[whose]
-
-
-_KEPT = 4096
+        self._most = max(_KEPT, 2 * len(self._times))  # else each write would look through all of them
 
 
 @final

@@ -1,0 +1,275 @@
+"""Replication interrupted, raced or cut off: readers see what is whole, no version is written twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strongroom.backend import Absent, Backend, SecretVersion
+from strongroom.companion import Frame, find
+from strongroom.errors import IntegrityError, SecretConflictError, UnavailableError
+from strongroom.layers.layer import Layer
+from strongroom.names import Companion, Key, Name
+from strongroom.replication.plan import Action
+from strongroom.stages import Pending
+from strongroom.value import SecretValue
+from tests.unit.replication_support import DB, KINDS, Counted, Pair, actions, delete, pair, value
+
+NATIVE_AND_NOT = ("memory", "companion")
+ROTATION = "6e4f2a7c-3d0f-4a67-9d5a-2f5a3f0b9c11"
+
+
+class Killed(BaseException):
+    """The process is gone: nothing that it would have done is done."""
+
+
+class Mortal(Counted):
+    """Dies at the write of a number, before it reaches the store or after."""
+
+    def __init__(self, inner: Backend):
+        super().__init__(inner)
+        self.dies_at, self.after, self.passed = 0, False, 0
+
+    def write(self, call: Any, *args: Any) -> Any:
+        self.passed += 1
+        if self.passed == self.dies_at and not self.after:
+            raise Killed
+        result = call(*args)
+        if self.passed == self.dies_at:
+            raise Killed
+        return result
+
+    def put(
+        self, key: Key, value: SecretValue, if_version: str | Absent | None, record: str | None = None
+    ) -> SecretVersion:
+        return self.write(super().put, key, value, if_version, record)  # type: ignore[no-any-return]
+
+    def put_pending(
+        self, key: Key, rotation_id: str, value: SecretValue, base_version: str, record: str | None = None
+    ) -> SecretVersion:
+        put = super().put_pending
+        return self.write(put, key, rotation_id, value, base_version, record)  # type: ignore[no-any-return]
+
+    def promote_pending(self, key: Key, rotation_id: str) -> SecretVersion:
+        return self.write(super().promote_pending, key, rotation_id)  # type: ignore[no-any-return]
+
+    def delete(self, key: Key) -> None:
+        self.write(super().delete, key)
+
+    def purge(self, key: Key) -> None:
+        self.write(super().purge, key)
+
+    def retire(self, key: Key, version: str) -> None:
+        self.write(super().retire, key, version)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_crash_at_any_write_leaves_the_old_version_or_the_new_and_is_gone_on_with(
+    tmp_path: Path, kind: str, after: bool
+) -> None:
+    """The next run writes nothing a second time: there are as many versions as the source wrote."""
+    for point in range(1, 30):
+        (tmp_path / str(point)).mkdir()
+        two = pair(kind, tmp_path / str(point))
+        two.there = mortal = Mortal(two.there)
+        two.write()
+        two.sync()
+        two.write(text="two")
+        mortal.dies_at, mortal.after, mortal.passed = point, after, 0
+        if not dies(two):
+            assert point > 2, "an update has a payload and a promotion"
+            return
+        assert two.at_replica() in ("one", "two")
+        mortal.dies_at = 0
+        two.sync()
+        assert two.at_replica() == "two"
+        assert len(two.there.versions(DB)) == 2
+        assert not two.replicator().plan().due
+    pytest.fail("an update has no end")
+
+
+@pytest.mark.parametrize("kind", NATIVE_AND_NOT)
+def test_a_payload_left_by_a_crash_gives_way_to_a_newer_version(tmp_path: Path, kind: str) -> None:
+    """The older one is finished, or superseded; either way order holds and the newest stands."""
+    two = pair(kind, tmp_path)
+    two.there = mortal = Mortal(two.there)
+    two.write()
+    two.sync()
+    two.write(text="two")
+    mortal.dies_at, mortal.after, mortal.passed = 1, True, 0
+    assert dies(two)
+    mortal.dies_at = 0
+    two.write(text="three")
+    two.sync()
+    assert two.at_replica() == "three"
+    assert len(two.there.versions(DB)) <= 3
+    assert not two.replicator().plan().due
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_crash_at_any_write_of_a_deletion_is_gone_on_with(tmp_path: Path, kind: str, after: bool) -> None:
+    """Tombstone first, then the secret, then its companion."""
+    for point in range(1, 10):
+        (tmp_path / str(point)).mkdir()
+        two = pair(kind, tmp_path / str(point))
+        two.there = mortal = Mortal(two.there)
+        two.write()
+        two.sync()
+        delete(two.app)
+        mortal.dies_at, mortal.after, mortal.passed = point, after, 0
+        if not dies(two):
+            return
+        mortal.dies_at = 0
+        two.sync()
+        assert two.at_replica() is None
+        assert not two.replicator().plan().due
+    pytest.fail("a deletion has no end")
+
+
+@pytest.mark.parametrize("kind", NATIVE_AND_NOT)
+def test_two_replicators_at_once_write_each_version_once(tmp_path: Path, kind: str) -> None:
+    """The second comes in the middle of the first's write, and does all of it."""
+    two = pair(kind, tmp_path)
+    two.write()
+    two.sync()
+    two.write(text="two")
+    other = two.replicator()
+    for call in ("put_pending", "put"):
+        two.there.during[call] = other.sync
+    two.sync()
+    assert two.at_replica() == "two"
+    assert len(two.there.versions(DB)) == 2
+
+
+@pytest.mark.parametrize("kind", NATIVE_AND_NOT)
+def test_a_worker_that_wakes_late_does_not_undo_a_newer_version(tmp_path: Path, kind: str) -> None:
+    """It was stopped before its promotion; two versions have come since."""
+    two = pair(kind, tmp_path)
+    two.write()
+    two.sync()
+    two.write(text="two")
+    late = two.replicator()
+
+    def meanwhile() -> None:
+        two.write(text="three")
+        two.replicator().sync()
+
+    two.there.during["promote_pending" if kind == "memory" else "put"] = meanwhile
+    assert not late.sync().failed
+    two.sync()
+    assert two.at_replica() == "three"
+    assert not two.replicator().plan().due
+
+
+@pytest.mark.parametrize("kind", NATIVE_AND_NOT)
+def test_a_rotation_that_is_pending_at_the_replica_is_not_destroyed(tmp_path: Path, kind: str) -> None:
+    """It was the source once, and the target may know that value; a person cleans."""
+    two = pair(kind, tmp_path)
+    two.write()
+    two.sync()
+    pending = Pending(two.there, DB, ROTATION)
+    pending.put(value("pending"), base_version=two.there.versions(DB)[0].id)
+    two.write(text="two")
+    report = two.replicator().sync()
+    assert isinstance(report.failed["db/password"], SecretConflictError)
+    assert two.at_replica() == "one"
+    assert pending.get().value == value("pending")
+
+
+class Lying(Layer):
+    """Keeps something else than it is given as a payload, as a damaged disk or a wrong key would."""
+
+    def put(
+        self, key: Key, given: SecretValue, if_version: str | Absent | None, record: str | None = None
+    ) -> SecretVersion:
+        if isinstance(key, Companion) and Frame.split(given)[0].held:
+            given = Frame.split(given)[0].with_value(value("garbled"))
+        return self.inner.put(key, given, if_version, record)
+
+    def put_pending(
+        self, key: Key, rotation_id: str, given: SecretValue, base_version: str, record: str | None = None
+    ) -> SecretVersion:
+        return self.inner.put_pending(key, rotation_id, value("garbled"), base_version, record)
+
+
+@pytest.mark.parametrize("kind", NATIVE_AND_NOT)
+def test_a_payload_that_does_not_come_back_as_it_was_is_never_read(tmp_path: Path, kind: str) -> None:
+    """Read back before it is promoted: readers keep the version before."""
+    two = pair(kind, tmp_path)
+    two.write()
+    two.sync()
+    two.write(text="two")
+    two.there = Counted(Lying(two.there))
+    assert isinstance(two.replicator().sync().failed["db/password"], IntegrityError)
+    assert two.at_replica() == "one"
+
+
+def test_what_has_changed_since_the_plan_is_not_done_by_it(tmp_path: Path) -> None:
+    """A person agreed to an update; a deletion is another thing."""
+    two = pair("memory", tmp_path)
+    two.write()
+    two.sync()
+    two.write(text="two")
+    replicator = two.replicator()
+    plan = replicator.plan()
+    assert [step.action for step in plan.due] == [Action.UPDATE]
+    delete(two.app)
+    report = replicator.apply(plan)
+    assert isinstance(report.failed["db/password"], SecretConflictError)
+    assert two.at_replica() == "one"
+    assert actions(replicator.apply(replicator.plan()).done) == {"db/password": "delete"}
+
+
+class Away(Layer):
+    """Answers nothing but lists and sheets, and counts who asks."""
+
+    asked = 0
+
+    def put(
+        self, key: Key, given: SecretValue, if_version: str | Absent | None, record: str | None = None
+    ) -> SecretVersion:
+        if not isinstance(key, Name):
+            return self.inner.put(key, given, if_version, record)
+        self.asked += 1
+        raise UnavailableError("no answer")
+
+
+def test_a_replica_that_does_not_answer_is_not_asked_for_every_name(tmp_path: Path) -> None:
+    """The other names are told of as not tried, and the next run takes them."""
+    two = pair("memory", tmp_path)
+    for n in range(30):
+        two.write(Name(f"app/n{n}"))
+    inner, away = two.there, Away(two.there)
+    two.there = Counted(away)
+    report = two.replicator().sync()
+    assert away.asked == 8
+    assert len(report.failed) == 8
+    assert len(report.skipped) == 22
+    assert not report.complete
+    two.there = inner
+    assert len(two.sync().done) == 30
+
+
+def test_a_finished_payload_leaves_no_value_in_the_companion(tmp_path: Path) -> None:
+    """What has been promoted is destroyed where it waited."""
+    two = pair("companion", tmp_path)
+    two.write()
+    two.sync()
+    two.write(text="two")
+    two.sync()
+    found = find(two.there, DB)
+    assert found is not None
+    assert not found.frame.held
+    assert len(two.there.versions(Companion(DB))) == 1
+
+
+def dies(two: Pair) -> bool:
+    try:
+        two.replicator().sync()
+    except Killed:
+        return True
+    return False

@@ -45,6 +45,7 @@ class Replica:
     reports: Report | SecretStoreError = field(default_factory=Report)
     stands: Status | SecretStoreError | None = None
     asked: list[tuple[str, Sequence[str] | None]] = field(default_factory=list)
+    max_lag: timedelta | None = None
 
     @property
     def source(self) -> Member:
@@ -245,9 +246,23 @@ def test_status_in_json_has_every_number(run: Run) -> None:
     """Lag in seconds, null where there is none."""
     run.given(Replica("prod-us", stands=STATUS), Replica("prod-dr"))
     found = run("status", "--json").json["replicas"]
-    assert (found["prod-us"]["lag"], found["prod-us"]["healthy"]) == (83.0, False)
-    assert (found["prod-dr"]["lag"], found["prod-dr"]["healthy"]) == (None, True)
+    assert (found["prod-us"]["lag"], found["prod-us"]["needs_action"]) == (83.0, True)
+    assert (found["prod-dr"]["lag"], found["prod-dr"]["needs_action"]) == (None, False)
     assert found["prod-us"]["last_sync"] == "2026-01-02T03:04:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "code", "state"), [(None, 10, "late"), (82, 10, "late"), (84, 0, "behind")]
+)
+def test_a_replica_that_is_behind_needs_action_once_it_is_late(
+    run: Run, seconds: int | None, code: int, state: str
+) -> None:
+    """A source that is written all day always has one that is a little behind; its max_lag says how long."""
+    behind = Status("prod-us", "prod-eu", 1, 3, 2, lag_versions=1, lag=timedelta(seconds=83))
+    most = None if seconds is None else timedelta(seconds=seconds)
+    run.given(Replica("prod-us", stands=behind, max_lag=most))
+    done = run("status")
+    assert (done.code, done.out.split()[-1]) == (code, state)
 
 
 def test_adopting_asks_and_takes_no_answer_from_a_pipe(run: Run) -> None:

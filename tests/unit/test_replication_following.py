@@ -49,28 +49,37 @@ class PassingClock(Clock):
 
 
 class Replica:
-    """Answers passes from a list, then has the following stop; remembers when it was asked for what."""
+    """Answers passes from a list, then has the following stop; remembers when it was asked for what.
+
+    A plan among the answers is what such a pass leaves.
+    """
 
     def __init__(self, clock: Clock, *answers: Answer | Plan):
         self.clock, self.answers = clock, list(answers)
         self.asked: list[tuple[float, Sequence[str] | None]] = []
+        self.left = Plan(())
         self.then: Callable[[], object] = lambda: None
         self.end: Callable[[], object] = lambda: None
 
-    def plan(self, names: Sequence[str] | None = None) -> Plan:
-        self.asked.append((self.clock.monotonic(), names))
-        self.then()
-        self.report = self.answers.pop(0)
-        if not self.answers:
-            self.end()
-        if isinstance(self.report, Exception):
-            raise self.report
-        return self.report if isinstance(self.report, Plan) else Plan(self.report.done)
-
-    def apply(self, plan: Plan, progress: Callable[[int, int], object] | None = None) -> Report:
+    def sync(
+        self, names: Sequence[str] | None = None, progress: Callable[[int, int], object] | None = None
+    ) -> Report:
         assert progress
         progress(1, 1)
-        return self.report if isinstance(self.report, Report) else Report()
+        self.asked.append((self.clock.monotonic(), names))
+        self.then()
+        answer = self.answers.pop(0)
+        if not self.answers:
+            self.end()
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, Report):
+            return answer
+        self.left = answer
+        return Report(skipped=answer.steps)
+
+    def plan(self, names: Sequence[str] | None = None) -> Plan:
+        return self.left
 
 
 def _following(clock: Clock, *answers: Answer | Plan, **more: Any) -> tuple[Replica, Following]:
@@ -249,9 +258,8 @@ LATE = timedelta(minutes=7)
 def test_metrics_tell_what_a_look_left_behind(clock: PassingClock) -> None:
     """Lag is the age of the oldest change that was not applied, and grows until it is; no name is told."""
     late = _step("db/a", since=clock.now() - LATE)
-    steps = (late, _step("db/b"), _step("db/q", Action.QUARANTINE))
-    replica, following = _following(clock, Plan(steps))
-    replica.apply = lambda *_: Report(done=(steps[1],), failed={"db/a": DOWN})  # type: ignore[method-assign]
+    replica, following = _following(clock, Report((_step("db/b"),), {"db/a": DOWN}))
+    replica.left = Plan((late, _step("db/q", Action.QUARANTINE)))
     following.run()
     clock.advance(60 - clock.monotonic())
     text = following.metrics()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -14,6 +14,7 @@ from .replicas import each, opened_replicas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import timedelta
 
     from strongroom.replication.plan import Status
 
@@ -36,34 +37,53 @@ def status(options: Options) -> int:
     Exit code 10 says that a replica is further behind than its max_lag, or that a person has to decide.
     """
     with opened_replicas(options) as found:
-        answers = each(found, lambda one: one.status())
+        answers = each(found, lambda one: _Judged(one.status(), one.max_lag))
     shown = list(answers.results.values())
     if options.json:
-        print_json({"replicas": {one.replica: _document(one) for one in shown}})
+        print_json({"replicas": {alias: one.document() for alias, one in answers.results.items()}})
     elif shown and not options.quiet:
         _print(shown)
     answers.refuse()
-    return 0 if all(one.healthy for one in shown) else ACTION_NEEDED
+    return 0 if all(one.well for one in shown) else ACTION_NEEDED
 
 
-def _document(one: Status) -> dict[str, Any]:
-    lag = one.lag.total_seconds() if one.lag else None
-    return {**asdict(one), "lag": lag, "healthy": one.healthy}
+class _Judged(NamedTuple):
+    status: Status
+    max_lag: timedelta | None
+
+    @property
+    def well(self) -> bool:
+        """Whether nobody is needed: what is behind for no longer than it may be comes by itself."""
+        return not self.late and not any(_waiting(self.status))
+
+    @property
+    def late(self) -> bool:
+        status = self.status
+        in_time = status.lag is not None and self.max_lag is not None and status.lag <= self.max_lag
+        return bool(status.lag_versions) and not in_time
+
+    def document(self) -> dict[str, Any]:
+        lag = self.status.lag.total_seconds() if self.status.lag else None
+        max_lag = self.max_lag.total_seconds() if self.max_lag else None
+        return {**asdict(self.status), "lag": lag, "max_lag": max_lag, "needs_action": not self.well}
+
+    def cells(self) -> Sequence[str]:
+        one = self.status
+        lag = f"{one.lag.total_seconds():.0f} s" if one.lag else "-"
+        counts = str(one.epoch), f"{one.in_sync} of {one.names}", str(one.missing), str(one.lag_versions)
+        return one.replica, one.source, *counts, lag, self._state()
+
+    def _state(self) -> str:
+        if any(_waiting(self.status)):
+            return "needs a person"
+        return "late" if self.late else "behind" if self.status.lag_versions else "ok"
 
 
-def _print(shown: Sequence[Status]) -> None:
-    print_table(_COLUMNS, map(_cells, shown))
+def _print(shown: Sequence[_Judged]) -> None:
+    print_table(_COLUMNS, (one.cells() for one in shown))
     for one in shown:
-        for line in _findings(one):
+        for line in _findings(one.status):
             click.echo(one_line(line))
-
-
-def _cells(one: Status) -> Sequence[str]:
-    lag = f"{one.lag.total_seconds():.0f} s" if one.lag else "-"
-    in_sync = f"{one.in_sync} of {one.names}"
-    versions = str(one.lag_versions)
-    state = "ok" if one.healthy else "behind" if not any(_waiting(one)) else "needs a person"
-    return one.replica, one.source, str(one.epoch), in_sync, str(one.missing), versions, lag, state
 
 
 def _waiting(one: Status) -> Iterator[tuple[int, str]]:

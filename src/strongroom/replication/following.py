@@ -16,6 +16,7 @@ from strongroom.errors import SecretStoreError, UnavailableError
 from strongroom.telemetry import rendered
 
 from .lagging import Gauges
+from .plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from strongroom.audit.event import AuditEvent
     from strongroom.telemetry import Family
 
-    from .plan import Plan, Report
+    from .plan import Report
     from .replicator import Progress
 
 EVERY: Final = 30.0
@@ -41,11 +42,11 @@ _WRITES: Final = frozenset({"put", "rollback", "delete", "restore", "purge", "pe
 class Followed(Protocol):
     """A replicator, as far as it is needed here."""
 
-    def plan(self, names: Sequence[str] | None = None) -> Plan:
-        """What is to be done about these names, or all."""
+    def sync(self, names: Sequence[str] | None = None, progress: Progress | None = None) -> Report:
+        """Bring these names, or all, up to the source."""
 
-    def apply(self, plan: Plan, progress: Progress | None = None) -> Report:
-        """Do it."""
+    def plan(self, names: Sequence[str] | None = None) -> Plan:
+        """What is left to do."""
 
 
 def _nobody(_replica: str, _outcome: object) -> None:
@@ -201,23 +202,23 @@ class _Follower:
     def _pass(self, names: list[str] | None) -> None:
         self._seen = self._mark() if self._mark else None  # before: what changes meanwhile is seen after it
         try:
-            plan = self._replicator.plan(names)
-            report = self._replicator.apply(plan, lambda *_: self._gauges.alive(self.replica))
+            report = self._replicator.sync(names, lambda *_: self._gauges.alive(self.replica))
+            self._passed(report, everything=names is None)
         except SecretStoreError as error:
             self._failed(error.with_traceback(None))
         except Exception as error:  # noqa: BLE001  (one replica's bug must not end the others' threads)
             kind = type(error).__name__  # alone: what was not foreseen may quote what it choked on
             self._failed(UnavailableError(f"a pass failed: {kind}", operation="replica sync"))
-        else:
-            self._gauges.passed(self.replica, plan, report, everything=names is None)
-            self._passed(report, everything=names is None)
 
     def _passed(self, report: Report, *, everything: bool) -> None:
-        left = frozenset((*report.failed, *(step.name for step in report.skipped)))
-        if report.done or self._failures or not left <= self._left:
+        self._gauges.passed(self.replica, report)
+        names = frozenset((*report.failed, *(step.name for step in report.skipped)))
+        if report.done or self._failures or not names <= self._left:
             self._tell(self.replica, report)
-        self._left = left if everything else self._left | left
+        self._left = names if everything else self._left | names
         self._failures = 0
+        if everything:
+            self._gauges.compared(self.replica, Plan(()) if report.complete else self._replicator.plan())
 
     def _failed(self, error: SecretStoreError) -> None:
         self._gauges.failed(self.replica)

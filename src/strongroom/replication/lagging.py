@@ -54,16 +54,21 @@ class Gauges:
         """A pass goes on."""
         self._seen[replica].alive = self._clock.monotonic()
 
-    def passed(self, replica: str, plan: Plan, report: Report, *, everything: bool) -> None:
+    def passed(self, replica: str, report: Report) -> None:
         """A pass has ended."""
         with self._lock:
             seen = self._seen[replica]
             seen.alive = self._clock.monotonic()
             seen.counts.update(ok=1, applied=len(report.done), refused=len(report.failed))
-            if everything:
-                names = frozenset(step.name for step in plan.steps if step.drifted)
-                seen.drift += len(names - seen.drifted)  # found anew: what is known already is one drift
-                seen.looked, seen.drifted, seen.found = seen.alive, names, _found(plan, report)
+
+    def compared(self, replica: str, left: Plan) -> None:
+        """All names were compared; what is left to do."""
+        names = frozenset(step.name for step in left.steps if step.drifted)
+        with self._lock:
+            seen = self._seen[replica]
+            seen.drift += len(names - seen.drifted)  # found anew: what is known already is one drift
+            seen.looked = self._clock.monotonic()
+            seen.drifted, seen.found = names, _found(left)
 
     def failed(self, replica: str) -> None:
         """A pass could not be ended. What was known is too old to be told: a gap is truer."""
@@ -113,11 +118,9 @@ class Gauges:
         yield "strongroom_replica_quarantined", "gauge", meaning, stopped
 
 
-def _found(plan: Plan, report: Report) -> _Found:
-    done = {step.name for step in report.done}
-    left = [step for step in plan.due if step.name not in done]
-    oldest = min((step.since for step in left if step.since), default=None)
-    return _Found(oldest, sum(step.behind for step in left), plan.counts.get(Action.QUARANTINE, 0))
+def _found(left: Plan) -> _Found:
+    oldest = min((step.since for step in left.due if step.since), default=None)
+    return _Found(oldest, sum(step.behind for step in left.due), left.counts.get(Action.QUARANTINE, 0))
 
 
 def _of(replica: str, **more: str) -> Labels:

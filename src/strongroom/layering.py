@@ -59,7 +59,7 @@ def failover(members: Mapping[str, Backend], entry: StoreEntry, config: Config, 
     """
     from .layers.failover import Failover
 
-    replicas = {alias: one.covers for alias, one in config.replicas.items() if alias in members}
+    replicas = {alias: one for alias, one in config.replicas.items() if alias in members}
     return Failover(members, replicas=replicas, hedge=entry.hedge, breaker=entry.breaker, clock=clock)
 
 

@@ -137,11 +137,11 @@ class CopyPlace(RevocationPlace):
     """
 
     def __init__(self, backend: Backend, domain: str):
-        self._backend, self._key = backend, Reserved("revocations", Name.parse(domain))
+        self._backend, self.key = backend, Reserved("revocations", Name.parse(domain))
 
     def read(self) -> Held | None:
         try:
-            found = self._backend.get(self._key, Stage.CURRENT)
+            found = self._backend.get(self.key, Stage.CURRENT)
         except SecretNotFoundError:
             return None
         return Held(text_of(found.value.reveal()), found.version)
@@ -149,7 +149,7 @@ class CopyPlace(RevocationPlace):
     def write(self, note: str, over: Held | None) -> None:
         guarded = bool(self._backend.capabilities & ANY_CAS)
         if_version = (over.version if over else ABSENT) if guarded else None
-        self._backend.put(self._key, SecretValue(note), if_version)
+        self._backend.put(self.key, SecretValue(note), if_version)
 
 
 def known(

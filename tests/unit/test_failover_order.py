@@ -256,10 +256,10 @@ WRITES: dict[str, Callable[[SecretStore], object]] = {
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_after_a_write_of_ours_a_replicas_answer_is_degraded(
+def test_after_a_write_of_ours_a_replicas_older_answer_is_behind_it(
     both: Failover, eu: Member, us: Member, write: str
 ) -> None:
-    """It cannot show that it has what we wrote; our versions bear no record until replication gives one."""
+    """Its record is none above what was known before the write, so it has not got what we wrote."""
     eu.holds("1.4")
     eu.holds("1.5")
     us.holds("1.5")
@@ -267,7 +267,8 @@ def test_after_a_write_of_ours_a_replicas_answer_is_degraded(
         store.get("db/password")
         WRITES[write](store)
         eu.unreachable()
-        assert read(both) == ("us 1.5", "degraded")
+        assert read(both) == ("us 1.5", "behind degraded")
+        assert both.get(NAME, Stage.CURRENT).behind == 1
 
 
 def test_a_write_of_ours_is_proved_by_the_first_members_next_record(
@@ -293,7 +294,7 @@ def test_an_old_label_proves_nothing_of_a_write_of_ours(both: Failover, eu: Memb
     eu.stale("get")
     assert read(both) == ("eu 1.5", "degraded")
     eu.unreachable()
-    assert read(both) == ("us 1.5", "degraded")
+    assert read(both) == ("us 1.5", "behind degraded")
 
 
 def test_a_write_whose_answer_was_lost_counts_as_one(both: Failover, eu: Member, us: Member) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from strongroom.backend import READ_FLAGS, Absent, Backend, Capability, Clock, Stage
 from strongroom.errors import InvalidRequestError, SecretConflictError, SecretStoreError, UnavailableError
@@ -40,7 +40,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _DEFAULT_BREAKER = BreakerPolicy()
-_NO_REPLICAS: Mapping[str, Callable[[str], bool]] = {}
+
+
+class Replica(Protocol):
+    """What a member has of the secrets of another one."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of them."""
+        ...
+
+    def covers(self, name: str) -> bool:
+        """Whether the secret of that name is one of them."""
+        ...
+
+
+_NO_REPLICAS: Mapping[str, Replica] = {}
 
 
 class Failover(Layer):
@@ -48,8 +63,9 @@ class Failover(Layer):
 
     Args:
         members: the first takes the writes.
-        replicas: of members that are replicas of another one, whether they have the secret of a name. They
-            are not asked for others: that one is not found there says nothing.
+        replicas: the members that are replicas of another one, and of which names. They are not asked for
+            others: that such a secret is not found there says nothing. The first member that is none is the
+            source: whose word counts where two contradict each other.
         hedge: seconds after which a second member is asked for a current version as well, if the first has
             not answered; the first good answer wins. 0 for never. Batches and lists are not hedged.
         breaker: when a member is passed over; writes never are.
@@ -63,7 +79,7 @@ class Failover(Layer):
         self,
         members: Mapping[str, Backend],
         *,
-        replicas: Mapping[str, Callable[[str], bool]] = _NO_REPLICAS,
+        replicas: Mapping[str, Replica] = _NO_REPLICAS,
         hedge: float = 0.0,
         breaker: BreakerPolicy = _DEFAULT_BREAKER,
         clock: Clock | None = None,
@@ -74,6 +90,7 @@ class Failover(Layer):
             raise InvalidRequestError("a hedge is seconds, zero or more")
         self._hedge, self._clock, self._replicas = hedge, clock or Clock(), dict(replicas)
         self._first = next(iter(members))
+        self._source = next((alias for alias in members if alias not in replicas), self._first)
         self._breakers = {alias: Breaker(alias, breaker, self._clock) for alias in members}
         self._sights, self._lanes = Sightings(), Lanes()
         self._members: dict[str, Layer] = {alias: edge(member) for alias, member in members.items()}
@@ -118,11 +135,12 @@ class Failover(Layer):
             return self._marked(self._first, self.inner.get(key, version))
         if version is Stage.CURRENT:
             return self._current(key)
-        return self._marked(*self._answer(lambda member: member.get(key, version)))
+        return self._marked(*self._answer(lambda member: member.get(key, version), self._having(key)))
 
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Secret | SecretStoreError]:
         began = {key: self._sights.of(key) for key in keys}
-        alias, outcomes = self._answer(lambda member: _all_or_unavailable(member.get_many(keys)))
+        having = self._having(*keys)
+        alias, outcomes = self._answer(lambda member: _all_or_unavailable(member.get_many(keys)), having)
         return {key: self._of_batch(alias, key, began[key], found) for key, found in outcomes.items()}
 
     def put(
@@ -135,7 +153,7 @@ class Failover(Layer):
         self.inner.retire(key, self.own_version(version))
 
     def versions(self, key: Key) -> Sequence[SecretVersion]:
-        alias, found = self._answer(lambda member: member.versions(key))
+        alias, found = self._answer(lambda member: member.versions(key), self._having(key))
         return [self._qualified(alias, version) for version in found]
 
     def versions_after(self, key: Key, base: str) -> Sequence[SecretVersion]:
@@ -143,11 +161,12 @@ class Failover(Layer):
         return [self._qualified(self._first, version) for version in after]
 
     def describe(self, key: Key) -> SecretInfo:
-        return self._described(*self._answer(lambda member: member.describe(key)))
+        return self._described(*self._answer(lambda member: member.describe(key), self._having(key)))
 
     def list_info(self, prefix: str, detail: bool = False) -> Iterator[SecretInfo]:
         """Another member may go on only before the first item: two members' pages do not join."""
-        alias, (first, rest) = self._answer(lambda member: _begun(member.list_info(prefix, detail)))
+        whole = self._having()
+        alias, (first, rest) = self._answer(lambda member: _begun(member.list_info(prefix, detail)), whole)
         for info in chain(first, rest):
             yield self._described(alias, info)
 
@@ -172,15 +191,15 @@ class Failover(Layer):
             raise error
 
     def _current(self, key: Name) -> Secret:
-        reading = Reading(key, self._first, self._sights)
+        reading, aliases = Reading(key, self._source, self._sights), self._having(key)
 
         def ask(alias: str) -> Secret | SecretStoreError:
             return self._asked(alias, key, reading.began)
 
         if self._hedge:
-            Race(self._members, ask, reading, self._clock).run(self._lanes, self._hedge)
+            Race(aliases, ask, reading, self._clock).run(self._lanes, self._hedge)
             return reading.result()
-        for alias in self._members:
+        for alias in aliases:
             reading.hear(alias, ask(alias))
             if reading.settled:
                 break
@@ -191,22 +210,28 @@ class Failover(Layer):
             secret = self._ask(alias, lambda member: member.get(key, Stage.CURRENT))
         except SecretStoreError as error:
             return error.with_traceback(None)
-        self._sights.heard(key, secret.record, first=alias == self._first, began=began)
+        self._sights.heard(key, secret.record, first=alias == self._source, began=began)
         return secret
 
     def _of_batch(
         self, alias: str, key: Key, began: Sight, found: Secret | SecretStoreError
     ) -> Secret | SecretStoreError:
+        if isinstance(key, Name) and not self._has(alias, key):
+            return self._alone(key)
         if isinstance(found, SecretStoreError):
             return found
         if not isinstance(key, Name):
             return self._marked(alias, found)
-        first = alias == self._first
+        first = alias == self._source
         judgement = began.judge(self._sights.heard(key, found.record, first=first, began=began), first=first)
         if judgement.served and not judgement.behind:
             self._sights.gave(key, readable(found.record), first=first)
             return replace(self._marked(alias, found), degraded=found.degraded or judgement.degraded)
-        try:  # this one alone is asked of the others: half a batch is better than an old value
+        return self._alone(key)
+
+    def _alone(self, key: Name) -> Secret | SecretStoreError:
+        """One of a batch, asked of the others: half a batch is better than an old value."""
+        try:
             return self._current(key)
         except SecretStoreError as error:
             return error.with_traceback(None)
@@ -214,9 +239,20 @@ class Failover(Layer):
     def _ask(self, alias: str, ask: Callable[[Backend], T]) -> T:
         return self._breakers[alias].call(lambda: ask(self._members[alias]))
 
-    def _answer(self, ask: Callable[[Backend], T]) -> tuple[str, T]:
+    def _having(self, *keys: Key) -> list[str]:
+        """The members that would have one of these keys, or any there is; where none would, all."""
+        having = [alias for alias in self._members if self._has(alias, *keys)]
+        return having or list(self._members)
+
+    def _has(self, alias: str, *keys: Key) -> bool:
+        replica = self._replicas.get(alias)
+        if replica is None or replica.whole:
+            return True
+        return any(isinstance(key, Name) and replica.covers(str(key)) for key in keys)
+
+    def _answer(self, ask: Callable[[Backend], T], aliases: Sequence[str]) -> tuple[str, T]:
         error: UnavailableError | None = None
-        for alias in self._members:
+        for alias in aliases:
             try:
                 return alias, self._ask(alias, ask)
             except UnavailableError as exc:
@@ -225,14 +261,14 @@ class Failover(Layer):
 
     def _marked(self, alias: str, secret: Secret) -> Secret:
         # Without a record common to the members nobody can tell how new another member's answer is.
-        degraded = secret.degraded or alias != self._first
+        degraded = secret.degraded or alias not in (self._first, self._source)
         return replace(secret, version=f"{alias}:{secret.version}", degraded=degraded)
 
     def _qualified(self, alias: str, version: SecretVersion) -> SecretVersion:
         return replace(version, id=f"{alias}:{version.id}")
 
     def _described(self, alias: str, info: SecretInfo) -> SecretInfo:
-        self._sights.heard(info.key, info.record, first=alias == self._first)
+        self._sights.heard(info.key, info.record, first=alias == self._source)
         newest = info.newest and self._qualified(alias, info.newest)
         pending = {rotation_id: f"{alias}:{base}" for rotation_id, base in info.pending.items()}
         return replace(info, newest=newest, pending=pending)
@@ -268,11 +304,11 @@ class _Source(Layer):
             return self.inner.promote_pending(key, rotation_id)
 
     def discard_pending(self, key: Key, rotation_id: str) -> None:
-        with self._writing(key):  # it may write the current value anew
+        with self._writing(key, certain=False):  # it may write the current value anew
             self.inner.discard_pending(key, rotation_id)
 
     @contextmanager
-    def _writing(self, key: Key, record: str | None = None) -> Iterator[None]:
+    def _writing(self, key: Key, record: str | None = None, *, certain: bool = True) -> Iterator[None]:
         performed: bool | None = None
         try:
             yield
@@ -282,7 +318,7 @@ class _Source(Layer):
             raise
         finally:
             if performed is not False:
-                self._sights.wrote(key, record if performed else None)
+                self._sights.wrote(key, record if performed else None, surely=certain and bool(performed))
             if performed:
                 self._breaker.reset()
 

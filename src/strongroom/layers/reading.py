@@ -30,13 +30,18 @@ class _Answer(NamedTuple):
 class Reading:
     """Takes the members' answers and judges them by what this process had seen when the read began.
 
+    Args:
+        key: what is read.
+        source: alias of the member whose word on the order counts.
+        sights: what this process has seen.
+
     Attributes:
         settled: whether nobody else need be asked, or waited for.
         began: what had been seen.
     """
 
-    def __init__(self, key: Name, first: str, sights: Sightings):
-        self._key, self._first, self._sights = key, first, sights
+    def __init__(self, key: Name, source: str, sights: Sightings):
+        self._key, self._source, self._sights = key, source, sights
         self.began = sights.of(key)
         self.settled = False
         self._good: _Answer | None = None
@@ -68,17 +73,17 @@ class Reading:
         if answer is None:
             raise self._error()
         alias, secret, record, judgement = answer
-        self._sights.gave(self._key, record, first=alias == self._first)
+        self._sights.gave(self._key, record, first=alias == self._source)
         return replace(
             secret,
             version=f"{alias}:{secret.version}",
             degraded=secret.degraded or judgement.degraded,
-            behind=secret.behind or judgement.behind,
+            behind=max(secret.behind, judgement.behind),
         )
 
     def _judge(self, alias: str, secret: Secret) -> bool:
         record = readable(secret.record)
-        judgement = self.began.judge(record, first=alias == self._first)
+        judgement = self.began.judge(record, first=alias == self._source)
         answer = _Answer(alias, secret, record, judgement)
         if not judgement.served:
             self._refused.append(alias)
@@ -93,7 +98,7 @@ class Reading:
         if answers:
             return answers[0]
         if not self._refused:
-            return self._errors[min(self._errors, key=lambda alias: alias != self._first)]
+            return self._errors[min(self._errors, key=lambda alias: alias != self._source)]
         return UnavailableError(
             f"{', '.join(self._refused)} has an older version than this process has seen, or contradicts it",
             hint="it is read again when a member with the newer version answers",

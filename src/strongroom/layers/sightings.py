@@ -21,12 +21,12 @@ class Judgement(NamedTuple):
 
     Attributes:
         served: it may be handed out at all.
-        behind: a newer version is known to be.
+        behind: how many newer writes are known to be, at least.
         degraded: the answer cannot prove how new it is.
     """
 
     served: bool = True
-    behind: bool = False
+    behind: int = 0
     degraded: bool = False
 
 
@@ -38,7 +38,8 @@ class Sight:
         given: the newest record that was handed out with its value.
         told: the newest known of, from answers, listings and descriptions.
         source: the newest that the member taking the writes has shown.
-        unproved: above this order stands a write of ours that no record has shown yet.
+        unproved: above this order stands a write of ours, or may, that no record has shown yet.
+        missing: how many of ours stand there for certain.
         writes: how many of ours there were.
     """
 
@@ -46,21 +47,25 @@ class Sight:
     told: Record | None = None
     source: Record | None = None
     unproved: tuple[int, int] | None = None
+    missing: int = 0
     writes: int = 0
 
     def judge(self, record: Record | None, *, first: bool) -> Judgement:
-        """What an answer with this record is worth; `first`: from the member that takes the writes."""
+        """What an answer with this record is worth; `first`: from the source, where the writes are."""
         if record is None:
             return Judgement(degraded=not first or self.told is not None)
+        behind = _writes_between(record, self.told)
         if first:
             degraded = self.unproved is not None and record.order <= self.unproved  # its label lags behind us
         else:
             degraded = self.source is None or self.unproved is not None
+            if self.unproved is not None and record.order <= self.unproved:
+                behind += self.missing
         known, given = record.verdict(self.told), record.verdict(self.given)
         conflict = Verdict.QUARANTINE in (known, given)
-        if conflict and not first:  # two values claim one place: the member that takes the writes decides
+        if conflict and not first:  # two values claim one place: the source decides
             return Judgement(served=False)
-        return Judgement(given is not Verdict.OLDER, known is Verdict.OLDER, degraded or conflict)
+        return Judgement(given is not Verdict.OLDER, behind, degraded or conflict)
 
 
 _NOTHING = Sight()
@@ -94,7 +99,7 @@ class Sightings:
                 # Only a read that began after our last write shows what stands above it.
                 after = began is not None and began.writes == sight.writes
                 if after and sight.unproved and record.order > sight.unproved:
-                    sight = replace(sight, unproved=None)
+                    sight = replace(sight, unproved=None, missing=0)
             self._sights[key] = sight
         return record
 
@@ -105,7 +110,7 @@ class Sightings:
                 sight = self.of(key)
                 self._sights[key] = replace(sight, given=_newer(sight.given, record, wins=first))
 
-    def wrote(self, key: Key, text: str | None) -> None:
+    def wrote(self, key: Key, text: str | None, *, surely: bool = True) -> None:
         """We wrote, or may have: with a record that is the order now, without one nobody knows it."""
         if not isinstance(key, Name):
             return
@@ -115,9 +120,11 @@ class Sightings:
             writes = sight.writes + 1
             if record is None:
                 above = sight.told.order if sight.told else _NO_ORDER
-                self._sights[key] = replace(sight, unproved=above, writes=writes)
+                # What was told since may be the writes that were missing before.
+                missing = (sight.missing if sight.unproved == above else 0) + surely
+                self._sights[key] = replace(sight, unproved=above, missing=missing, writes=writes)
             else:
-                self._sights[key] = Sight(record, record, record, None, writes)
+                self._sights[key] = Sight(record, record, record, None, 0, writes)
 
     def after_fork(self) -> None:
         """In a forked child: what was seen counts on, but who held the lock is not here."""
@@ -130,6 +137,13 @@ def readable(text: str | None) -> Record | None:
         return Record.parse(text) if text else None
     except IntegrityError:
         return None
+
+
+def _writes_between(record: Record, told: Record | None) -> int:
+    """How many writes are known after a record's. A takeover counts on from where its source had come."""
+    if told is None or record.order >= told.order:
+        return 0
+    return max(1, told.seq - record.seq)
 
 
 def _newer(held: Record | None, other: Record, *, wins: bool) -> Record:

@@ -112,6 +112,11 @@ class ReplicaEntry:
     regions: Mapping[str, str] = field(default_factory=dict)
     spot: Spot = field(default_factory=lambda: Spot(Path("strongroom.toml"), ""), compare=False, repr=False)
 
+    @property
+    def whole(self) -> bool:
+        """Whether it has all the source's secrets."""
+        return "**" in self.names
+
     def covers(self, name: str) -> bool:
         """Whether it has the source's secret of that name."""
         return matcher(self.names)(name)

@@ -103,6 +103,9 @@ class Regions(NativeReplication):
     def place(self) -> str:
         return self._region
 
+    def resource(self, key: Key) -> str:
+        return self._name(key)
+
     def copies(self, key: Key, *, verify: bool = False) -> Mapping[str, Copy]:
         name = self._name(key)
         answer = self._primary(name)

@@ -49,7 +49,9 @@ class Replicas:
             if self._clock.monotonic() >= until:
                 where = ", ".join(late)
                 raise UnavailableError(
-                    f"the replica in {where} still copies the last change", performed=False
+                    f"the replica in {where} still copies the last change",
+                    performed=False,
+                    hint="if that region is lost, remove it from the secret's replication",
                 )
             self._clock.sleep(retry.pause(attempt))
             attempt += 1

@@ -54,7 +54,7 @@ _LABELS = {Stage.CURRENT: CURRENT, Stage.PREVIOUS: PREVIOUS}
 _CAPABILITIES = ~Capability(0) & ~Capability.CAS_GUARDED
 # The API model, PutSecretValue: more than one version in ten minutes, sustained, reaches a secret's quota,
 # since those of the last 24 hours are never removed. A pending value takes two: its own and its turn's.
-_BUDGET = WriteBudget(72, 24 * 3600.0, "secret")
+_BUDGET = WriteBudget(144, 24 * 3600.0, "secret")
 
 
 class SecretsManager(Backend):

@@ -51,6 +51,9 @@ class Locations(NativeReplication):
     def place(self) -> str:
         return ""
 
+    def resource(self, key: Key) -> str:
+        return self._resource(key)
+
     def copies(self, key: Key, *, verify: bool = False) -> Mapping[str, Copy]:
         name = self._resource(key)
         secret = self._secret(name)

@@ -58,6 +58,10 @@ class NativeReplication(ABC):
     def place(self) -> str:
         """The region or location of the store itself; empty where it has no single one."""
 
+    @abstractmethod
+    def resource(self, key: Key) -> str:
+        """The provider's full name of a secret, which its copies bear too."""
+
     def is_another(self, wanted: str, told: str) -> bool:
         """Whether a copy certainly is under another key than is wanted; an empty one leaves it open."""
         return bool(wanted) and wanted != told

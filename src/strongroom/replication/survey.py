@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from strongroom.backend import Stage
-from strongroom.errors import IntegrityError, SecretNotFoundError
+from strongroom.errors import IntegrityError
 from strongroom.names import Name
 
 from .plan import Action, Step
@@ -52,10 +51,8 @@ class Survey:
     def _equal(
         self, name: Name, here: Mapping[Name, str | None], there: Mapping[Name, str | None]
     ) -> Step | None:
-        text = here[name] if self._source.lists_records else _borne(self._source, name)
-        if not text or (self._replica.lists_records and there[name] != text):
-            return None
-        if not self._replica.lists_records and _borne(self._replica, name) != text:
+        text = here[name]
+        if not text or there[name] != text:
             return None
         try:
             record = Record.parse(text)
@@ -65,13 +62,6 @@ class Survey:
 
 
 def _records(backend: Backend, prefix: str, wanted: Callable[[str], bool]) -> dict[Name, str | None]:
-    infos = backend.list_info(prefix, detail=backend.lists_records)
+    """With the provider's list calls where it lists records, with one request a name where it does not."""
+    infos = backend.list_info(prefix, detail=True)
     return {info.key: info.record for info in infos if isinstance(info.key, Name) and wanted(str(info.key))}
-
-
-def _borne(backend: Backend, name: Name) -> str | None:
-    """The record of a provider that does not list it: one read."""
-    try:
-        return backend.get(name, Stage.CURRENT).record
-    except (SecretNotFoundError, IntegrityError):
-        return None

@@ -1,0 +1,122 @@
+"""A drift check costs list calls where the provider lists records, and one read a name where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from math import ceil
+from pathlib import Path
+
+import pytest
+
+from strongroom.coordinator import SQLiteCoordinator
+from strongroom.layers.recorded import Recorded
+from strongroom.memory import MemoryBackend
+from strongroom.names import Name
+from strongroom.replication.member import Member
+from strongroom.replication.plan import Action
+from strongroom.replication.replicator import Replicator
+from strongroom.testing.aws import StrictServer
+from strongroom.value import SecretValue
+from tests import drift
+from tests.drift import DOMAIN, Filled
+from tests.scale import scaled
+from tests.servers.azure import Vault
+from tests.servers.google import Google
+from tests.servers.openbao import OpenBao
+from tests.servers.softhsm import TestToken
+
+Opens = Callable[[Mapping[Name, str]], AbstractContextManager[Filled]]
+SHEETS = 8
+"""Reads of what a check looks at once, however many secrets there are: the replica's sheet."""
+
+
+@pytest.fixture
+def coordinator(tmp_path: Path) -> Iterator[SQLiteCoordinator]:
+    made = SQLiteCoordinator(tmp_path / "leases.db")
+    yield made
+    made.close()
+
+
+class Source:
+    """A source in memory whose writes are ordered, and its replicator."""
+
+    def __init__(self, count: int):
+        self.backend = MemoryBackend(origin="memory:source")
+        self.app = Recorded(self.backend, DOMAIN, alias="source")
+        self.names = [drift.name(number) for number in range(count)]
+        for name in self.names:
+            self.app.put(name, drift.value(name), None)
+
+    @property
+    def records(self) -> Mapping[Name, str]:
+        infos = self.backend.list_info("", detail=True)
+        return {info.key: str(info.record) for info in infos if isinstance(info.key, Name)}
+
+    def replicator(self, replica: Filled) -> Replicator:
+        members = Member("source", self.backend, DOMAIN), Member("replica", replica.backend, DOMAIN)
+        return Replicator(*members, parallel=1)
+
+
+def check(opens: Opens, nightly: int, pages: Callable[[int], int], share: int = 10) -> None:
+    """Nothing is due and nothing was read; then one secret changes, and it alone is found."""
+    source = Source(scaled(nightly, "secrets of a drift check", share))
+    with opens(source.records) as replica:
+        replicator = source.replicator(replica)
+        assert not replicator.sync().done  # the sheet and the digest key are there from now on
+        replica.calls.clear()
+        plan = replicator.plan()
+        assert plan.counts == {Action.SAME: len(source.names)}
+        assert sum(replica.calls[call] for call in replica.listing) == pages(len(source.names))
+        assert replica.reads <= SHEETS, dict(replica.calls)
+        changed = source.names[len(source.names) // 2]
+        source.app.put(changed, SecretValue(f"{drift.value(changed).reveal_text()} changed"), None)
+        [step] = replicator.plan().due
+        assert (step.name, step.action, step.behind) == (str(changed), Action.UPDATE, 1)
+
+
+def test_memory() -> None:
+    """Nothing to count: the rule itself."""
+    check(drift.memory, 3000, lambda _: 0)
+
+
+def test_the_embedded_store(tmp_path: Path) -> None:
+    """One query."""
+    check(lambda records: drift.local(tmp_path, records), 3000, lambda _: 0)
+
+
+def test_secrets_manager() -> None:
+    """A hundred secrets a page."""
+    with StrictServer() as server:
+        check(lambda records: drift.secrets_manager(server, records), 3000, lambda n: ceil(n / 100))
+
+
+def test_google(google_server: Google) -> None:
+    """A thousand secrets a page."""
+    check(lambda records: drift.secret_manager(google_server, records), 3000, lambda n: ceil(n / 1000))
+
+
+def test_azure(azure_server: Vault, coordinator: SQLiteCoordinator) -> None:
+    """Twenty-five secrets a page, with what Strongroom keeps beside them: the sheet and the digest key."""
+    azure_server.reset()
+    check(
+        lambda records: drift.key_vault(azure_server, coordinator, records),
+        3000,
+        lambda n: ceil((n + 2) / 25),
+    )
+
+
+def test_a_token(softhsm_store: TestToken, coordinator: SQLiteCoordinator) -> None:
+    """One search."""
+    check(lambda records: drift.token(softhsm_store, coordinator, records), 400, lambda _: 1)
+
+
+def test_vault_is_read_name_by_name(openbao_server: OpenBao, kv2_mount: str) -> None:
+    """A LIST tells names alone, and the record stands beside the value: each newest version is read."""
+    source = Source(scaled(1000, "secrets of a drift check"))
+    with drift.vault(openbao_server, kv2_mount, source.records) as replica:
+        replicator = source.replicator(replica)
+        assert not replicator.sync().done
+        replica.calls.clear()
+        assert replicator.plan().counts == {Action.SAME: len(source.names)}
+        assert 0 <= replica.calls["GET"] - len(source.names) <= SHEETS, dict(replica.calls)

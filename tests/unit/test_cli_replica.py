@@ -216,7 +216,7 @@ STATUS = Status(
     missing=1,
     lag_versions=5,
     lag=timedelta(seconds=83),
-    drift=1,
+    drift=4,
     quarantined=2,
     foreign=1,
     diverged=1,
@@ -233,7 +233,7 @@ def test_status_says_how_far_behind_each_is_and_what_a_person_is_to_do(run: Run)
     cells = ["prod-us", "prod-eu", "2", "7 of 10", "1", "5", "83 s", "needs a person"]
     assert re.split(" {2,}", lines[1]) == cells
     for said in (
-        "1 differ",
+        "1 are newer",
         "2 have two values",
         "1 are somebody else's",
         "1 were written at the old source",

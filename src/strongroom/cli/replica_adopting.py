@@ -35,7 +35,8 @@ def adopt(options: Options, names: tuple[str, ...]) -> int:
         if options.dry_run:
             print_plans(options, {alias: replicator.plan(names)})
             return 0
-        confirmed(options, f"Write {replicator.source.alias}'s values over {alias}'s {', '.join(names)}?")
+        question = f"Write {replicator.source.alias}'s values over {alias}'s {', '.join(names)}?"
+        confirmed(options, question, "replica adopt")
         report = replicator.adopt(names)
     print_reports(options, {alias: report})
     return exit_code([report])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = ("replica", "source", "epoch", "in sync", "missing", "behind", "lag", "state")
 _ADVICE: Final = {
-    "drift": "differ because somebody else changed them there; which: strongroom replica plan",
+    "ahead": "are newer than at the source; see strongroom replica plan, and who writes there",
     "quarantined": "have two values that claim one place; look at both, then: strongroom replica adopt",
     "foreign": "are somebody else's there; to have them overwritten: strongroom replica adopt",
     "diverged": "were written at the old source and never replicated; see: strongroom replica takeover",
@@ -87,9 +87,9 @@ def _print(shown: Sequence[_Judged]) -> None:
 
 
 def _waiting(one: Status) -> Iterator[tuple[int, str]]:
-    for kind, advice in _ADVICE.items():
-        if count := getattr(one, kind):
-            yield count, advice
+    ahead = one.drift - one.quarantined - one.foreign  # drift is all that somebody else changed there
+    counts = {"ahead": ahead, **asdict(one)}
+    return ((counts[kind], advice) for kind, advice in _ADVICE.items() if counts[kind] > 0)
 
 
 def _findings(one: Status) -> Iterator[str]:

@@ -157,7 +157,7 @@ def one_open(engine: Engine, which: str) -> Entry:
     )
 
 
-def confirmed(options: Options, question: str) -> None:
+def confirmed(options: Options, question: str, operation: str = "rotation") -> None:
     """Ask, but for --yes; an answer is never read from a pipe.
 
     Raises:
@@ -166,9 +166,9 @@ def confirmed(options: Options, question: str) -> None:
     if options.yes:
         return
     if not can_ask():
-        raise InvalidRequestError("nobody can be asked here", operation="rotation", hint="add --yes")
+        raise InvalidRequestError("nobody can be asked here", operation=operation, hint="add --yes")
     if not click.confirm(question, err=True):
-        raise InvalidRequestError("not confirmed; nothing was done", operation="rotation")
+        raise InvalidRequestError("not confirmed; nothing was done", operation=operation)
 
 
 def _would(options: Options, verb: str, entry: Entry) -> int:

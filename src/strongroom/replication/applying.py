@@ -52,7 +52,8 @@ _TELLS: Final = {
     Action.RESTORE: events.RESTORE,
 }
 _VALUES: Final = frozenset({Action.CREATE, Action.UPDATE, Action.RESTORE})
-_OVER: Final = frozenset({Action.UPDATE, Action.DELETE, Action.AHEAD, Action.QUARANTINE})
+_STOPPED: Final = frozenset({Action.AHEAD, Action.QUARANTINE})
+_OVER: Final = _STOPPED | {Action.UPDATE, Action.DELETE, Action.RESTORE}
 
 
 class Keeper(Protocol):
@@ -92,7 +93,11 @@ class Applier:
         """What is to be done about a name. Writes nothing."""
         held = self._held(name)
         standing = self._source.standing(name)
-        return self._checked(standing, judged(standing, held))
+        step = self._checked(standing, judged(standing, held))
+        if self._keeper and self._is_over(held) and step.action in _STOPPED and not held.page.quarantine:
+            action = _over(standing, held)
+            return replace(step, action=action, reason="the divergence report keeps what is here, first")
+        return step
 
     def bring(self, name: Name, planned: Step | None = None, *, adopt: bool = False) -> Step:
         """Do what is due about a name, and return it; one that waits for a person is returned undone.
@@ -147,7 +152,7 @@ class Applier:
         held = self._held(name)  # first: what the source has by then is at least as new
         standing = self._ordered(self._source.standing(name), held)
         step = self._checked(standing, judged(standing, held, adopt=adopt))
-        if held.own and held.own.epoch < self._epoch and step.action in _OVER:
+        if self._is_over(held) and step.action in _OVER:
             step, standing = self._kept(step, standing, held)
         if step.action is Action.QUARANTINE:
             self._quarantine(name, step)
@@ -157,6 +162,10 @@ class Applier:
             raise _Changed
         self._events.run(_TELLS[step.action], str(name), lambda: self._write(step, standing, held))
         return step
+
+    def _is_over(self, held: Holding) -> bool:
+        """Whether the replica stands in an epoch before the source's: it may have been the source then."""
+        return held.record is not None and held.record.epoch < self._epoch
 
     def _kept(self, step: Step, standing: Standing, held: Holding) -> tuple[Step, Standing]:
         """What an epoch that is over left here gives way, once it is kept where the source never had it."""
@@ -206,16 +215,14 @@ class Applier:
 
     def _carry(self, step: Step, value: SecretValue, held: Holding, record: Record) -> None:
         check_size(self._replica.backend, held.name, value, "replicate")
-        error = None
-        try:
-            version = self._put(held, value, record)
-        except SecretConflictError as exc:
-            error = exc
-        if error is None:
-            return self._prove(held.name, version, record)
-        if step.action is Action.RESTORE:
-            self._empty_bin(held.name)
-        raise error
+        put = self._put_over_bin if step.action is Action.RESTORE else self._put
+        self._prove(held.name, put(held, value, record), record)
+
+    def _put_over_bin(self, held: Holding, value: SecretValue, record: Record) -> str:
+        with contextlib.suppress(SecretConflictError):
+            return self._put(held, value, record)
+        self._empty_bin(held.name)
+        return self._put(held, value, record)
 
     def _put(self, held: Holding, value: SecretValue, record: Record) -> str:
         replica, key = self._replica.backend, self._replica.digest_key()
@@ -277,6 +284,12 @@ class Applier:
                 write_page(backend, name, _marked(page, mark), at)
                 return True
         raise UnavailableError("the replication page is written by too many at once", name=str(name))
+
+
+def _over(standing: Standing, held: Holding) -> Action:
+    if standing.deleted:
+        return Action.DELETE
+    return Action.UPDATE if held.version else Action.RESTORE
 
 
 def _marked(page: Page, mark: Quarantine | None) -> Page:

@@ -28,6 +28,7 @@ from .events import Events
 from .fencing import Fencing
 from .order import Order
 from .plan import Action, Plan, Report, Status, Step
+from .returning import Returning
 from .running import Run
 from .survey import Survey
 
@@ -82,6 +83,7 @@ class Replicator:
         self._fencing = Fencing(source, replica, hooks=hooks, clock=self._clock)
         self._events = Events(hooks, replica, self._clock)
         self._from, self._to = self._order(source), self._order(replica)
+        self._keeper = Returning(self._from, self._to, source, hooks)
         self._since: dict[str, datetime] = {}
         self._synced: datetime | None = None
 
@@ -178,11 +180,12 @@ class Replicator:
 
     def _begun(self) -> Applier:
         """Sheets aligned, and the digest key at both: who takes over must be able to go on with it."""
-        if self._fencing.align() is None:
-            self._from.begin()
+        sheet = self._fencing.align()
+        if sheet is None or not sheet.fenced:  # fenced, it gives its last writes to who takes over
+            sheet = self._from.begin()
             self._fencing.align()
-        sheet, key = self._from.begin(), self._from.digest_key()
-        if key is not None and self._to.copy_digest_key(key) != key:
+        key = self._from.digest_key()
+        if key is not None and (self._to.digest_key() or self._to.copy_digest_key(key)) != key:
             raise InvalidRequestError(
                 f"{self.replica.alias} has another digest key than {self.source.alias}",
                 hint="it was a replica of another source: use another store, or purge what it holds",
@@ -190,13 +193,15 @@ class Replicator:
         return self._applier(sheet)
 
     def _applier(self, sheet: Sheet | None) -> Applier:
-        epoch = sheet.epoch if sheet else 0
-        return Applier(self._from, self._to, self._events, epoch=epoch, checker=self._checker)
+        epoch = sheet.epoch if sheet and not sheet.fenced else 0
+        return Applier(
+            self._from, self._to, self._events, epoch=epoch, keeper=self._keeper, checker=self._checker
+        )
 
     def _survey(self, names: Sequence[str] | None) -> Survey:
         chosen = names if names is not None else self._patterns
         listed = names is None or any(set(name) & set("*?") for name in names)
-        survey = Survey(self._from.backend, self._to.backend)
+        survey = Survey(self._from, self._to, self._parallel)
         if not listed:
             return survey.of([Name.parse(name) for name in chosen if self._wanted(name)])
         also = matcher(chosen)

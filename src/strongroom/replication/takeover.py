@@ -179,7 +179,8 @@ class Takeover:
                 could not be brought over.
             UnavailableError: a store or the coordinator does not answer; repeat it.
         """
-        if drain and not self.look().resumes:
+        outlook = self.look()
+        if drain and not outlook.resumes and not outlook.done:
             _complete(drain())
         events = Events(self._hooks, self._member, self._clock)
         return events.run(TAKEOVER, self._member.domain, lambda: self._run(drain))

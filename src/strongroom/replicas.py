@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from .clock import Clock
 from .config import Opening
 from .replication.member import Member
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .audit.event import AuditHook
-    from .replication.replicator import Replicator
+    from .replication.replicating import Replicating
     from .toml.file import Config
     from .toml.replicas import ReplicaEntry
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @contextmanager
 def replicas(
     config: Config, *, hooks: Sequence[AuditHook] = (), clock: Clock | None = None
-) -> Iterator[dict[str, Replicator]]:
+) -> Iterator[dict[str, Replicating]]:
     """What keeps each replica of the file, by its alias; closed at the end. Nothing is compared yet.
 
     Args:
@@ -60,11 +61,10 @@ class _Building:
         self._opening.coordinate()
         self._members: dict[str, Member] = {}
 
-    def replicator(self, entry: ReplicaEntry) -> Replicator:
-        """One source, one replica."""
-        from .replication.replicator import Replicator
-
-        made = Replicator(
+    def replicator(self, entry: ReplicaEntry) -> Replicating:
+        """One source, one replica; it is made by the provider where that is asked for."""
+        make = partial(_native, entry.regions) if entry.native else _ours
+        made = make(
             self.member(entry.source, entry.domain),
             self.member(entry.alias, entry.domain),
             names=entry.names,
@@ -81,3 +81,15 @@ class _Building:
             backend = self._opening.member(self._config.stores[alias])
             self._members[alias] = Member(alias, backend, domain)
         return self._members[alias]
+
+
+def _ours(source: Member, replica: Member, **facts: Any) -> Replicating:
+    from .replication.replicator import Replicator
+
+    return Replicator(source, replica, **facts)
+
+
+def _native(regions: Mapping[str, str], source: Member, replica: Member, **facts: Any) -> Replicating:
+    from .replication.native import NativeReplicator
+
+    return NativeReplicator(source, replica, places=regions, **facts)

@@ -17,7 +17,7 @@ from .rotation_running import confirmed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from strongroom.replication.replicator import Replicator
+    from strongroom.replication.replicating import Replicating
 
 
 @click.command(short_help="let the source's value win over a replica's (asks)")
@@ -42,7 +42,7 @@ def adopt(options: Options, names: tuple[str, ...]) -> int:
     return exit_code([report])
 
 
-def _one(found: Mapping[str, Replicator]) -> tuple[str, Replicator]:
+def _one(found: Mapping[str, Replicating]) -> tuple[str, Replicating]:
     if len(found) > 1:
         raise InvalidRequestError(
             "there are several replicas", hint=f"say by --store which: {', '.join(sorted(found))}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from strongroom.replication.plan import Report, Step
-    from strongroom.replication.replicator import Replicator
+    from strongroom.replication.replicating import Replicating
 
 _PARTIAL: Final = 8
 _EVERY: Final = 30
@@ -73,7 +73,7 @@ def _once(options: Options, names: Sequence[str] | None) -> int:
     return exit_code(answers.results.values())
 
 
-def _synced(options: Options, one: Replicator, names: Sequence[str] | None) -> Report:
+def _synced(options: Options, one: Replicating, names: Sequence[str] | None) -> Report:
     with bar(options, one.replica.alias, unit="items") as advance:
         return one.sync(names, progress=advance)
 

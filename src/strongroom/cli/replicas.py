@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from strongroom.audit.event import AuditHook
     from strongroom.replication.plan import Report, Step
     from strongroom.replication.record import Record
-    from strongroom.replication.replicator import Replicator
+    from strongroom.replication.replicating import Replicating
 
 T = TypeVar("T")
 
 
 @contextmanager
-def opened_replicas(options: Options, hooks: Sequence[AuditHook] = ()) -> Iterator[Mapping[str, Replicator]]:
+def opened_replicas(options: Options, hooks: Sequence[AuditHook] = ()) -> Iterator[Mapping[str, Replicating]]:
     """The replicas that the configuration names, or the one that ``--store`` does; closed at the end.
 
     Raises:
@@ -57,7 +57,7 @@ class Answers(NamedTuple, Generic[T]):
         raise PartialFailureError(f"{count} failed", results=self.results, errors=self.errors)
 
 
-def each(found: Mapping[str, Replicator], call: Callable[[Replicator], T]) -> Answers[T]:
+def each(found: Mapping[str, Replicating], call: Callable[[Replicating], T]) -> Answers[T]:
     """Ask all of them: one that is down says nothing of the others."""
     answers = Answers[T]({}, {})
     for alias, replicator in found.items():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from strongroom.clock import Clock
     from strongroom.config import Config
     from strongroom.replication.plan import Report
-    from strongroom.replication.replicator import Replicator
+    from strongroom.replication.replicating import Replicating
 
     Meant = Callable[[str], bool]  # whether the provider's own name of a secret is that of the event's
 
@@ -79,7 +79,7 @@ class Function:
         """Bring everything up, as a timer asks for; as a call with an event."""
         return self._each(lambda _: None)
 
-    def _each(self, names: Callable[[Replicator], Sequence[str] | None]) -> dict[str, int]:
+    def _each(self, names: Callable[[Replicating], Sequence[str] | None]) -> dict[str, int]:
         done: dict[str, int] = {}
         errors: dict[str, SecretStoreError] = {}
         with replicas(configuration(self._config), hooks=self._hooks, clock=self._clock) as found:
@@ -94,7 +94,7 @@ class Function:
             raise PartialFailureError(problem, results=done, errors=errors, operation="replica sync")
         return done
 
-    def _names(self, one: Replicator, meant: Meant) -> list[str]:
+    def _names(self, one: Replicating, meant: Meant) -> list[str]:
         """The names that an event means: of what is known from before, or else of what the stores list."""
         source = one.source.backend
         known = {place: name for place, name in self._known.items() if meant(place)}

@@ -15,7 +15,7 @@ from strongroom.rotation.health import health_server
 from strongroom.rotation.ledger import State
 from strongroom.rotation.metrics import StepCounter
 from strongroom.rotation.worker import SILENCE, Worker
-from strongroom.telemetry import rendered
+from strongroom.telemetry import Family, rendered
 from tests.canary import CANARY
 from tests.rotation_scene import NAME, Scene
 
@@ -146,3 +146,32 @@ def test_chores_are_done_at_first_and_once_an_hour(scene: Scene) -> None:
         scene.clock.advance(minutes * 60)
         worker._pass()
     assert done == ["swept"] * 2
+
+
+class Duty:
+    """Goes on until it is stopped."""
+
+    def __init__(self) -> None:
+        self.stopped, self.ran, self.trouble = threading.Event(), False, ""
+        self.stop = self.stopped.set
+
+    def run(self) -> None:
+        self.ran = self.stopped.wait(10)
+
+    def families(self) -> list[Family]:
+        return [("strongroom_duty", "gauge", "Help.", {(): 1})]
+
+
+def test_a_duty_goes_on_beside_the_rotations_and_ends_with_the_worker(scene: Scene) -> None:
+    """In a thread of its own; its metrics and its trouble are the worker's."""
+    done, duty = Until("rotation.promote"), Duty()
+    engine = scene.another([done])
+    worker = Worker(engine, scene.ledger, threads=1, duties=[duty], clock=scene.clock)
+    done.call = worker.stop
+    assert worker.trouble == ""
+    duty.trouble = "replica prod-us: no sign of life"
+    assert worker.trouble == duty.trouble
+    engine.start(NAME)
+    worker.run()
+    assert duty.ran
+    assert "strongroom_duty 1" in worker.metrics().splitlines()

@@ -212,13 +212,15 @@ class _Follower:
 
     def _passed(self, report: Report, *, everything: bool) -> None:
         self._gauges.passed(self.replica, report)
+        if everything and report.complete:
+            self._gauges.compared(self.replica, Plan(()))
         names = frozenset((*report.failed, *(step.name for step in report.skipped)))
         if report.done or self._failures or not names <= self._left:
             self._tell(self.replica, report)
         self._left = names if everything else self._left | names
         self._failures = 0
-        if everything:
-            self._gauges.compared(self.replica, Plan(()) if report.complete else self._replicator.plan())
+        if everything and not report.complete:
+            self._gauges.compared(self.replica, self._replicator.plan())
 
     def _failed(self, error: SecretStoreError) -> None:
         self._gauges.failed(self.replica)

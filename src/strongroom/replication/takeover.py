@@ -31,7 +31,8 @@ from strongroom.errors import (
 
 from .events import FENCE, TAKEOVER, Events
 from .fencing import behind, read, written
-from .sheet import Sheet
+from .sheet import NO_TAKEOVER, Sheet
+from .standing import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -139,7 +140,9 @@ class Takeover:
     Args:
         member: the replica.
         coordinator: gives the epoch; it stays its owner's to close.
-        others: the old source and the other replicas, as far as they are configured.
+        others: the old source, then the other replicas, as far as they are configured.
+        detach: where the provider copies to the member, and no sheet with it: makes the copies secrets of
+            their own.
         hooks: as of a store; one that refuses the intent keeps the takeover from beginning.
         clock: injected in tests.
     """
@@ -150,11 +153,12 @@ class Takeover:
         coordinator: Coordinator,
         *,
         others: Sequence[Member] = (),
+        detach: Callable[[], Report] | None = None,
         hooks: Sequence[AuditHook] = (),
         clock: Clock | None = None,
     ):
         self._member, self._coordinator, self._others = member, coordinator, tuple(others)
-        self._hooks, self._clock = tuple(hooks), clock or Clock()
+        self._detach, self._hooks, self._clock = detach, tuple(hooks), clock or Clock()
 
     def look(self) -> Outlook:
         """What `run` would do. Writes nothing.
@@ -187,16 +191,17 @@ class Takeover:
 
     def _run(self, drain: Callable[[], Report] | None) -> Taken:
         with self._lease() as lease:
-            outlook = self._outlook(self._claim())
-            mine = self._own()
+            claim = self._claim()
+            outlook, mine = self._outlook(claim), self._own(claim)
             if outlook.done:
-                return Taken(mine, outlook.source, again=True)
-            claim = self._claimed(lease, outlook)
-            fenced, unreachable = self._fenced(claim, mine, must=drain is not None)
-            if drain:
-                _complete(drain())
-            sheet = self._begun(claim)
-            return Taken(sheet, outlook.source, fenced, unreachable)
+                fenced, unreachable = self._fenced(mine, must="")
+                return Taken(mine, outlook.source, fenced, unreachable, again=True)
+            claim = self._claimed(lease, outlook, claim)
+            fenced, unreachable = self._fenced(_sheet(claim, mine), must=mine.source if drain else "")
+            for step in (drain, self._detach):
+                if step:
+                    _complete(step())
+            return Taken(self._begun(claim, mine), outlook.source, fenced, unreachable)
 
     @contextmanager
     def _lease(self) -> Iterator[Lease]:
@@ -216,17 +221,27 @@ class Takeover:
         text = self._coordinator.recorded(resource(self._member.domain))
         return Claim.parse(text) if text else None
 
-    def _own(self) -> Sheet:
+    def _own(self, claim: Claim | None) -> Sheet:
         sheet = read(self._member).sheet
-        if sheet is None:
+        if sheet is None and self._detach is None:
             raise InvalidRequestError(
                 f"{self._member.alias} is no replica yet: it was never replicated to",
                 hint="strongroom replica sync brings it up, while there is a source",
             )
-        return sheet
+        return sheet or self._assumed(claim)
+
+    def _assumed(self, claim: Claim | None) -> Sheet:
+        """What a member has that the provider copied to: the old source's, or what its records tell."""
+        sheets, _ = self._asked()
+        if sheets:
+            return replace(max(sheets, key=lambda sheet: sheet.epoch), fenced=False)
+        records = [parsed(info.record) for info in self._member.backend.list_info("", detail=True)]
+        epoch = max([1, *(record.epoch for record in records if record), claim.epoch if claim else 1])
+        source = claim.source if claim else next((other.alias for other in self._others), "")
+        return Sheet(self._member.domain, epoch, claim.takeover if claim else NO_TAKEOVER, source)
 
     def _outlook(self, claim: Claim | None) -> Outlook:
-        mine, alias = self._own(), self._member.alias
+        mine, alias = self._own(claim), self._member.alias
         sheets, unreachable = self._asked()
         newest = max((mine, *sheets), key=lambda sheet: sheet.epoch)
         epoch = max(newest.epoch, claim.epoch if claim else 0)
@@ -257,24 +272,21 @@ class Takeover:
                 sheets.append(sheet)
         return sheets, unreachable
 
-    def _claimed(self, lease: Lease, outlook: Outlook) -> Claim:
-        if outlook.resumes and (claim := self._claim()):
-            return claim
+    def _claimed(self, lease: Lease, outlook: Outlook, before: Claim | None) -> Claim:
+        if outlook.resumes and before:
+            return before
         claim = Claim(outlook.becomes, self._member.alias, uuid.uuid4().hex)
         self._coordinator.record(lease, claim.text)
         return claim
 
-    def _fenced(
-        self, claim: Claim, mine: Sheet, *, must: bool
-    ) -> tuple[tuple[str, ...], dict[str, SecretStoreError]]:
+    def _fenced(self, newer: Sheet, *, must: str) -> tuple[tuple[str, ...], dict[str, SecretStoreError]]:
         fenced, unreachable = [], {}
-        newer = _sheet(claim, mine)
         for other in self._others:
             try:
                 if self._fence(other, newer):
                     fenced.append(other.alias)
             except SecretStoreError as error:
-                if must and other.alias == mine.source:
+                if other.alias == must:
                     raise
                 unreachable[other.alias] = error.with_traceback(None)
         return tuple(fenced), unreachable
@@ -290,13 +302,13 @@ class Takeover:
                 return True
         raise UnavailableError(f"others write the replication sheet of {other.alias} each time")
 
-    def _begun(self, claim: Claim) -> Sheet:
+    def _begun(self, claim: Claim, mine: Sheet) -> Sheet:
         """From here on the member takes writes, unless a later takeover has overtaken this one."""
         for _ in range(_ATTEMPTS):
             held = read(self._member)
-            if held.sheet is None or _overtaken(claim, held.sheet):
+            if held.sheet and _overtaken(claim, held.sheet):
                 break
-            sheet = _sheet(claim, held.sheet)
+            sheet = _sheet(claim, held.sheet or mine)
             if held.sheet == sheet or written(self._member, sheet, held.version):
                 return self._confirmed(claim, sheet)
         raise SecretConflictError("the replication sheet changed meanwhile", hint="look at replica status")

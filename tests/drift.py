@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strongroom.backend import Backend, Settings
+from strongroom.backend import Backend, Clock, Settings
 from strongroom.guarded import Stamp
 from strongroom.layers.edge import edge
 from strongroom.layers.encrypted import Encrypted
@@ -132,11 +132,12 @@ def parameter_store(moto: Moto, coordinator: Coordinator, records: Mapping[Name,
 @contextmanager
 def vault(server: OpenBao, mount: str, records: Mapping[Name, str]) -> Iterator[Filled]:
     """A real OpenBao."""
+    from strongroom_vault import layout
+
     client = server.client()
     with not_ours():
         for number, (each, record) in enumerate(records.items()):
-            mark = {"kind": "text", "write": f"{number:032x}", "record": record}
-            secret = {"value": value(each).reveal_text(), "strongroom": mark}
+            secret = layout.encode(value(each), record, f"{number:032x}")
             client.secrets.kv.v2.create_or_update_secret(f"{PREFIX}/{each}", secret, mount_point=mount)
     settings = Settings(auth={"method": "token", "token": SecretValue(server.token)})
     backend = open_backend(f"vault:///{mount}/{PREFIX}?endpoint={server.address}", settings)
@@ -148,7 +149,9 @@ def vault(server: OpenBao, mount: str, records: Mapping[Name, str]) -> Iterator[
 
 
 @contextmanager
-def secret_manager(server: Google, records: Mapping[Name, str]) -> Iterator[Filled]:
+def secret_manager(
+    server: Google, records: Mapping[Name, str], clock: Clock | None = None
+) -> Iterator[Filled]:
     """Google's double."""
     from google.cloud import secretmanager_v1 as api
 
@@ -161,7 +164,8 @@ def secret_manager(server: Google, records: Mapping[Name, str]) -> Iterator[Fill
         payload = api.SecretPayload(data=value(each).reveal())
         full = f"{parent}/secrets/{flat}"
         server.secrets.add_secret_version(api.AddSecretVersionRequest(parent=full, payload=payload))
-    backend = open_backend(f"gcp-sm://{PROJECT}/{PREFIX}?endpoint={server.url}")
+    settings = Settings(clock=clock or Clock())
+    backend = open_backend(f"gcp-sm://{PROJECT}/{PREFIX}?endpoint={server.url}", settings)
     yield Filled(backend, server.calls, ("ListSecrets",))
     backend.close()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from strongroom.replication.member import Member
 from strongroom.replication.plan import Action
 from strongroom.replication.replicator import Replicator
 from strongroom.testing.aws import StrictServer
+from strongroom.testing.clock import FakeClock
 from strongroom.value import SecretValue
 from tests import drift
 from tests.drift import DOMAIN, Filled
@@ -53,9 +55,12 @@ class Source:
         infos = self.backend.list_info("", detail=True)
         return {info.key: str(info.record) for info in infos if isinstance(info.key, Name)}
 
-    def replicator(self, replica: Filled) -> Replicator:
+    def change(self, name: Name) -> None:
+        self.app.put(name, SecretValue(f"{drift.value(name).reveal_text()} changed"), None)
+
+    def replicator(self, replica: Filled, **facts: Any) -> Replicator:
         members = Member("source", self.backend, DOMAIN), Member("replica", replica.backend, DOMAIN)
-        return Replicator(*members, parallel=1)
+        return Replicator(*members, parallel=1, **facts)
 
 
 def check(opens: Opens, nightly: int, pages: Callable[[int], int], share: int = 10) -> None:
@@ -70,7 +75,7 @@ def check(opens: Opens, nightly: int, pages: Callable[[int], int], share: int = 
         assert sum(replica.calls[call] for call in replica.listing) == pages(len(source.names))
         assert replica.reads <= SHEETS, dict(replica.calls)
         changed = source.names[len(source.names) // 2]
-        source.app.put(changed, SecretValue(f"{drift.value(changed).reveal_text()} changed"), None)
+        source.change(changed)
         [step] = replicator.plan().due
         assert (step.name, step.action, step.behind) == (str(changed), Action.UPDATE, 1)
 
@@ -120,3 +125,25 @@ def test_vault_is_read_name_by_name(openbao_server: OpenBao, kv2_mount: str) -> 
         replica.calls.clear()
         assert replicator.plan().counts == {Action.SAME: len(source.names)}
         assert 0 <= replica.calls["GET"] - len(source.names) <= SHEETS, dict(replica.calls)
+
+
+def test_google_s_quotas_of_a_minute_hold_at_the_budget_s_pace(google_server: Google) -> None:
+    """600 writing and 600 reading requests a minute and project (https://cloud.google.com/secret-manager/quotas).
+
+    A put makes several of either, so that the budget counts puts; reading a value has a quota of its own.
+    """
+    clock, source = FakeClock(), Source(scaled(1000, "changes at Google", share=200))
+    with drift.secret_manager(google_server, source.records, clock) as replica:
+        replicator = source.replicator(replica, clock=clock)
+        replicator.sync()
+        replica.calls.clear()
+        began = clock.monotonic()
+        for name in source.names:
+            source.change(name)
+        assert len(replicator.sync().done) == len(source.names)
+        calls, minutes = replica.calls, (clock.monotonic() - began) / 60
+        reads = sum(
+            calls[call] for call in ("GetSecret", "GetSecretVersion", "ListSecrets", "ListSecretVersions")
+        )
+        assert reads <= 600 * minutes, (dict(calls), minutes)
+        assert calls.total() - calls["AccessSecretVersion"] - reads <= 600 * minutes, (dict(calls), minutes)

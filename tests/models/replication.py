@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar, cast
 
-from strongroom.backend import Absent, Backend, SecretVersion, Stage
+from strongroom.backend import Absent, Backend, Capability, SecretVersion, Stage
 from strongroom.errors import SecretConflictError, SecretNotFoundError, SecretStoreError, UnavailableError
 from strongroom.layers.layer import Layer
 from strongroom.layers.recorded import Recorded
 from strongroom.names import Key, Name
+from strongroom.replication.applying import Applier
+from strongroom.replication.events import Events
 from strongroom.replication.order import Order
 from strongroom.replication.page import Page, page_key, read_page, write_page
 from strongroom.replication.record import Record, Verdict, digest_of
@@ -38,6 +41,7 @@ from tests.models.replication_world import (
     world,
 )
 
+T = TypeVar("T")
 ROTATION = "00000000-0000-4000-8000-000000000001"
 TRIED = "tried"
 AGAIN = frozenset({TRIED})
@@ -284,3 +288,26 @@ class BuriesAfterwards(Layer):
     def purge(self, key: Key) -> None:
         self.inner.inner.purge(key)  # type: ignore[attr-defined]
         Order(self.inner, DOMAIN, clock=Still()).bury(NAME, gone=True)
+
+
+class Quiet:
+    """Nobody is told of anything."""
+
+    def run(self, operation: str, name: str, call: Callable[[], T], *, version: str | None = None) -> T:
+        return call()
+
+    def tell(self, operation: str, name: str, *, version: str | None = None) -> None:
+        """Nobody."""
+
+
+def brings(replica_has: Capability = REPLICA) -> Program:
+    """The apply that ships, run again and again."""
+
+    def program(port: Port) -> str:
+        source = Order(Store(port, "source", SOURCE), DOMAIN, clock=Still())
+        replica = Order(Store(port, "replica", replica_has), DOMAIN, clock=Still())
+        with contextlib.suppress(SecretStoreError):
+            Applier(source, replica, cast("Events", Quiet())).bring(NAME)
+        return TRIED
+
+    return program

@@ -8,10 +8,11 @@ Not modelled: label and list delay, encryption, tags.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from strongroom.backend import Absent, Backend, Capability, Secret, SecretVersion, Stage
+from strongroom.backend import Absent, Backend, Capability, Secret, SecretInfo, SecretVersion, Stage
 from strongroom.clock import Clock
 from strongroom.errors import SecretConflictError, SecretNotFoundError, UnavailableError
 from strongroom.names import Companion, Key, Name, Reserved
@@ -26,7 +27,9 @@ DELETED = "-"
 SOURCE = Capability.VERSIONS | Capability.PUT | Capability.CREATE_ONLY | Capability.CAS
 SOURCE |= Capability.DELETE | Capability.PURGE | Capability.NATIVE_PENDING
 REPLICA = Capability.PUT | Capability.CREATE_ONLY | Capability.CAS | Capability.DELETE | Capability.PURGE
-WRITES = frozenset({"put", "hold", "promote", "delete", "restore", "purge"})
+COMPANION = REPLICA | Capability.VERSIONS
+NATIVE = COMPANION | Capability.NATIVE_PENDING | Capability.DESCRIBE
+WRITES = frozenset({"put", "retire", "hold", "promote", "discard", "delete", "restore", "purge"})
 
 
 class Version(NamedTuple):
@@ -38,6 +41,9 @@ class Version(NamedTuple):
 
 
 class Held(NamedTuple):
+    """A native pending value, of a rotation or a payload."""
+
+    by: str
     version: Version
     base: int
 
@@ -49,6 +55,7 @@ class Slot(NamedTuple):
     binned: bool = False
     given: int = 0
     held: Held | None = None
+    done: tuple[tuple[str, int], ...] = ()
 
     @property
     def current(self) -> Version | None:
@@ -123,19 +130,48 @@ def _versions(of: Slot) -> tuple[Slot, Hashable]:
     return of, tuple(one.id for one in reversed(of.versions))
 
 
-def _hold(of: Slot, text: str, base: int, record: str | None) -> tuple[Slot, Hashable]:
-    if of.held and of.held.version.text == text:
+def _after(of: Slot, base: int) -> tuple[Slot, Hashable]:
+    ids = [one.id for one in of.versions]
+    if of.current is None or base not in ids:
+        return of, Refused("missing")
+    return of, tuple(ids[ids.index(base) + 1 :])
+
+
+def _retire(of: Slot, number: int) -> tuple[Slot, Hashable]:
+    return of._replace(versions=tuple(one for one in of.versions if one.id != number)), "ok"
+
+
+def _hold(of: Slot, by: str, text: str, base: int, record: str | None) -> tuple[Slot, Hashable]:
+    if of.held and (of.held.by, of.held.version.text) == (by, text):
         return of, "ok"
-    if of.held or of.current is None or of.current.id != base:
+    if of.held or by in dict(of.done) or of.current is None or of.current.id != base:
         return of, Refused("conflict")
-    return of._replace(held=Held(Version(0, text, record), base)), "ok"
+    return of._replace(held=Held(by, Version(0, text, record), base)), "ok"
 
 
-def _promote(of: Slot) -> tuple[Slot, Hashable]:
-    if of.held is None or of.current is None or of.current.id != of.held.base:
+def _held(of: Slot, by: str) -> tuple[Slot, Hashable]:
+    mine = of.held and (by in ("", of.held.by))
+    return of, of.held if mine and of.current else Refused("missing")
+
+
+def _promote(of: Slot, by: str) -> tuple[Slot, Hashable]:
+    if became := dict(of.done).get(by):
+        return of, became
+    if of.held is None or of.held.by != by:
+        return of, Refused("missing")
+    if of.current is None or of.current.id != of.held.base:
         return of, Refused("conflict")
     version = of.held.version._replace(id=of.given + 1)
-    return _with(of._replace(held=None), version), version.id
+    after = _with(of._replace(held=None), version)
+    return after._replace(done=(*of.done, (by, version.id))), version.id
+
+
+def _discard(of: Slot, by: str) -> tuple[Slot, Hashable]:
+    if dict(of.done).get(by):
+        return of, Refused("conflict")
+    if of.held is None or of.held.by != by:
+        return of, "ok"
+    return of._replace(held=None, done=(*of.done, (by, 0))), "ok"
 
 
 def _delete(of: Slot) -> tuple[Slot, Hashable]:
@@ -154,8 +190,12 @@ _CALLS: Mapping[str, Any] = {
     "get": _get,
     "put": _put,
     "versions": _versions,
+    "after": _after,
+    "retire": _retire,
     "hold": _hold,
+    "held": _held,
     "promote": _promote,
+    "discard": _discard,
     "delete": _delete,
     "restore": _restore,
     "purge": _purge,
@@ -202,14 +242,35 @@ class Store(Backend):
     def versions(self, key: Key) -> Sequence[SecretVersion]:
         return [SecretVersion(str(one)) for one in self._call("versions", key)]
 
+    def versions_after(self, key: Key, base: str) -> Sequence[SecretVersion]:
+        return [SecretVersion(str(one)) for one in self._call("after", key, int(base))]
+
+    def describe(self, key: Key) -> SecretInfo:
+        found = self._call("get", key, 0)
+        held: Held | None = None
+        with contextlib.suppress(SecretNotFoundError):
+            held = self._call("held", key, "")
+        pending = {held.by: str(held.base)} if held else {}
+        return SecretInfo(key, newest=SecretVersion(str(found.id)), record=found.record, pending=pending)
+
+    def retire(self, key: Key, version: str) -> None:
+        self._call("retire", key, int(version))
+
     def put_pending(
         self, key: Key, rotation_id: str, value: SecretValue, base_version: str, record: str | None = None
     ) -> SecretVersion:
-        self._call("hold", key, value.reveal_text(), int(base_version), record)
+        self._call("hold", key, rotation_id, value.reveal_text(), int(base_version), record)
         return SecretVersion("pending", stages=frozenset({Stage.PENDING}))
 
+    def get_pending(self, key: Key, rotation_id: str) -> Secret:
+        held = self._call("held", key, rotation_id).version
+        return Secret(str(key), SecretValue(held.text), "pending", Stage.PENDING, record=held.record)
+
     def promote_pending(self, key: Key, rotation_id: str) -> SecretVersion:
-        return SecretVersion(str(self._call("promote", key)))
+        return SecretVersion(str(self._call("promote", key, rotation_id)))
+
+    def discard_pending(self, key: Key, rotation_id: str) -> None:
+        self._call("discard", key, rotation_id)
 
     def delete(self, key: Key) -> None:
         self._call("delete", key)

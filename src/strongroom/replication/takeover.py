@@ -31,8 +31,7 @@ from strongroom.errors import (
 
 from .events import FENCE, TAKEOVER, Events
 from .fencing import behind, read, written
-from .sheet import NO_TAKEOVER, Sheet
-from .standing import parsed
+from .sheet import Sheet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -140,9 +139,8 @@ class Takeover:
     Args:
         member: the replica.
         coordinator: gives the epoch; it stays its owner's to close.
-        others: the old source, then the other replicas, as far as they are configured.
-        detach: where the provider copies to the member, and no sheet with it: makes the copies secrets of
-            their own.
+        others: the old source and the other replicas, as far as they are configured.
+        detach: where the provider copies to the member: makes the copies secrets of their own.
         hooks: as of a store; one that refuses the intent keeps the takeover from beginning.
         clock: injected in tests.
     """
@@ -192,7 +190,7 @@ class Takeover:
     def _run(self, drain: Callable[[], Report] | None) -> Taken:
         with self._lease() as lease:
             claim = self._claim()
-            outlook, mine = self._outlook(claim), self._own(claim)
+            outlook, mine = self._outlook(claim), self._own()
             if outlook.done:
                 fenced, unreachable = self._fenced(mine, must="")
                 return Taken(mine, outlook.source, fenced, unreachable, again=True)
@@ -201,7 +199,7 @@ class Takeover:
             for step in (drain, self._detach):
                 if step:
                     _complete(step())
-            return Taken(self._begun(claim, mine), outlook.source, fenced, unreachable)
+            return Taken(self._begun(claim), outlook.source, fenced, unreachable)
 
     @contextmanager
     def _lease(self) -> Iterator[Lease]:
@@ -221,27 +219,17 @@ class Takeover:
         text = self._coordinator.recorded(resource(self._member.domain))
         return Claim.parse(text) if text else None
 
-    def _own(self, claim: Claim | None) -> Sheet:
+    def _own(self) -> Sheet:
         sheet = read(self._member).sheet
-        if sheet is None and self._detach is None:
+        if sheet is None:
             raise InvalidRequestError(
                 f"{self._member.alias} is no replica yet: it was never replicated to",
                 hint="strongroom replica sync brings it up, while there is a source",
             )
-        return sheet or self._assumed(claim)
-
-    def _assumed(self, claim: Claim | None) -> Sheet:
-        """What a member has that the provider copied to: the old source's, or what its records tell."""
-        sheets, _ = self._asked()
-        if sheets:
-            return replace(max(sheets, key=lambda sheet: sheet.epoch), fenced=False)
-        records = [parsed(info.record) for info in self._member.backend.list_info("", detail=True)]
-        epoch = max([1, *(record.epoch for record in records if record), claim.epoch if claim else 1])
-        source = claim.source if claim else next((other.alias for other in self._others), "")
-        return Sheet(self._member.domain, epoch, claim.takeover if claim else NO_TAKEOVER, source)
+        return sheet
 
     def _outlook(self, claim: Claim | None) -> Outlook:
-        mine, alias = self._own(claim), self._member.alias
+        mine, alias = self._own(), self._member.alias
         sheets, unreachable = self._asked()
         newest = max((mine, *sheets), key=lambda sheet: sheet.epoch)
         epoch = max(newest.epoch, claim.epoch if claim else 0)
@@ -302,13 +290,13 @@ class Takeover:
                 return True
         raise UnavailableError(f"others write the replication sheet of {other.alias} each time")
 
-    def _begun(self, claim: Claim, mine: Sheet) -> Sheet:
+    def _begun(self, claim: Claim) -> Sheet:
         """From here on the member takes writes, unless a later takeover has overtaken this one."""
         for _ in range(_ATTEMPTS):
             held = read(self._member)
-            if held.sheet and _overtaken(claim, held.sheet):
+            if held.sheet is None or _overtaken(claim, held.sheet):
                 break
-            sheet = _sheet(claim, held.sheet or mine)
+            sheet = _sheet(claim, held.sheet)
             if held.sheet == sheet or written(self._member, sheet, held.version):
                 return self._confirmed(claim, sheet)
         raise SecretConflictError("the replication sheet changed meanwhile", hint="look at replica status")

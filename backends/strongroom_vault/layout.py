@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import re
 import uuid
@@ -51,7 +52,7 @@ def encode(value: SecretValue, record: str | None, write_id: str) -> dict[str, A
     """The map to write."""
     mark = {"kind": value.kind, "write": write_id}
     text = value.reveal_text() if value.kind == "text" else base64.b64encode(value.reveal()).decode()
-    return {VALUE: text, MARK: mark if record is None else {**mark, "record": record}}
+    return {VALUE: text, MARK: mark if record is None else {**mark, "record": record, "of": _sum(text)}}
 
 
 def decode(data: Mapping[str, Any]) -> Stored:
@@ -73,9 +74,14 @@ def decode(data: Mapping[str, Any]) -> Stored:
 
 
 def record_of(data: Mapping[str, Any]) -> str | None:
-    """Replication's record in a map, whose value nobody asked for."""
-    mark = data.get(MARK)
-    return _text(mark.get("record")) if isinstance(mark, dict) else None
+    """Replication's record in a map, whose value nobody asked for; None if it is of another value.
+
+    Who edits a value in Vault's own pages leaves all other fields as they are, and the record is one of them.
+    """
+    mark, text = data.get(MARK), data.get(VALUE)
+    if not isinstance(mark, dict) or not isinstance(text, str) or mark.get("of") != _sum(text):
+        return None
+    return _text(mark.get("record"))
 
 
 def size(value: SecretValue) -> int:
@@ -96,6 +102,11 @@ def _binary(text: str) -> SecretValue | None:
         return SecretValue(base64.b64decode(text, validate=True))
     except (binascii.Error, ValueError):
         return None
+
+
+def _sum(text: str) -> str:
+    """An unkeyed hash: it stands beside the value itself, and tells nothing to who cannot read that."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _text(thing: Any) -> str | None:

@@ -105,7 +105,7 @@ def test_plain_hvac_reads_what_we_wrote(store: VaultKV, native: Any, mount: str)
     answer = native.read_secret_version("prod/db/password", mount_point=mount, raise_on_deleted_version=True)
     data = answer["data"]["data"]
     assert data["value"] == CANARY
-    assert data["strongroom"].keys() == {"kind", "write", "record"}
+    assert data["strongroom"].keys() == {"kind", "write", "record", "of"}
     assert version.id.startswith(f"{answer['data']['metadata']['version']}.")
 
 

@@ -201,7 +201,7 @@ class Replicator:
     def _survey(self, names: Sequence[str] | None) -> Survey:
         chosen = names if names is not None else self._patterns
         listed = names is None or any(set(name) & set("*?") for name in names)
-        survey = Survey(self._from, self._to, self._parallel)
+        survey = Survey(self._from.backend, self._to.backend)
         if not listed:
             return survey.of([Name.parse(name) for name in chosen if self._wanted(name)])
         also = matcher(chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from strongroom.audit.event import AuditEvent, AuditHook
 from strongroom.backend import Backend, Clock, Settings, Stage
+from strongroom.coordinator import StoreCoordinator
 from strongroom.errors import (
     InvalidRequestError,
     PermissionDeniedError,
@@ -21,11 +23,15 @@ from strongroom.errors import (
 from strongroom.layers.edge import edge
 from strongroom.layers.recorded import Recorded
 from strongroom.memory import MemoryBackend
-from strongroom.names import Name, StoreURL
+from strongroom.names import Key, Name, StoreURL
+from strongroom.replication.denying import Denying
 from strongroom.replication.member import Member
 from strongroom.replication.native import PATIENCE, NativeReplicator
 from strongroom.replication.order import Order
+from strongroom.replication.record import Record
 from strongroom.replication.replicator import Replicator
+from strongroom.replication.sheet import SHEET_KEY, Sheet, read_sheet, write_sheet
+from strongroom.replication.takeover import Takeover
 from strongroom.testing.aws import AwsError, Lag
 from strongroom.value import SecretValue
 from strongroom_aws.secrets_manager import SecretsManager
@@ -90,6 +96,22 @@ class Scene:
         """Somebody else's secret in the other region."""
         self.replica.backend.put(name, SecretValue(f"{CANARY} theirs"), None)
 
+    @contextmanager
+    def down(self, region: str) -> Iterator[None]:
+        """Every call to a region ends in an error of AWS's."""
+        call = self.aws.manager.call
+
+        def refused(where: str, *args: Any, **how: Any) -> Any:
+            if where == region:
+                raise AwsError("InternalServiceError", "down", 500)
+            return call(where, *args, **how)
+
+        self.aws.manager.call = refused  # type: ignore[method-assign, assignment]
+        try:
+            yield
+        finally:
+            self.aws.manager.call = call  # type: ignore[method-assign]
+
     def break_off(self, name: Name = DB) -> None:
         """The replication is wedged: https://github.com/square/password-rotation-lambda/issues/12."""
         secret: Any = self.aws.manager._account.shelf(REGION)[f"prod/{name}"]
@@ -140,10 +162,8 @@ class TestSync:
         assert set(actions(plan.steps).values()) == {"same"}
         assert len(plan.steps) == len(names)
         pages = 2 * (1 + len(names) // 100)
-        assert dict(scene.aws.server.calls) == {
-            "ListSecrets": pages,
-            "GetSecretValue": 1,
-        }  # that of the sheet
+        sheets = {"GetSecretValue": 2}
+        assert dict(scene.aws.server.calls) == {"ListSecrets": pages} | sheets
 
     def test_patterns_say_which_names(self, scene: Scene) -> None:
         """What is not among them is not copied."""
@@ -226,12 +246,24 @@ class TestSync:
         source, replica = (Order(m.backend, DOMAIN) for m in (scene.source, scene.replica))
         assert replica.digest_key() == source.digest_key()
 
-    def test_the_sources_sheet_stays_where_it_is(self, scene: Scene) -> None:
-        """It says that this store is the source: a copy of it would say so of another."""
+    def test_the_replica_has_a_sheet_of_its_own(self, scene: Scene) -> None:
+        """It follows the source's, and takes writes: AWS's copy of the source's would not, at a takeover."""
         scene.write()
         synced(scene)
-        assert Order(scene.source.backend, DOMAIN).sheet() is not None
-        assert Order(scene.replica.backend, DOMAIN).sheet() is None
+        sheet = Order(scene.replica.backend, DOMAIN).sheet()
+        assert sheet == Order(scene.source.backend, DOMAIN).sheet()
+        assert "ReplicationStatus" not in scene.aws.client().describe_secret(SecretId=_full(scene, SHEET_KEY))
+
+    def test_a_source_that_was_replaced_is_no_source(self, scene: Scene) -> None:
+        """The sheet at the replica says who is; nothing is configured any more."""
+        scene.write()
+        synced(scene)
+        sheet = Order(scene.replica.backend, DOMAIN).sheet()
+        assert sheet is not None
+        newer = Sheet(DOMAIN, 2, "a" * 32, "prod-us")
+        write_sheet(scene.replica.backend, newer, read_sheet(scene.replica.backend)[1])
+        with pytest.raises(PermissionDeniedError, match="prod-us is the source since epoch 2"):
+            scene.replicator().sync()
 
 
 class TestStrangers:
@@ -303,22 +335,18 @@ class TestDetach:
         scene.write()
         scene.write(API)
         synced(scene)
-        replicator = scene.replicator()
-        scene.aws.server.calls.clear()
-        down = AwsError("InternalServiceError", "down", 500)
-        for call in ("PutSecretValue", "ReplicateSecretToRegions", "RemoveRegionsFromReplication"):
-            scene.aws.faults.error(call, down, times=99)
-        report = replicator.detach()
-        assert report.complete
-        scene.aws.faults.clear()
-        before = _record(scene, DB)
+        before, detaching = _record(scene, DB), scene.replicator()
+        with scene.down(REGION):
+            coordinator = StoreCoordinator(MemoryBackend(clock=scene.clock), scene.clock)
+            taken = Takeover(scene.replica, coordinator, others=[scene.source], clock=scene.clock).run()
+            assert detaching.detach().complete
+        assert (taken.sheet.source, set(taken.unreachable)) == ("prod-us", {"prod-eu"})
         after = Recorded(scene.replica.backend, DOMAIN, alias="prod-us", clock=scene.clock)
         after.put(DB, SecretValue(f"{CANARY} new"), None)
-        assert before is not None
         assert scene.there() == "new"
+        assert Record.parse(str(_record(scene, DB))).order == Record.parse(str(before)).order == (1, 1)
         new = scene.replica.backend.get(DB, Stage.CURRENT).record
-        assert new is not None
-        assert int(new.split(".")[2]) > int(before.split(".")[2])
+        assert Record.parse(str(new)).order == (2, 2)
 
     def test_a_second_detach_changes_nothing(self, scene: Scene) -> None:
         """It is gone on with after a crash."""
@@ -336,6 +364,36 @@ class TestDetach:
         report = scene.replicator().detach()
         assert set(report.failed) == {str(API)}
         assert actions(report.done) == {str(DB): "update"}
+
+
+class TestDenying:
+    def test_the_old_source_refuses_every_writer(self, scene: Scene) -> None:
+        """Strongroom's and any other; the copy that took over is written."""
+        scene.write()
+        scene.write(API)
+        synced(scene)
+        scene.replicator().detach()
+        denying = Denying(scene.source, names=("db/**",), clock=scene.clock, parallel=1)
+        assert actions(denying.deny().done) == {str(DB): "update"}
+        with pytest.raises(PermissionDeniedError):
+            scene.source.backend.put(DB, SecretValue(f"{CANARY} late"), None)
+        scene.replica.backend.put(DB, SecretValue(f"{CANARY} new"), None)
+        scene.source.backend.put(API, SecretValue(f"{CANARY} free"), None)
+        denying.lift()
+        scene.source.backend.put(DB, SecretValue(f"{CANARY} again"), None)
+
+    def test_what_failed_is_said_by_name(self, scene: Scene) -> None:
+        """With the permission that is missing."""
+        scene.write()
+        scene.aws.manager.deny("PutResourcePolicy")
+        error = Denying(scene.source, clock=scene.clock).deny().failed[str(DB)]
+        assert (error.name, error.backend) == (str(DB), scene.source.backend.origin)
+        assert "secretsmanager:PutResourcePolicy" in (error.hint or "")
+
+    def test_a_provider_that_cannot_is_said_so(self) -> None:
+        """Before anything is listed."""
+        with pytest.raises(UnsupportedOperationError, match="cannot refuse writes"):
+            Denying(Member("m", MemoryBackend(), DOMAIN))
 
 
 class TestChecks:
@@ -401,6 +459,12 @@ def test_inside_aws_natively_and_to_another_kind_by_our_own(scene: Scene) -> Non
 
 def _record(scene: Scene, name: Name) -> str | None:
     return scene.source.backend.get(name, Stage.CURRENT).record
+
+
+def _full(scene: Scene, key: Key) -> str:
+    native = scene.source.backend.native_replication()
+    assert native is not None
+    return native.resource(key)
 
 
 def _copies(scene: Scene) -> Any:

@@ -31,7 +31,8 @@ from strongroom.patterns import matcher, prefix_of
 from strongroom.retry import pause
 
 from .events import CREATE, TAKEOVER, UPDATE, Events
-from .order import DIGEST_KEY
+from .fencing import Fencing
+from .order import DIGEST_KEY, Order
 from .plan import Action, Plan, Report, Status, Step
 from .record import Record
 from .running import Run
@@ -94,6 +95,8 @@ class NativeReplicator:
         self._clock, self._parallel = clock or Clock(), parallel
         self._patterns, self._wanted = tuple(names), matcher(names)
         self._events = Events(hooks, replica, self._clock)
+        apart = _native(replica).place  # else both are one store, with one sheet
+        self._fencing = Fencing(source, replica, hooks=hooks, clock=self._clock) if apart else None
         self._synced: datetime | None = None
 
     def plan(self, names: Sequence[str] | None = None) -> Plan:
@@ -103,8 +106,10 @@ class NativeReplicator:
             names: only these, names or patterns; None for all that the patterns mean.
 
         Raises:
+            PermissionDeniedError: the source is none any more.
             SecretStoreError: a list cannot be read, or a place does not answer.
         """
+        epoch = self._epoch()
         exact = names is not None and not any(set(name) & set("*?") for name in names)
         same: dict[Name, Step] = {}
         if names is not None and exact:
@@ -113,7 +118,7 @@ class NativeReplicator:
             same, unsure = self._compared(names or self._patterns)
         looked = Run(self._parallel, lambda name: self._looked(name, unsure[name])).all(unsure)
         steps = {**same, **{name: step for name, step in looked.items() if step}}
-        return Plan(tuple(steps[name] for name in sorted(steps, key=str)), self._epoch())
+        return Plan(tuple(steps[name] for name in sorted(steps, key=str)), epoch)
 
     def _compared(self, patterns: Sequence[str]) -> tuple[dict[Name, Step], dict[Name, Mapping[str, Copy]]]:
         """By lists alone: the steps of names that agree everywhere, and what is listed of all others."""
@@ -140,8 +145,15 @@ class NativeReplicator:
         return lambda name: self._wanted(name) and also(name)
 
     def _epoch(self) -> int:
-        sheet, _ = read_sheet(self.source.backend)
+        sheet = self._fencing.check() if self._fencing else read_sheet(self.source.backend)[0]
         return sheet.epoch if sheet else 0
+
+    def _begin(self) -> None:
+        """Sheets and digest key, as for a replica of our own: who takes over goes on with both."""
+        order = Order(self.source.backend, self.source.domain, clock=self._clock, alias=self.source.alias)
+        if self._fencing and self._fencing.align() is None:
+            order.begin()
+            self._fencing.align()
 
     def _agrees(self, info: SecretInfo, copies: Mapping[str, Copy]) -> bool:
         """Whether the lists show no difference; where they lag, they show what was in step before."""
@@ -206,8 +218,13 @@ class NativeReplicator:
 
         Args:
             progress: called after each name with how many of them are done, and how many there are.
+
+        Raises:
+            PermissionDeniedError: the source is none any more.
+            SecretStoreError: as `plan`; of a single name it stands in the report.
         """
         began = self._clock.monotonic()
+        self._begin()
         planned = {Name(step.name): step for step in plan.due}
         asking = Run(self._parallel, lambda name: self._configured(planned[name]))
         asked = asking.each(planned)

@@ -17,10 +17,13 @@ from strongroom.backend import Backend, Clock, Settings
 from strongroom.guarded import Stamp
 from strongroom.layers.edge import edge
 from strongroom.layers.encrypted import Encrypted
+from strongroom.layers.recorded import Recorded
 from strongroom.lease import Coordinator
 from strongroom.memory import MemoryBackend
 from strongroom.names import Name, flat_name
 from strongroom.registry import open_backend
+from strongroom.replication.member import Member
+from strongroom.replication.replicator import Replicator
 from strongroom.value import SecretValue
 from tests.canary import CANARY, not_ours
 
@@ -67,6 +70,32 @@ def name(number: int) -> Name:
 def value(of: Name) -> SecretValue:
     """Of each its own."""
     return SecretValue(f"{CANARY}-{of}")
+
+
+class Source:
+    """A source in memory whose writes are ordered, and its replicator."""
+
+    def __init__(self, count: int):
+        self.backend = MemoryBackend(origin="memory:source")
+        self.app = Recorded(self.backend, DOMAIN, alias="source")
+        self.names = [name(number) for number in range(count)]
+        for each in self.names:
+            self.app.put(each, value(each), None)
+
+    @property
+    def records(self) -> Mapping[Name, str]:
+        """What a replica that is up to date holds."""
+        infos = self.backend.list_info("", detail=True)
+        return {info.key: str(info.record) for info in infos if isinstance(info.key, Name)}
+
+    def change(self, of: Name) -> None:
+        """A new value of one secret, as applications write it."""
+        self.app.put(of, SecretValue(f"{value(of).reveal_text()} changed"), None)
+
+    def replicator(self, replica: Filled, **facts: Any) -> Replicator:
+        """From here to there, one name at a time."""
+        members = Member("source", self.backend, DOMAIN), Member("replica", replica.backend, DOMAIN)
+        return Replicator(*members, parallel=1, **facts)
 
 
 @contextmanager

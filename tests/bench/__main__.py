@@ -19,6 +19,7 @@ from tests.bench import (
     envelope_files,
     envelope_kms,
     processes,
+    replication,
     rotation_ledger,
     rotation_plan,
 )
@@ -37,6 +38,7 @@ SUITES = {
     "audit sinks": audit_sinks,
     "rotation plan": rotation_plan,
     "rotation ledger": rotation_ledger,
+    "replication drift": replication,
 }
 
 

@@ -6,22 +6,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from strongroom.coordinator import SQLiteCoordinator
-from strongroom.layers.recorded import Recorded
-from strongroom.memory import MemoryBackend
 from strongroom.names import Name
-from strongroom.replication.member import Member
 from strongroom.replication.plan import Action
-from strongroom.replication.replicator import Replicator
 from strongroom.testing.aws import StrictServer
 from strongroom.testing.clock import FakeClock
-from strongroom.value import SecretValue
 from tests import drift
-from tests.drift import DOMAIN, Filled
+from tests.drift import Filled, Source
 from tests.scale import scaled
 from tests.servers.azure import Vault
 from tests.servers.google import Google
@@ -38,29 +32,6 @@ def coordinator(tmp_path: Path) -> Iterator[SQLiteCoordinator]:
     made = SQLiteCoordinator(tmp_path / "leases.db")
     yield made
     made.close()
-
-
-class Source:
-    """A source in memory whose writes are ordered, and its replicator."""
-
-    def __init__(self, count: int):
-        self.backend = MemoryBackend(origin="memory:source")
-        self.app = Recorded(self.backend, DOMAIN, alias="source")
-        self.names = [drift.name(number) for number in range(count)]
-        for name in self.names:
-            self.app.put(name, drift.value(name), None)
-
-    @property
-    def records(self) -> Mapping[Name, str]:
-        infos = self.backend.list_info("", detail=True)
-        return {info.key: str(info.record) for info in infos if isinstance(info.key, Name)}
-
-    def change(self, name: Name) -> None:
-        self.app.put(name, SecretValue(f"{drift.value(name).reveal_text()} changed"), None)
-
-    def replicator(self, replica: Filled, **facts: Any) -> Replicator:
-        members = Member("source", self.backend, DOMAIN), Member("replica", replica.backend, DOMAIN)
-        return Replicator(*members, parallel=1, **facts)
 
 
 def check(opens: Opens, nightly: int, pages: Callable[[int], int], share: int = 10) -> None:

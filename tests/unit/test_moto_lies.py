@@ -5,6 +5,7 @@ The truth is what the strict double says (tests/unit/test_strict_aws.py), from A
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -167,6 +168,70 @@ def test_a_replica_cannot_be_promoted(moto_server: Moto, db: Any) -> None:
     with pytest.raises(ClientError) as caught:
         client.stop_replication_to_replica(SecretId="db")
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+
+
+@pytest.fixture
+def replicated(db: Any) -> Any:
+    """A secret with a replica, for which a key of its region was asked."""
+    wanted = {"Region": "us-east-1", "KmsKeyId": "alias/there"}
+    db.replicate_secret_to_regions(SecretId="db", AddReplicaRegions=[wanted])
+    return db
+
+
+@pytest.fixture
+def there(moto_server: Moto) -> Any:
+    """A client of the replica's region."""
+    return moto_server.client("secretsmanager", "us-east-1")
+
+
+def test_a_replicas_key_is_dropped(replicated: Any) -> None:
+    """AWS: keeps and tells the key that was asked for."""
+    [status] = replicated.describe_secret(SecretId="db")["ReplicationStatus"]
+    assert status["KmsKeyId"] == "alias/aws/secretsmanager"
+
+
+def test_a_replicas_key_cannot_be_changed(replicated: Any, there: Any) -> None:
+    """AWS: the encryption key is what can be changed of a replica."""
+    with refuses("InvalidParameterException"):
+        there.update_secret(SecretId="db", KmsKeyId="alias/other")
+
+
+def test_a_second_replication_to_a_region_is_counted_twice(replicated: Any) -> None:
+    """AWS: one entry for a region."""
+    replicated.replicate_secret_to_regions(
+        SecretId="db", AddReplicaRegions=[{"Region": "us-east-1"}], ForceOverwriteReplicaSecret=True
+    )
+    assert len(replicated.describe_secret(SecretId="db")["ReplicationStatus"]) == 2
+
+
+def test_a_primary_does_not_tell_its_region(replicated: Any, there: Any) -> None:
+    """AWS: PrimaryRegion stands in every description; here in the replica's alone."""
+    assert "PrimaryRegion" not in replicated.describe_secret(SecretId="db")
+    assert there.describe_secret(SecretId="db")["PrimaryRegion"] == "eu-west-1"
+
+
+def test_a_replica_tells_the_status_of_its_primary(replicated: Any, there: Any) -> None:
+    """AWS: ReplicationStatus is the primary's to tell."""
+    assert there.describe_secret(SecretId="db")["ReplicationStatus"]
+
+
+def test_the_answer_to_a_replication_names_no_arn(db: Any) -> None:
+    """AWS: the primary's ARN; here whatever the request said."""
+    answer = db.replicate_secret_to_regions(SecretId="db", AddReplicaRegions=[{"Region": "us-east-1"}])
+    assert answer["ARN"] == "db"
+
+
+def test_a_policy_is_not_enforced(db: Any) -> None:
+    """AWS: an explicit Deny stands above every Allow."""
+    everybody = {"Effect": "Deny", "Principal": "*", "Action": "secretsmanager:*", "Resource": "*"}
+    db.put_resource_policy(SecretId="db", ResourcePolicy=json.dumps({"Statement": [everybody]}))
+    db.put_secret_value(SecretId="db", SecretString="two")
+
+
+def test_a_replica_has_no_policy(replicated: Any, there: Any) -> None:
+    """AWS: copies the primary's policy with the secret."""
+    with refuses("InvalidParameterException"):
+        there.get_resource_policy(SecretId="db")
 
 
 def test_rotation_without_a_function_is_accepted(db: Any) -> None:

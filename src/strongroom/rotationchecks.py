@@ -14,13 +14,19 @@ if TYPE_CHECKING:
     from .rotation.policy import Policy
     from .toml.entries import StoreEntry
     from .toml.file import Config
+    from .toml.replicas import ReplicaEntry
 
 
 def readers(config: Config, policy: Policy) -> Readers:
-    """Who reads a policy's secret by this file: the store itself, and failovers and aliases that reach it."""
-    entries = _reaching(config, policy.store.alias)
+    """Who reads a policy's secret by this file: its store, replicas of it, failovers and aliases of these."""
+    urls = {config.stores[policy.store.alias].url}
+    copies = [
+        one for one in config.replicas.values() if _is_copy(config, one, urls) and one.covers(policy.name)
+    ]
+    entries = _reaching(config, urls | {config.stores[one.alias].url for one in copies})
     bounds = [entry.cache.bounds(policy.name) for entry in entries if entry.cache]
-    return Readers(timedelta(seconds=max((one.fresh + one.stale for one in bounds), default=0.0)))
+    cache = timedelta(seconds=max((one.fresh + one.stale for one in bounds), default=0.0))
+    return Readers(cache, max((one.max_lag for one in copies), default=timedelta()))
 
 
 def refuse_bad(config: Config, policies: Iterable[Policy]) -> list[Problem]:
@@ -28,9 +34,12 @@ def refuse_bad(config: Config, policies: Iterable[Policy]) -> list[Problem]:
     return refuse(policies, partial(readers, config))
 
 
-def _reaching(config: Config, alias: str) -> Iterator[StoreEntry]:
-    own = config.stores[alias]
+def _is_copy(config: Config, replica: ReplicaEntry, urls: set[str]) -> bool:
+    return config.stores[replica.source].url in urls
+
+
+def _reaching(config: Config, urls: set[str]) -> Iterator[StoreEntry]:
     for entry in config.stores.values():
         members = [config.stores[member] for member in entry.failover] or [entry]
-        if any(member.url == own.url for member in members):
+        if any(member.url in urls for member in members):
             yield entry

@@ -130,3 +130,16 @@ def test_the_caches_of_a_configuration_count() -> None:
     twin = f'[store.twin]\nurl = "memory://a"\ncache = {{ fresh = "1m", stale = "0s", {names} }}\n'
     assert readers(config(text + twin), one).cache == 3 * HOUR
     assert readers(config(text.replace('{ fresh = "1m", stale = "1m" }', "false")), one).cache == timedelta()
+
+
+def test_replicas_count_by_their_lag_and_by_their_caches() -> None:
+    """Who reads a replica learns of a rotation once it is there and the replica's own cache lets go."""
+    text = (
+        '[store.prod]\nurl = "memory://a"\ncache = { fresh = "1m", stale = "1m" }\n'
+        '[store.far]\nurl = "memory://b"\ncache = { fresh = "9m", stale = "1m" }\n'
+        '[replica.far]\nsource = "prod"\nmax_lag = "7m"\nnames = ["db/**"]\n'
+    )
+    store = SecretStore(MemoryBackend(ALL), cache=None, alias="prod")
+    replicated, other = (Policy(name, store, Two()) for name in ("db/password", "api/key"))
+    assert readers(config(text), replicated) == Readers(timedelta(minutes=10), timedelta(minutes=7))
+    assert readers(config(text), other) == Readers(timedelta(minutes=2))

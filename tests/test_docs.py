@@ -164,8 +164,8 @@ def test_the_configuration_in_the_guide_is_valid(tmp_path: Path) -> None:
     assert set(config.stores) == {"laptop", "prod", "prod-eu", "prod-dr"}
 
 
-_PROVIDERS, _ENVELOPE, _FAILOVER = (
-    ROOT / "docs" / f"{page}.md" for page in ("providers", "envelope", "failover")
+_PROVIDERS, _ENVELOPE, _FAILOVER, _REPLICATION = (
+    ROOT / "docs" / f"{page}.md" for page in ("providers", "envelope", "failover", "replication")
 )
 
 
@@ -186,7 +186,7 @@ def _line(block: Block) -> str:
     return f"{block.page.stem}, line {block.line}"
 
 
-@pytest.mark.parametrize("block", _marked("toml", _PROVIDERS, _ENVELOPE, _FAILOVER), ids=_line)
+@pytest.mark.parametrize("block", _marked("toml", _PROVIDERS, _ENVELOPE, _FAILOVER, _REPLICATION), ids=_line)
 def test_each_configuration_is_valid(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And every store and key of it opens, which says that options and credentials are known."""
     for variable in re.findall(r"env://(\w+)", block.text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -148,7 +149,9 @@ class _Building:
                 grace=entry.grace,
                 deadline=entry.deadline,
                 attempts=entry.attempts,
+                puts_count=entry.puts_count,
                 label=entry.label,
+                options=_digest(entry),
             )
 
     def ledger(self, entry: LedgerEntry) -> Ledger:
@@ -202,6 +205,11 @@ class _Building:
 def _matching(pattern: str, store: SecretStore) -> Iterable[str]:
     prefix = pattern.removesuffix("**")
     return (pattern,) if prefix == pattern else store.list_names(prefix=prefix)
+
+
+def _digest(entry: RotationEntry) -> str:
+    """An option may be a value that somebody wrote into the file: the ledger never gets to see it."""
+    return hashlib.sha256(repr((entry.rotator, sorted(entry.options.items()))).encode()).hexdigest()
 
 
 def _schedule(entry: RotationEntry) -> Schedule | None:

@@ -13,7 +13,8 @@ from strongroom.rotation.memoryledger import MemoryLedger
 from strongroom.rotation.policy import secret_of
 from strongroom.rotation.schedule import Schedule
 from strongroom.testing.clock import FakeClock
-from tests.rotation_scene import Scene
+from tests.rotation_scene import NAME, Scene
+from tests.rotation_target import credential
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NIGHTLY = Schedule("cron(0 3 * * ? *)", window=2 * HOUR)
@@ -166,3 +167,16 @@ def test_two_workers_whose_passes_meet_begin_a_tick_once(tmp_path: Path) -> None
     ]
     assert len(begun) == 7
     assert len({entry.tick for entry in begun}) == 7
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_put_by_hand_counts_as_a_rotation_where_the_policy_says_so(tmp_path: Path, counts: bool) -> None:
+    """A month from the put, not from the rotation before it; else when it was due."""
+    scene = Fleet(tmp_path, schedule=MONTHLY, puts_count=counts)
+    assert len(scene.looks(31 * DAY, 6 * HOUR)) == 1
+    scene.looks(20 * DAY, DAY)
+    scene.target.issue("app-b", renewed := credential("app-b"))
+    scene.store.put(NAME, renewed)
+    assert len(scene.looks(15 * DAY, 6 * HOUR)) == (0 if counts else 1)
+    assert len(scene.looks(17 * DAY, 6 * HOUR)) == (1 if counts else 0)
+    assert "rotation.overdue" not in scene.heard.operations()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -106,6 +107,30 @@ def test_an_attempt_waits_as_long_as_the_record_says(tmp_path: Path) -> None:
     entry = scene.begin()
     assert scene.engine.advance(entry.id) == entry
     assert scene.later(entry.id, timedelta(seconds=10)).state is not entry.state
+
+
+@pytest.mark.parametrize(
+    ("changed", "goes_on"), [({}, False), ({"attempts": 5}, True), ({"options": "b"}, True)]
+)
+def test_who_mends_the_policy_need_not_wait_for_the_next_attempt(
+    tmp_path: Path, changed: dict[str, Any], goes_on: bool
+) -> None:
+    """Back-off counts failures of the policy as it was; the same policy in a new process waits on."""
+    scene = Scene(tmp_path, "single", fault=Trouble(before_change=1), options="a")
+    entry = scene.begin()
+    scene.policy = replace(scene.policy, **changed)
+    (now,) = scene.another().tick().advanced or [entry]
+    assert (now.state is not entry.state, now.attempts == 0) == (goes_on, goes_on)
+
+
+def test_a_changed_policy_neither_ends_a_grace_nor_moves_an_orphan(tmp_path: Path) -> None:
+    """The one waits for readers, the other for a person."""
+    scene = Scene(tmp_path)
+    entry = scene.engine.advance(scene.engine.start(NAME).id)
+    assert entry.state is State.GRACE
+    scene.policy = replace(scene.policy, options="b")
+    assert scene.another().tick().advanced == ()
+    assert scene.engine.ledger.get(entry.id).due == entry.due
 
 
 def test_after_bounded_attempts_automation_stops_and_the_old_value_stays(scene: Scene) -> None:

@@ -220,6 +220,8 @@ class Checkpointer:
         grown = self._ordered(growth)
         last = grown.newest
         if grown.tree.size and (last is None or grown.tree.size > last.size):
+            if grown.tree.size == growth.tree.size:  # another ordered all of it, and may have died at that
+                LineFile(self.path / ORDER, self._files).settle()
             last = self._signed(grown)
         self._growth = grown
         self._settle()

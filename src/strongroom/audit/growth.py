@@ -15,7 +15,7 @@ from strongroom.errors import IntegrityError
 
 from .linefile import LineFile, compact
 from .reading import Cursor, Reader
-from .record import GENESIS, VERSION, leaf_hash
+from .record import GENESIS, VERSION, leaf_hash, parse
 from .tree import Frontier
 
 if TYPE_CHECKING:
@@ -169,22 +169,43 @@ class Growth:
         """The leaf hashes of a chain from its place on, moving the place; up to one that does not follow."""
         place = self.places.get(chain, Place())
         self.stuck.pop(chain, None)
-        with closing(_lines(self._reader, chain, place.cursor)) as lines:
-            for line in lines:
-                if not line.data.startswith(_beginning(line, place)):
+        with closing(_pairs(self._reader, chain, place.cursor)) as lines:
+            for line, following in lines:
+                leaf = leaf_hash(line.data)
+                after = Place(line.after, leaf.hex())
+                if not _follows(line, place) or not (_follows(following, after) or _is_whole(line)):
                     self.stuck[chain] = line.seq
                     return
-                leaf = leaf_hash(line.data)
-                place = self.places[chain] = Place(line.after, leaf.hex())
+                place = self.places[chain] = after
                 yield leaf
 
 
-def _lines(reader: Reader, chain: str, cursor: Cursor) -> Generator[Line, None, None]:
-    """A generator, so that it can be closed before its end."""
-    yield from reader.chain(chain, cursor)
+def _pairs(reader: Reader, chain: str, cursor: Cursor) -> Generator[tuple[Line, Line | None], None, None]:
+    """Each line with the one behind it; a generator, so that it can be closed before its end."""
+    line: Line | None = None
+    for following in reader.chain(chain, cursor):
+        if line is not None:
+            yield line, following
+        line = following
+    if line is not None:
+        yield line, None
 
 
-def _beginning(line: Line, place: Place) -> bytes:
-    """How a record's one form begins if it is the next of its chain."""
+def _follows(line: Line | None, place: Place) -> bool:
+    """Whether a line begins as a record's one form does that is the next of its chain."""
+    if line is None:
+        return False
     head = f'{{"v":{VERSION},"chain":"{line.chain}","seq":{place.cursor.seq},"prev":"{place.prev}",'
-    return head.encode()
+    return line.data.startswith(head.encode())
+
+
+def _is_whole(line: Line) -> bool:
+    """Of a line that none behind it vouches for: a power cut may have spared its beginning and its end alone.
+
+    Who adopts the chain judges so too, and puts another record where this one is none.
+    """
+    try:
+        parse(line.data)
+    except IntegrityError:
+        return False
+    return True

@@ -110,6 +110,25 @@ class LineFile:
             return at + len(line)
         raise failure
 
+    def settle(self) -> None:
+        """Make durable what is there: who wrote its last line may have died before that.
+
+        Raises:
+            UnavailableError: the disk refused.
+        """
+        try:
+            descriptor = self._files.open(self.path, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                self._files.sync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as exc:
+            hint = os.strerror(exc.errno or 0)
+            failure = UnavailableError(f"{self.path} cannot be written", performed=False, hint=hint)
+        else:
+            return
+        raise failure
+
     def _mend(self, descriptor: int, at: int) -> None:
         """Cut off what a crash tore, and nothing else."""
         size = os.fstat(descriptor).st_size

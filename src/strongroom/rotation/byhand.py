@@ -16,7 +16,7 @@ from strongroom.errors import (
 
 from . import events
 from .ending import ABORTED, ADOPTED, BEFORE_PROMOTE, ENDING, REPLACED
-from .ledger import InProgressError, OvertakenError, State
+from .ledger import BY_HAND, InProgressError, OvertakenError, State
 from .policy import secret_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _RECENT = 100
 """Among so many of a secret's rotations is the one that made its current version."""
 _OPEN = tuple(state for state in State if state.open)
+_TRIED = tuple(state for state in _OPEN if state not in (*BY_HAND, State.GRACE))
+POLICY = "policy"
+"""The fact that names the policy under which a step has failed."""
 
 
 @final
@@ -47,6 +50,22 @@ class ByHand:
 
     def __init__(self, ledger: Ledger, policies: Policies, events: Events):
         self._ledger, self._policies, self._events = ledger, policies, events
+        self._hurried = False
+
+    def hurry(self) -> None:
+        """Once: what waits after a failure under another policy waits no longer; somebody has mended it."""
+        if self._hurried:
+            return
+        for entry in self._ledger.find(states=_TRIED):
+            if entry.attempts and entry.due > self._ledger.now() and self._is_changed(entry):
+                claimed = self._ledger.claim(entry.id)
+                if claimed and claimed.lease_until:
+                    self._ledger.release(claimed, due=timedelta(), attempts=0, error=None)
+        self._hurried = True
+
+    def _is_changed(self, entry: Entry) -> bool:
+        policy, tried = self._policies.find(entry.secret), (entry.facts or {}).get(POLICY)
+        return policy is not None and tried is not None and tried != policy.fingerprint
 
     def resume(self, rotation_id: str, new_value: bool) -> None:
         """See `strongroom.rotation.engine.Engine.resume`."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, final
+
+from strongroom.errors import SecretStoreError
 
 from . import events
 from .clockguard import ClockGuard
@@ -68,7 +71,7 @@ class Duty:
         for secret, tick in waiting:
             policy = self._policies.find(secret)
             if policy and policy.schedule:
-                yield policy, tick, known[secret].last_success
+                yield policy, tick, _last(policy, known[secret].last_success)
 
     def _plan(self, policy: Policy, tick: datetime, last: datetime | None, now: datetime) -> None:
         assert policy.schedule
@@ -94,6 +97,17 @@ class Duty:
         if secret not in self._held:  # once, not in every pass
             self._held.add(secret)
             self._events.tell(events.OVERDUE, policy, None, outcome="clock")
+
+
+def _last(policy: Policy, success: datetime | None) -> datetime | None:
+    """The last success; where puts count, the last put if that was later. An outage is no put."""
+    if not policy.puts_count:
+        return success
+    put = None
+    with suppress(SecretStoreError):
+        put = policy.store.describe(policy.name).newest
+    made = put.created_at if put else None
+    return max(filter(None, (success, made)), default=None)
 
 
 def _task(policy: Policy, tick: datetime, last: datetime | None, now: datetime) -> Task | None:

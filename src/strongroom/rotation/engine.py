@@ -19,7 +19,7 @@ from strongroom.stages import supports_pending
 from strongroom.value import SecretValue, take
 
 from . import events
-from .byhand import ByHand
+from .byhand import POLICY, ByHand
 from .duty import Duty
 from .ending import ADOPTED, BEFORE_PROMOTE, ENDING, SUPERSEDED, ending_of
 from .ledger import BY_HAND, LEASE_SECONDS, InProgressError, OvertakenError, State
@@ -167,8 +167,8 @@ class Engine:
         kind = error.kind if isinstance(error, HookError) else type(error).__name__
         told = f"{kind} ({entry.state.value})"
         if attempts < work.policy.attempts:
-            due = backoff(attempts, self._clock.chance())
-            self.ledger.release(entry, due=due, attempts=attempts, error=told)
+            due, facts = backoff(attempts, self._clock.chance()), {POLICY: work.policy.fingerprint}
+            self.ledger.release(entry, due=due, attempts=attempts, error=told, facts=work.facts | facts)
             return work.tell(events.FAILED, kind)
         if ADOPTED in work.facts and entry.state in BEFORE_PROMOTE and not ending_of(entry):
             self.ledger.release(entry, due=timedelta(), facts={**work.facts, ENDING: SUPERSEDED})
@@ -187,6 +187,7 @@ class Engine:
             UnavailableError: the ledger does not answer.
         """
         self._policies.plan(self.ledger)
+        self._by_hand.hurry()
         begun = self._begin_due(limit)
         return Pass(tuple(begun), tuple(self._advance_due(limit)), tuple(self._overdue()))
 

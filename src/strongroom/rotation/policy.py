@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -30,7 +31,9 @@ class Policy:
         deadline: how long a person may take, of a human rotation.
         attempts: after so many failures of one step the rotation is ORPHANED.
         replaces: how many values the target may reject by its policy until that is a failure for good.
+        puts_count: a put by hand counts as a rotation, as on AWS: the schedule goes on from it.
         label: what the configuration calls this rotation.
+        options: how its rotator was configured, if only by a digest: see `fingerprint`.
     """
 
     name: str
@@ -41,7 +44,16 @@ class Policy:
     deadline: timedelta = timedelta(days=7)
     attempts: int = ATTEMPTS
     replaces: int = 3
+    puts_count: bool = False
     label: str = ""
+    options: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs once the policy does: what failed under another one is tried again without waiting."""
+        kind = type(self.rotator)
+        facts = (kind.__module__, kind.__qualname__, self.options, self.grace, self.attempts, self.replaces)
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def secret_of(policy: Policy) -> str:

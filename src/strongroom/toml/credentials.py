@@ -42,6 +42,9 @@ class Credential:
             return None
         return cls(spot, source, rest)
 
+    def __repr__(self) -> str:
+        return f"{self._source}://{self._rest}"
+
     @property
     def reference(self) -> str:
         """The ``strongroom://`` reference, or an empty string."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from .containers import Table
 from .credentials import Credential
-from .kinds import Duration, Kind, Schema, Text, Texts, Whole
+from .kinds import Duration, Flag, Kind, Schema, Text, Texts, Whole
 from .reach import URL
 from .spot import Spot
 from .tables import POSTGRESQL
@@ -88,6 +88,7 @@ ROTATION: Final = Table(
         "grace": Duration("how long the value before goes on working", "2h", nothing=True, most="365d"),
         "attempts": Whole("how often a step is tried until a person is asked", 1, 1000, 12),
         "deadline": Duration("how long a person may take to bring a value", "7d", most="365d"),
+        "puts_count": Flag("a value that was put by hand counts as a rotation, as on AWS"),
         "options": RotatorOptions("what the rotator takes: see rotators.md"),
     },
     needs={"names": (("names",),), "a rotator": (("rotator",),)},

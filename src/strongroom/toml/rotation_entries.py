@@ -39,7 +39,7 @@ class RotationEntry:
         store: alias of the store that has them.
         rotator: a short name, or ``package.module:Class``.
         schedule: when; None on request alone.
-        grace, attempts, deadline: as of `strongroom.rotation.policy.Policy`.
+        grace, attempts, deadline, puts_count: as of `strongroom.rotation.policy.Policy`.
         options: what the rotator takes; a credential is read when a hook needs it.
         spot: the place in the file, for errors.
     """
@@ -52,6 +52,7 @@ class RotationEntry:
     grace: timedelta = timedelta(hours=2)
     attempts: int = 12
     deadline: timedelta = timedelta(days=7)
+    puts_count: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     spot: Spot = field(default_factory=_nowhere, compare=False, repr=False)
 
@@ -123,6 +124,7 @@ def _rotation(
         timedelta(seconds=values["grace"]),
         values["attempts"],
         timedelta(seconds=values["deadline"]),
+        values["puts_count"],
         values["options"],
         spot,
     )

@@ -226,7 +226,10 @@ class Order:
             epoch = self.begin().epoch
             current = None if version is ABSENT else self._read(name, version or Stage.CURRENT)
             if current is None and isinstance(version, str):
-                raise SecretConflictError("if_version is not the current version", name=str(name))
+                raise SecretConflictError(
+                    "if_version is not the current version",
+                    hint="read it again; if it was deleted, restore or purge it first",
+                )
             page, _ = read_page(self.backend, name)
             known = self._judged(name, page, current).record
             if current and current.secret and not known:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from strongroom.backend import Capability
+from strongroom.backend import Capability, Stage
 from strongroom.errors import SecretNotFoundError, UnsupportedOperationError
 from strongroom.layers.edge import edge
 from strongroom.names import Name
@@ -67,3 +67,32 @@ class Records(Harness):
         assert self.listed(backend) == LONGEST
         assert edge(backend).get(Name(self.name()), version.id).record == LONGEST
         assert dict(store.describe(self.name()).tags) == {"env": "test"}
+
+    @needs(Capability.PUT, Capability.LIST, Capability.NATIVE_PENDING)
+    def test_a_pending_value_s_record_is_in_force_once_promoted(self, backend: Backend) -> None:
+        """It waits with its value: told with it, and of nothing else, until that is current."""
+        name, rotation, edged = Name(self.name()), self.rotation(), edge(backend.writer)
+        first, second = LONGEST[:-1] + "b", LONGEST
+        if (written := self.put_recorded(backend, first)) is None:
+            return
+        value, base = self.value("promoted"), backend.own_version(written.id)
+        for _ in range(2):  # a repeat is the same write
+            edged.put_pending(name, rotation, value, base, second)
+        assert edged.get_pending(name, rotation).record == second
+        assert (self.listed(backend), edged.get(name, Stage.CURRENT).record) == (first, first)
+        version = edged.promote_pending(name, rotation)
+        assert (self.listed(backend), edged.get(name, Stage.CURRENT).record) == (second, second)
+        assert edged.get(name, version.id).value == value
+        assert edged.get(name, base).record in (first, None)
+
+    @needs(Capability.PUT, Capability.LIST, Capability.NATIVE_PENDING)
+    def test_a_discarded_value_s_record_is_nobody_s(self, backend: Backend) -> None:
+        """What is current afterwards has the record that it had."""
+        name, rotation, edged = Name(self.name()), self.rotation(), edge(backend.writer)
+        first = LONGEST[:-1] + "b"
+        if (written := self.put_recorded(backend, first)) is None:
+            return
+        base = backend.own_version(written.id)
+        edged.put_pending(name, rotation, self.value("discarded"), base, LONGEST)
+        edged.discard_pending(name, rotation)
+        assert (self.listed(backend), edged.get(name, Stage.CURRENT).record) == (first, first)

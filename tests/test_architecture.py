@@ -43,8 +43,9 @@ rotation
 toml
 auditing coordinating layering revokedlist
 config
-loading resolving rotatoroptions rotationchecks
-rotations revoking replicas
+loading resolving rotatoroptions rotationchecks carrying
+rotations revoking
+replicas
 integrations notify testing rotation.functions
 cli
 """

@@ -369,8 +369,7 @@ class Opening:
             return failover(members, entry, self._config, self._clock)
         if not self._config.replicas:
             return self.member(entry)
-        checker = self._checker if self._config.revocations else None
-        return replicated(self.member(entry), entry, self._config, self._clock, checker)
+        return replicated(self.member(entry), entry, self._config, self._clock, self.checker)
 
     def _raw(self, entry: StoreEntry) -> Backend:
         if entry.alias not in self._raws:
@@ -379,8 +378,10 @@ class Opening:
             self._opened.callback(backend.close)
         return self._raws[entry.alias]
 
-    def _checker(self, replica: ReplicaEntry) -> KnownRevocations:
-        """Opened when it is first asked, all that it stands on is its own."""
+    def checker(self, replica: ReplicaEntry) -> KnownRevocations | None:
+        """What a replica's readers know of revocations. It opens what it needs itself, when first asked."""
+        if not self._config.revocations:
+            return None
         from .revokedlist import known
 
         config, clock, hooks = self._config, self._clock, self._hooks

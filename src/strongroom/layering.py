@@ -68,7 +68,7 @@ def replicated(
     entry: StoreEntry,
     config: Config,
     clock: Clock,
-    checker: Callable[[ReplicaEntry], Checker] | None,
+    checker: Callable[[ReplicaEntry], Checker | None],
 ) -> Backend:
     """What applications open of a store: a source orders its writes, a replica takes none.
 
@@ -77,7 +77,7 @@ def replicated(
         entry: the store's.
         config: says what is a replica of what.
         clock: injected in tests.
-        checker: what a replica's readers know of revocations; None where nothing is known.
+        checker: gives what a replica's readers know of revocations; None where nothing is known.
     """
     if held := replica_of(config, entry):
         return _replica(backend, held, checker)
@@ -123,13 +123,14 @@ def _is(config: Config, alias: str, entry: StoreEntry) -> bool:
 
 
 def _replica(
-    backend: Backend, held: ReplicaEntry, checker: Callable[[ReplicaEntry], Checker] | None
+    backend: Backend, held: ReplicaEntry, checker: Callable[[ReplicaEntry], Checker | None]
 ) -> Backend:
     from .layers.replica import ReadOnly, said_of
 
     told = ReadOnly(backend, said_of(held.alias, held.source))
-    if not checker:
+    knows = checker(held)
+    if knows is None:
         return told
     from .layers.revocable import Revocable
 
-    return Revocable(told, checker(held), held.may_be_revoked)
+    return Revocable(told, knows, held.may_be_revoked)

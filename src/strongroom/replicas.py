@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .carrying import Carrying, bring_list
 from .clock import Clock
 from .config import Opening
+from .errors import InvalidRequestError
 from .replication.member import Member
+from .revokedlist import CopyPlace
+from .revoking import revocations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from .audit.event import AuditHook
+    from .layers.revocable import Checker
+    from .lease import Coordinator
+    from .replication.native import NativeReplicator
+    from .replication.plan import Report
     from .replication.replicating import Replicating
+    from .replication.takeover import Takeover
     from .toml.file import Config
     from .toml.replicas import ReplicaEntry
 
@@ -40,16 +50,72 @@ def replicas(
         yield {alias: building.replicator(entry) for alias, entry in config.replicas.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Domains:
+    """All that a takeover needs of a strongroom.toml, opened.
+
+    Attributes:
+        members: every source and every replica by its alias, as replication sees them.
+        replicas: what keeps each replica.
+        detach: makes a replica's copies secrets of their own, where the provider made them.
+        coordinator: gives the epochs; None if the file names none.
+        hooks: the audit's, then those given.
+        clock: as it was given.
+    """
+
+    members: Mapping[str, Member]
+    replicas: Mapping[str, Replicating]
+    detach: Mapping[str, Callable[[], Report]]
+    coordinator: Coordinator | None
+    hooks: tuple[AuditHook, ...]
+    clock: Clock
+
+    def takeover(self, alias: str) -> Takeover:
+        """The takeover by a member, with all others of its domain.
+
+        Raises:
+            InvalidRequestError: no such member, or nobody gives epochs.
+        """
+        from .replication.takeover import Takeover
+
+        member = self.members.get(alias)
+        if member is None:
+            hint = f"there are: {', '.join(sorted(self.members)) or 'none'}"
+            raise InvalidRequestError(f"no replica is called {alias!r}", hint=hint)
+        if self.coordinator is None:
+            raise InvalidRequestError(
+                "a takeover needs a coordinator, which gives an epoch once",
+                hint="write [coordinator] in strongroom.toml, in another region than the source",
+            )
+        return Takeover(
+            member,
+            self.coordinator,
+            others=self.others(alias),
+            detach=self.detach.get(alias),
+            hooks=self.hooks,
+            clock=self.clock,
+        )
+
+    def others(self, alias: str) -> list[Member]:
+        """The other members of a member's domain."""
+        mine = self.members[alias]
+        return [one for one in self.members.values() if one is not mine and one.domain == mine.domain]
+
+
 @contextmanager
-def members(config: Config, *, clock: Clock | None = None) -> Iterator[dict[str, Member]]:
-    """Every source and every replica of the file by its alias, as replication sees them: for a takeover.
+def domains(
+    config: Config, *, hooks: Sequence[AuditHook] = (), clock: Clock | None = None
+) -> Iterator[Domains]:
+    """What takes part in replication, and who decides; closed at the end. Nothing is asked yet.
 
     Raises: as `replicas`.
     """
     with ExitStack() as opened:
-        building = _Building(config, (), clock or Clock(), opened)
-        pairs = [(one, alias) for one in config.replicas.values() for alias in (one.source, one.alias)]
-        yield {alias: building.member(alias, one.domain) for one, alias in pairs}
+        clock = clock or Clock()
+        building = _Building(config, hooks, clock, opened)
+        made = {alias: building.replicator(entry) for alias, entry in config.replicas.items()}
+        coordinator = building.coordinator()
+        yield Domains(building.members, made, building.detach, coordinator, building.hooks, clock)
 
 
 class _Building:
@@ -57,39 +123,58 @@ class _Building:
         self._config, self._clock, self._opened = config, clock, opened
         self._opening = Opening(config, clock, opened, hooks)
         trail = self._opening.trail()
-        self._hooks: tuple[AuditHook, ...] = (*([trail.hook()] if trail else []), *hooks)
+        self.hooks: tuple[AuditHook, ...] = (*([trail.hook()] if trail else []), *hooks)
         self._opening.coordinate()
-        self._members: dict[str, Member] = {}
+        self.members: dict[str, Member] = {}
+        self.detach: dict[str, Callable[[], Report]] = {}
+        self._revocations = opened.enter_context(revocations(config, clock)) if config.replicas else None
+
+    def coordinator(self) -> Coordinator | None:
+        """What the file names, for itself: what guards the stores is theirs."""
+        return self._opening.coordinator()
 
     def replicator(self, entry: ReplicaEntry) -> Replicating:
         """One source, one replica; it is made by the provider where that is asked for."""
-        make = partial(_native, entry.regions) if entry.native else _ours
-        made = make(
-            self.member(entry.source, entry.domain),
-            self.member(entry.alias, entry.domain),
-            names=entry.names,
-            hooks=self._hooks,
-            clock=self._clock,
-            max_lag=entry.max_lag,
-        )
+        pair = self.member(entry.source, entry.domain), self.member(entry.alias, entry.domain)
+        facts: dict[str, Any] = {
+            "names": entry.names,
+            "hooks": self.hooks,
+            "clock": self._clock,
+            "max_lag": entry.max_lag,
+        }
+        made: Replicating
+        if entry.native:
+            made = native = _native(entry.regions, *pair, **facts)
+            self.detach[entry.alias] = native.detach
+        else:
+            made = _ours(self._opening.checker(entry), *pair, **facts)
         self._opened.callback(made.close)
-        return made
+        if not (entry.adopt or self._revocations):
+            return made
+        return Carrying(made, bring=self._bring(entry), adopt=entry.adopt)
+
+    def _bring(self, entry: ReplicaEntry) -> Callable[[], None]:
+        found = self._revocations
+        if found is None:
+            return lambda: None
+        place = CopyPlace(self.member(entry.alias, entry.domain).backend, found.domain)
+        return partial(bring_list, found, place, begin=bool(entry.revocable))
 
     def member(self, alias: str, domain: str) -> Member:
         """A store that takes part, opened once however many replicas it has."""
-        if alias not in self._members:
+        if alias not in self.members:
             backend = self._opening.member(self._config.stores[alias])
-            self._members[alias] = Member(alias, backend, domain)
-        return self._members[alias]
+            self.members[alias] = Member(alias, backend, domain)
+        return self.members[alias]
 
 
-def _ours(source: Member, replica: Member, **facts: Any) -> Replicating:
+def _ours(checker: Checker | None, source: Member, replica: Member, **facts: Any) -> Replicating:
     from .replication.replicator import Replicator
 
-    return Replicator(source, replica, **facts)
+    return Replicator(source, replica, checker=checker, **facts)
 
 
-def _native(regions: Mapping[str, str], source: Member, replica: Member, **facts: Any) -> Replicating:
+def _native(regions: Mapping[str, str], source: Member, replica: Member, **facts: Any) -> NativeReplicator:
     from .replication.native import NativeReplicator
 
     return NativeReplicator(source, replica, places=regions, **facts)

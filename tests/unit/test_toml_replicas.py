@@ -19,6 +19,7 @@ STORES = (
     '[store.plain]\nurl = "memory://plain"\n[store.bare]\nurl = "memory://bare"\n'
     '[store.both]\nfailover = ["eu", "us"]\n'
 )
+LIST = '[revocations]\ndomain = "prod"\nfile = "/srv/prod.revocations"\nkeys = ["x"]\n'
 US = '[replica.us]\nsource = "eu"\n'
 
 
@@ -51,6 +52,7 @@ def test_what_is_written_is_read() -> None:
     entry = replica(
         '[replica.us]\nsource = "eu"\nnames = ["db/**", "*/key"]\nmax_lag = "1m"\nadopt = true\n'
         'revocable = ["db/admin"]\nnative = true\nregions = { us-east-1 = "alias/k", ap-south-1 = "" }\n'
+        + LIST
     )
     assert (entry.names, entry.max_lag, entry.adopt) == (("db/**", "*/key"), timedelta(minutes=1), True)
     assert (entry.native, entry.regions) == (True, {"us-east-1": "alias/k", "ap-south-1": ""})
@@ -79,6 +81,7 @@ def test_a_domain_outlives_the_source_that_it_was_named_after() -> None:
         ('[replica.us]\nsource = "both"\n', "'both' is a failover"),
         ('[replica.both]\nsource = "eu"\n', "'both' is a failover"),
         ('[replica.eu]\nsource = "eu"\n', "no replica of itself"),
+        (US + 'revocable = ["db/**"]\n', "revocable: needs [revocations]"),
         (US + '[replica.plain]\nsource = "us"\n', "'us' is a replica itself"),
         ('[replica.us]\nsource = "eu"\n[replica.eu]\nsource = "us"\n', "is a replica itself"),
         ('[replica.us]\nsource = "other"\n', "encrypted under different domains"),
@@ -117,7 +120,7 @@ def test_nothing_that_is_written_has_a_replica_for_its_place(text: str, problem:
 
 def test_a_profile_replaces_a_replica_as_a_whole() -> None:
     """As it does every other entry."""
-    text = US + 'revocable = ["a"]\n[profile.lab.replica.us]\nsource = "plain"\n'
+    text = LIST + US + 'revocable = ["a"]\n[profile.lab.replica.us]\nsource = "plain"\n'
     assert read(text).replicas["us"].revocable == ("a",)
     assert (read(text, "lab").replicas["us"].source, read(text, "lab").replicas["us"].revocable) == (
         "plain",

@@ -266,6 +266,34 @@ class Revocations:
             return None
         return self.renew()
 
+    @property
+    def signs(self) -> bool:
+        """Whether we sign the list here."""
+        return self._signer is not None
+
+    def copy(self, place: RevocationPlace) -> bool:
+        """Put the list as it is where others find it too, unless as new a one is there; whether it was put.
+
+        Raises:
+            SecretConflictError: another put one there meanwhile.
+            SecretStoreError: as `read`, but for its age; as `place` says.
+        """
+        held, there = self._place.read(), place.read()
+        if held is None:
+            return False
+        found = self._verified(held)
+        if there and self._sequence(there) >= found.sequence:
+            return False
+        place.write(held.note, there)
+        return True
+
+    def _sequence(self, held: Held) -> int:
+        """Below every list's where it is none that we believe: it is written over."""
+        try:
+            return self._believed(held).sequence
+        except IntegrityError:
+            return -1
+
     def _signed(self, revocation: Revocation | None) -> RevocationList:
         if self._signer is None:
             raise InvalidRequestError("nobody signs revocations here", hint="name a signer in [revocations]")
@@ -305,6 +333,16 @@ class Revocations:
         return True
 
     def _verified(self, held: Held) -> RevocationList:
+        found = self._believed(held)
+        if found.sequence < self._highest or found.issued > self._clock.now() + _SKEW:
+            raise IntegrityError(
+                "the revocation list is older than one that was seen, or of the future",
+                hint="somebody put an old one back: restore the newest",
+            )
+        self._highest = found.sequence
+        return found
+
+    def _believed(self, held: Held) -> RevocationList:
         note = Note.parse(held.note)
         known = (*self._keys, *([self._signer.key] if self._signer else []))
         if not any(key.signed(note) for key in known):
@@ -315,12 +353,6 @@ class Revocations:
         found = RevocationList.parse(note.text)
         if found.domain != self.domain:
             raise IntegrityError(f"this is the revocation list of {found.domain!r}")
-        if found.sequence < self._highest or found.issued > self._clock.now() + _SKEW:
-            raise IntegrityError(
-                "the revocation list is older than one that was seen, or of the future",
-                hint="somebody put an old one back: restore the newest",
-            )
-        self._highest = found.sequence
         return found
 
 

@@ -60,6 +60,9 @@ class View:
         self.ledger = self._ledger()
         self.revocations = self._revocations()
         self._check_written()
+        for one in self.replicas.values():
+            if one.revocable and not self.revocations:
+                (one.spot / "revocable").fail("needs [revocations], the list that tells which versions are")
         self._check_references(profile)
 
     def _all(self, group: str) -> dict[str, tuple[Spot, Values]]:

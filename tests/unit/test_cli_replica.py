@@ -174,7 +174,10 @@ def test_a_sync_says_what_it_wrote_and_what_is_left(run: Run) -> None:
     assert done.out == "prod-us: 2 written, 1 failed, in 0.2 s\n"
     assert (done.code, "db/x" in done.err, "grant it" in done.err) == (8, True, True)
     assert replica.asked == [("sync", ("db/password", "db/user", "db/x"))]
-    replica.reports = Report((), failed, (STOPPED, NEW))
+    late = Step("db/y", Action.REFUSED, "not tried: the store does not answer", tried=False)
+    replica.reports = Report((), failed, (late,))
+    assert run("sync").code == 8
+    replica.reports = Report((), failed, (STOPPED, late))
     done = run("sync")
     assert "0 written, 1 failed, 1 not tried, 1 wait for a person" in done.out
     assert (done.code, "db/odd: quarantine: two values have one place" in done.err) == (10, True)

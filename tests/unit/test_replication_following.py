@@ -15,9 +15,11 @@ import pytest
 from strongroom.clock import Clock
 from strongroom.errors import SecretStoreError, UnavailableError
 from strongroom.memory import MemoryBackend
+from strongroom.names import Name
 from strongroom.replication.following import EVERY, STUCK, Following
 from strongroom.replication.marks import file_mark
 from strongroom.replication.plan import Action, Plan, Report, Step
+from strongroom.replication.running import Run
 from strongroom.store import SecretStore
 from strongroom.testing.clock import FakeClock
 from tests.canary import CANARY
@@ -58,6 +60,7 @@ class Replica:
         self.clock, self.answers = clock, list(answers)
         self.asked: list[tuple[float, Sequence[str] | None]] = []
         self.left = Plan(())
+        self.goes_on: object = None
         self.then: Callable[[], object] = lambda: None
         self.end: Callable[[], object] = lambda: None
 
@@ -65,11 +68,11 @@ class Replica:
         self, names: Sequence[str] | None = None, progress: Callable[[int, int], object] | None = None
     ) -> Report:
         assert progress
-        progress(1, 1)
+        self.goes_on = progress(1, 2)
         self.asked.append((self.clock.monotonic(), names))
         self.then()
         answer = self.answers.pop(0)
-        if not self.answers:
+        if not self.answers and (answer == Report() or isinstance(answer, Exception)):
             self.end()
         if isinstance(answer, Exception):
             raise answer
@@ -79,6 +82,8 @@ class Replica:
         return Report(skipped=answer.steps)
 
     def plan(self, names: Sequence[str] | None = None) -> Plan:
+        if not self.answers:
+            self.end()
         return self.left
 
 
@@ -315,3 +320,24 @@ def test_a_program_is_unwell_if_a_pass_hangs_and_not_if_a_replica_is_down(clock:
     assert following.trouble == ""
     clock.advance(STUCK + 1)
     assert "prod-us" in following.trouble
+
+
+def test_a_pass_is_told_to_give_up_once_somebody_stops_it(clock: PassingClock) -> None:
+    """Ten thousand names at a provider's pace outlast the patience of who sent a signal."""
+    replica, following = _following(clock, Report())
+    following.run()
+    assert replica.goes_on is True
+    again = Replica(clock, Report())
+    following = Following({"prod-us": again}, clock=clock)
+    [follower] = following._followers
+    following.stop()
+    follower._pass(None)
+    assert again.goes_on is False
+
+
+def test_a_run_that_is_told_to_stop_leaves_the_rest_untried() -> None:
+    """What is under way is done; nobody is told that a person must decide about the others."""
+    names = [Name(f"n/{number}") for number in range(5)]
+    run: Run[Step] = Run(1, lambda name: _step(str(name)), lambda done, _total: done < 2)
+    assert [step.name for step in run.each(names)] == ["n/0", "n/1"]
+    assert [(step.name, step.tried) for step in run.left] == [(f"n/{n}", False) for n in (2, 3, 4)]

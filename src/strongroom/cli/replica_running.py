@@ -95,13 +95,13 @@ def print_reports(options: Options, reports: Mapping[str, Report]) -> None:
 def exit_code(reports: Iterable[Report]) -> int:
     """Whether a person is needed, or something failed."""
     found = list(reports)
-    if any(not step.action.writes for one in found for step in one.skipped):
+    if any(step.tried for one in found for step in one.skipped):
         return ACTION_NEEDED
     return 0 if all(one.complete for one in found) else _PARTIAL
 
 
 def _counts(one: Report) -> str:
-    waiting = sum(not step.action.writes for step in one.skipped)
+    waiting = sum(step.tried for step in one.skipped)
     late = len(one.skipped) - waiting
     more = [(len(one.failed), "failed"), (late, "not tried"), (waiting, "wait for a person")]
     said = [f"{count} {what}" for count, what in more if count]

@@ -90,7 +90,7 @@ class Following:
         return tuple(one.replica for one in self._followers)
 
     def run(self) -> None:
-        """Follow until `stop` is called, and what is being written then is written."""
+        """Follow until `stop` is called, and the names that are being written then are written."""
         threads = [threading.Thread(target=one.run, name=f"replica-{one.replica}") for one in self._followers]
         for thread in threads:
             thread.start()
@@ -202,13 +202,18 @@ class _Follower:
     def _pass(self, names: list[str] | None) -> None:
         self._seen = self._mark() if self._mark else None  # before: what changes meanwhile is seen after it
         try:
-            report = self._replicator.sync(names, lambda *_: self._gauges.alive(self.replica))
+            report = self._replicator.sync(names, self._progress)
             self._passed(report, everything=names is None)
         except SecretStoreError as error:
             self._failed(error.with_traceback(None))
         except Exception as error:  # noqa: BLE001  (one replica's bug must not end the others' threads)
             kind = type(error).__name__  # alone: what was not foreseen may quote what it choked on
             self._failed(UnavailableError(f"a pass failed: {kind}", operation="replica sync"))
+
+    def _progress(self, _done: int, _total: int) -> bool:
+        """Whether to go on: a first pass over ten thousand names outlasts the patience of who stops it."""
+        self._gauges.alive(self.replica)
+        return not self._stopping.is_set()
 
     def _passed(self, report: Report, *, everything: bool) -> None:
         self._gauges.passed(self.replica, report)
@@ -219,7 +224,7 @@ class _Follower:
             self._tell(self.replica, report)
         self._left = names if everything else self._left | names
         self._failures = 0
-        if everything and not report.complete:
+        if everything and not report.complete and not self._stopping.is_set():
             self._gauges.compared(self.replica, self._replicator.plan())
 
     def _failed(self, error: SecretStoreError) -> None:

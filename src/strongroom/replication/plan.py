@@ -61,6 +61,7 @@ class Step:
         held: the replica's own, that of its tombstone among them; None where it holds none of ours.
         since: when the oldest write that the replica is known to miss was made; None where nobody can tell.
         here: the source has the name at present.
+        tried: False where a sync gave up before it came to the name; what is due there is not known.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Step:
     held: Record | None = None
     since: datetime | None = None
     here: bool = True
+    tried: bool = True
 
     @property
     def behind(self) -> int:

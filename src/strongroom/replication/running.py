@@ -28,7 +28,8 @@ class Run(Generic[T]):
     Args:
         parallel: how many at once.
         call: what is called with each name.
-        progress: called after each with how many are done, and how many there are.
+        progress: called after each with how many are done, and how many there are; no more names are tried
+            once it returns False.
 
     Attributes:
         failed: why a name's call failed, by name.
@@ -41,6 +42,7 @@ class Run(Generic[T]):
         self._parallel, self._call, self._progress = max(1, parallel), call, progress
         self._lock = threading.Lock()
         self._away = self._count = 0
+        self._stopped = False
         self.failed: dict[str, SecretStoreError] = {}
         self.left: list[Step] = []
 
@@ -71,9 +73,10 @@ class Run(Generic[T]):
             return [future.result() for future in waiting]
 
     def _one(self, name: Name, total: int) -> T | None:
-        if self._away >= GIVES_UP_AFTER:
+        if self._stopped or self._away >= GIVES_UP_AFTER:
+            why = "it was told to stop" if self._stopped else "the store does not answer"
             with self._lock:
-                self.left.append(Step(str(name), Action.REFUSED, "not tried: the store does not answer"))
+                self.left.append(Step(str(name), Action.REFUSED, f"not tried: {why}", tried=False))
             return None
         error = result = None
         try:
@@ -85,6 +88,6 @@ class Run(Generic[T]):
             self._count += 1
             if error is not None:
                 self.failed[str(name)] = error
-            if self._progress:
-                self._progress(self._count, total)
+            if self._progress and self._progress(self._count, total) is False:
+                self._stopped = True
         return result

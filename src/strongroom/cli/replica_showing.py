@@ -23,7 +23,7 @@ _ADVICE: Final = {
     "ahead": "are newer than at the source; see strongroom replica plan, and who writes there",
     "quarantined": "have two values that claim one place; look at both, then: strongroom replica adopt",
     "foreign": "are somebody else's there; to have them overwritten: strongroom replica adopt",
-    "diverged": "were written at the old source and never replicated; see: strongroom replica takeover",
+    "diverged": "were written at the old source and never replicated; see: strongroom replica divergence",
 }
 
 

@@ -20,6 +20,7 @@ SECTIONS: Final = {
     },
     "Fail over": {
         "takeover": Entry("replica_takeover", "takeover", "make a replica the source (asks)"),
+        "divergence": Entry("replica_divergence", "divergence", "print what a returning source had"),
     },
 }
 

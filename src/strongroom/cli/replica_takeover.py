@@ -1,0 +1,162 @@
+"""``replica takeover``: a person decides that a replica is the source from now on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from strongroom.errors import InvalidRequestError, SecretConflictError
+
+from .failure import describe, one_line
+from .options import Options, changing, configuration, pass_options
+from .output import print_json
+from .rotation_running import confirmed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from strongroom.errors import SecretStoreError
+    from strongroom.replicas import Domains
+    from strongroom.replication.member import Member
+    from strongroom.replication.plan import Report
+    from strongroom.replication.takeover import Outlook, Taken
+
+_PARTIAL: Final = 8
+
+
+@click.command(short_help="make a replica the source (asks)")
+@click.argument("alias")
+@click.option("--lost", is_flag=True, help="Do not bring over what the old source has: it is lost.")
+@click.option("--deny-old", is_flag=True, help="Have the old source's provider refuse its writes too (AWS).")
+@click.option("--allow-old", is_flag=True, help="Take such a refusal away, so that it can be a replica.")
+@changing
+@pass_options
+def takeover(options: Options, alias: str, *, lost: bool, deny_old: bool, allow_old: bool) -> int:
+    """Make the replica ALIAS the source of its domain, under the next epoch of the [coordinator].
+
+    The old source is fenced, and what it has is brought over first. With --lost it need not answer: it is
+    fenced on its return, or when this is repeated, and what only it has acknowledged is kept: see `strongroom
+    replica divergence`. Where two stores were made the source at once, --lost decides for ALIAS.
+    """
+    if deny_old and allow_old:
+        raise InvalidRequestError("--deny-old and --allow-old exclude each other")
+    from strongroom.replicas import domains
+
+    with domains(configuration(options)) as found:
+        outlook = found.takeover(alias).look()
+        if options.dry_run:
+            return _would(options, found, outlook)
+        if not outlook.done:
+            confirmed(options, _question(found, outlook, lost=lost), "replica takeover")
+        taken = found.takeover(alias).run(None if lost or outlook.done else _drain(found, outlook))
+        failed = _refusing(found, alias, deny_old=deny_old, allow_old=allow_old)
+        return _told(options, found, taken, failed)
+
+
+def _drain(found: Domains, outlook: Outlook) -> Callable[[], Report]:
+    """What brings the old source's last writes over: the replication that the file has, if it is that one."""
+    replicator = found.replicas.get(outlook.member)
+    if replicator is None or replicator.source.alias != outlook.source:
+        raise SecretConflictError(
+            f"the file does not replicate {outlook.source} to {outlook.member}",
+            operation="replica takeover",
+            hint=f"write [replica.{outlook.member}] with source = {outlook.source!r}, or add --lost",
+        )
+    return replicator.sync
+
+
+def _question(found: Domains, outlook: Outlook, *, lost: bool) -> str:
+    domain = found.members[outlook.member].domain
+    verb = "Go on making" if outlook.resumes else "Make"
+    asked = f"{verb} {outlook.member} the source of {domain}, under epoch {outlook.becomes}?"
+    if not lost:
+        return f"{outlook.source} is the source now, takes no more writes then, and is brought over. {asked}"
+    seen = "does not answer" if outlook.source in outlook.unreachable else "answers"
+    kept = "what only it has acknowledged is not there until somebody has read the divergence report"
+    return f"{outlook.source} is the source now, and {seen}; {kept}. {asked}"
+
+
+def _would(options: Options, found: Domains, outlook: Outlook) -> int:
+    facts = {
+        "domain": found.members[outlook.member].domain,
+        "member": outlook.member,
+        "source": outlook.source,
+        "epoch": outlook.epoch,
+        "becomes": outlook.becomes,
+        "resumes": outlook.resumes,
+        "done": outlook.done,
+        "unreachable": _errors(outlook.unreachable),
+        "dry_run": True,
+    }
+    if options.json:
+        print_json(facts)
+    elif not options.quiet:
+        since = f"is the source since epoch {outlook.epoch} already"
+        would = f"would be the source under epoch {outlook.becomes}, after {outlook.source}"
+        click.echo(one_line(f"{outlook.member} {since if outlook.done else would}"))
+        _say_unreachable(outlook.unreachable)
+    return 0
+
+
+def _refusing(found: Domains, alias: str, *, deny_old: bool, allow_old: bool) -> dict[str, SecretStoreError]:
+    """Names of fenced stores whose writes the provider was to refuse, or to take again, and did not."""
+    failed: dict[str, SecretStoreError] = {}
+    if not (deny_old or allow_old):
+        return failed
+    from strongroom.replication.denying import Denying
+
+    for old in _fenced(found, alias):
+        denying = Denying(old, hooks=found.hooks, clock=found.clock)
+        failed |= (denying.deny() if deny_old else denying.lift()).failed
+    return failed
+
+
+def _fenced(found: Domains, alias: str) -> list[Member]:
+    from strongroom.replication.fencing import read
+
+    sheets = {one.alias: read(one).sheet for one in found.others(alias)}
+    fenced = [one for one in found.others(alias) if (sheet := sheets[one.alias]) and sheet.fenced]
+    if not fenced:
+        raise InvalidRequestError(
+            "no fenced store is in the file", operation="replica takeover", hint="keep the old source in it"
+        )
+    return fenced
+
+
+def _told(options: Options, found: Domains, taken: Taken, failed: Mapping[str, SecretStoreError]) -> int:
+    sheet = taken.sheet
+    if options.json:
+        facts: dict[str, Any] = {"domain": sheet.domain, "source": sheet.source, "epoch": sheet.epoch}
+        facts |= {"takeover": sheet.takeover, "before": taken.before, "fenced": taken.fenced}
+        facts |= {"again": taken.again, "unreachable": _errors(taken.unreachable), "failed": _errors(failed)}
+        print_json(facts)
+    elif not options.quiet:
+        click.echo(one_line(f"{sheet.source} is the source of {sheet.domain} since epoch {sheet.epoch}"))
+        for alias in taken.fenced:
+            click.echo(one_line(f"{alias} is fenced"))
+        _say_unreachable(taken.unreachable)
+        _say_next(found, taken)
+    for name, error in failed.items():
+        click.echo(one_line(f"{name}: {error}"), err=True)
+    return _PARTIAL if failed else 0
+
+
+def _say_unreachable(unreachable: Mapping[str, SecretStoreError]) -> None:
+    for alias, error in unreachable.items():
+        click.echo(one_line(f"{alias} was not asked: {error}; it is fenced on its return"), err=True)
+
+
+def _say_next(found: Domains, taken: Taken) -> None:
+    """The file still says what was: applications write where it says, and the sheets refuse them there."""
+    source, domain = taken.sheet.source, taken.sheet.domain
+    if source not in found.replicas:
+        return
+    click.echo("write in strongroom.toml, for applications and for those that replicate:")
+    for alias, member in found.members.items():
+        if alias != source and member.domain == domain:
+            click.echo(one_line(f'  [replica] {alias} = {{ source = "{source}", domain = "{domain}" }}'))
+
+
+def _errors(found: Mapping[str, SecretStoreError]) -> dict[str, Any]:
+    return {name: describe(error) for name, error in found.items()}

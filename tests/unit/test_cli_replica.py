@@ -14,6 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from strongroom.cli.main import cli
+from strongroom.cli.options import Options
+from strongroom.cli.replica_watching import tell
 from strongroom.errors import PermissionDeniedError, SecretStoreError, UnavailableError
 from strongroom.memory import MemoryBackend
 from strongroom.replication.member import Member
@@ -176,7 +178,8 @@ def test_a_sync_says_what_it_wrote_and_what_is_left(run: Run) -> None:
     assert replica.asked == [("sync", ("db/password", "db/user", "db/x"))]
     late = Step("db/y", Action.REFUSED, "not tried: the store does not answer", tried=False)
     replica.reports = Report((), failed, (late,))
-    assert run("sync").code == 8
+    done = run("sync")
+    assert (done.code, "prod-us: 1 more: not tried: the store does not answer" in done.err) == (8, True)
     replica.reports = Report((), failed, (STOPPED, late))
     done = run("sync")
     assert "0 written, 1 failed, 1 not tried, 1 wait for a person" in done.out
@@ -292,3 +295,32 @@ def test_errors_of_replicas_are_one_line_of_json(run: Run) -> None:
     failed = run("plan", "--json")
     assert json.loads(failed.err)["errors"]["prod-us"]["error"] == "UnavailableError"
     assert list(failed.json["replicas"]) == ["prod-dr"]
+
+
+def test_a_log_has_a_line_for_each_write_and_trouble_is_told_beside_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Writes on stdout, with --json one of JSON each; what a person should know on stderr."""
+    report = Report((CHANGED,), {"db/x": DOWN}, (STOPPED,))
+    tell(Options(), "prod-us", report)
+    tell(Options(json=True, quiet=False), "prod-us", Report((NEW,)))
+    tell(Options(), "prod-us", DOWN)
+    tell(Options(), "prod-us", Report())
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert lines[0].split("  ")[1:] == ["prod-us", "db/password", "update", "ok"]
+    assert lines[1].split("  ")[1:] == ["prod-us", "db/x", "UnavailableError"]
+    line = json.loads(lines[2])
+    assert (line["secret"], line["action"], line["outcome"]) == ("db/user", "create", "ok")
+    assert said.err.splitlines() == [
+        "prod-us: db/x: prod-us does not answer; tried again",
+        "prod-us: db/odd: quarantine: two values have one place",
+        "prod-us: list: prod-us does not answer; tried again",
+        "prod-us: up to its source again",
+    ]
+
+
+def test_a_quiet_log_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """As everywhere."""
+    tell(Options(quiet=True), "prod-us", Report((CHANGED,), {"db/x": DOWN}, (STOPPED,)))
+    assert capsys.readouterr() == ("", "")

@@ -17,7 +17,7 @@ from .replicas import each, opened_replicas, report_document
 from .serving import LISTEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from strongroom.replication.plan import Report, Step
     from strongroom.replication.replicating import Replicating
@@ -88,8 +88,15 @@ def print_reports(options: Options, reports: Mapping[str, Report]) -> None:
             click.echo(one_line(f"{alias}: {_counts(one)}"))
         for name, error in one.failed.items():
             click.echo(one_line(f"{alias}: {name}: {error}"), err=True)
-        for step in one.skipped:
-            click.echo(one_line(f"{alias}: {step.name}: {_why(step)}"), err=True)
+        for line in told(one):
+            click.echo(one_line(f"{alias}: {line}"), err=True)
+
+
+def told(one: Report) -> Iterator[str]:
+    """What nobody has done: a line for each name that waits for a person, one for all others."""
+    yield from (f"{step.name}: {_why(step)}" for step in one.skipped if step.tried)
+    if late := [step for step in one.skipped if not step.tried]:
+        yield f"{len(late)} more: {late[0].reason}"
 
 
 def exit_code(reports: Iterable[Report]) -> int:

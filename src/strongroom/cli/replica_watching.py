@@ -13,6 +13,7 @@ import click
 from strongroom.errors import SecretStoreError
 
 from .failure import describe, one_line
+from .replica_running import told
 from .replicas import opened_replicas
 from .serving import address_of, listening, say, stopped_by_signals
 
@@ -46,10 +47,11 @@ def opened_following(options: Options, every: float) -> Iterator[Following]:
     with opened_replicas(options) as found:
         marks = {alias: file_mark(one.source.backend.origin) for alias, one in found.items()}
         known = {alias: mark for alias, mark in marks.items() if mark is not None}
-        yield Following(found, every=every, marks=known, tell=partial(_tell, options))
+        yield Following(found, every=every, marks=known, tell=partial(tell, options))
 
 
-def _tell(options: Options, replica: str, outcome: Report | SecretStoreError) -> None:
+def tell(options: Options, replica: str, outcome: Report | SecretStoreError) -> None:
+    """What a pass did or left, or why there was none."""
     if isinstance(outcome, SecretStoreError):
         say(options, f"{replica}: {outcome}; tried again")
         return
@@ -58,8 +60,8 @@ def _tell(options: Options, replica: str, outcome: Report | SecretStoreError) ->
     for name, error in outcome.failed.items():
         _line(options, replica, name, "", type(error).__name__)
         say(options, f"{replica}: {name}: {describe(error)['message']}; tried again")
-    for step in outcome.skipped:
-        say(options, f"{replica}: {step.name}: {step.reason or step.action.value}")
+    for line in told(outcome):
+        say(options, f"{replica}: {line}")
     if outcome.complete and not outcome.done:
         say(options, f"{replica}: up to its source again")
 

@@ -113,7 +113,8 @@ class _Line:
 
     def __init__(self, backend: Backend, standing: Standing, apart: frozenset[int]):
         page = standing.page
-        told = (standing.record, standing.own, page.tombstone, *page.bindings.values())
+        deleted = page.tombstone if _took_effect(standing) else None
+        told = (standing.record, standing.own, deleted, *page.bindings.values())
         self._seen = [record for record in told if record]
         history = _history(backend, standing.name, page, standing.version)
         self._older, self._apart = (record for record, _ in history), apart
@@ -135,6 +136,22 @@ class _Line:
             return True
         # A write of a later epoch tells nothing: it may follow any of those before.
         return record.epoch not in self._apart and seen.epoch <= record.epoch and seen.order > record.order
+
+
+def _took_effect(standing: Standing) -> bool:
+    """Whether what the tombstone deletes was gone before the takeover.
+
+    A deletion that was on its way when its source was lost may have come as far as its record. What should
+    have gone is then bound above it, in the epoch of the takeover.
+    """
+    tombstone = standing.page.tombstone
+    if tombstone is None or standing.deleted:
+        return True
+    given = (
+        *standing.page.bindings.values(),
+        *([] if standing.record == standing.own else [standing.record]),
+    )
+    return not any(record and record.epoch > tombstone.epoch for record in given)
 
 
 def _writes(replica: Order, held: Holding, newest: Record) -> Iterator[_Write]:

@@ -149,7 +149,8 @@ def test_every_command_has_the_options_that_mean_the_same() -> None:
     context = click.Context(cli)
     changing = {"init", "put", "tag", "delete", "restore", "purge", "rollback", "import", "copy"}
     changing |= {"reencrypt", "key create", "key rotate", "key rewrap", "revoke"}
-    changing |= {"audit shred", "audit checkpoint", "replica sync", "replica adopt", "replica takeover"}
+    changing |= {"audit shred", "audit checkpoint", "replica sync", "replica adopt"}
+    changing |= {"replica takeover", "replica divergence"}
     changing |= {
         f"rotation {verb}" for verb in ("start", "tick", "package", "resume", "abort", "take-in", "clean")
     }

@@ -50,7 +50,8 @@ LOOKS_BACK: Final = 8
 
 _ATTEMPTS: Final = 10
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
-_NOT_CURRENT: Final = "the version is not current any more"
+_LAGS: Final = 4
+"""How often the current version is read where labels lag behind a write, before it counts as moved."""
 
 
 @final
@@ -162,13 +163,18 @@ class Order:
             UnavailableError: the page was written by others each time; nothing was bound.
         """
         epoch, above = self.begin().epoch, floor.order if floor else BEFORE_ALL
+        moved = 0
         for pause in self._pauses():
             page, at = read_page(self.backend, name)
             # Current is read after the page: had anything been bound above it before, it would be seen now,
             # and whatever is bound from here on makes the compare-and-set fail.
             current = self._read(name, opens=True)
             if current is None or current.id != version or current.secret is None:
-                raise SecretConflictError(_NOT_CURRENT, name=str(name))
+                moved += 1
+                if moved < (_LAGS if self.backend.eventual else 1):
+                    self.clock.sleep(pause)
+                    continue
+                raise SecretConflictError("the version is not current any more", name=str(name))
             held = self._judged(name, page, current).record
             if held and held.order > above:
                 return held

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from strongroom.backend import Absent, Backend, SecretVersion
+from strongroom.backend import Absent, Backend, Secret, SecretInfo, SecretVersion, Stage
 from strongroom.companion import Frame, find
 from strongroom.errors import IntegrityError, SecretConflictError, UnavailableError
 from strongroom.layers.layer import Layer
@@ -178,6 +181,52 @@ def test_a_rotation_that_is_pending_at_the_replica_is_not_destroyed(tmp_path: Pa
     assert isinstance(report.failed["db/password"], SecretConflictError)
     assert two.at_replica() == "one"
     assert pending.get().value == value("pending")
+
+
+class Lane(Layer):
+    """A source whose current version another tool chooses among those that there are."""
+
+    chosen: str | None = None
+
+    def get(self, key: Key, version: str | Stage) -> Secret:
+        wanted = self.chosen if self.chosen and key == DB and version is Stage.CURRENT else version
+        return self.inner.get(key, wanted)
+
+    def list_info(self, prefix: str, detail: bool = False) -> Iterator[SecretInfo]:
+        for info in self.inner.list_info(prefix, detail):
+            chosen = self.chosen and info.key == DB and self.inner.get(DB, self.chosen).record
+            yield replace(info, record=chosen) if chosen else info
+
+
+def test_a_source_whose_label_was_moved_back_takes_its_replica_along(tmp_path: Path) -> None:
+    """It has the newer version still: that is a person's will, and is ordered above it."""
+    two = pair("memory", tmp_path)
+    two.write()
+    lane = Lane(two.here)
+    older = two.here.versions(DB)[0].id
+    two.write(text="two")
+    two.here = Counted(lane)
+    two.sync()
+    lane.chosen = older
+    assert actions(two.replicator().plan().steps) == {"db/password": "update"}
+    two.sync()
+    assert two.at_replica() == "one"
+    assert not two.replicator().plan().due
+
+
+def test_a_source_out_of_a_backup_does_not_take_its_replica_along(tmp_path: Path) -> None:
+    """What it has lost was acknowledged: the replica is the last to have it, and a person decides."""
+    two = pair("memory", tmp_path)
+    two.write()
+    inner: Any = two.here.inner
+    saved = copy.deepcopy(inner._entries[DB])
+    two.write(text="two")
+    two.sync()
+    inner._entries[DB] = saved
+    assert actions(two.sync().skipped) == {"db/password": "ahead"}
+    assert two.at_replica() == "two"
+    assert not two.replicator().adopt(["db/password"]).failed
+    assert two.at_replica() == "one"
 
 
 class Lying(Layer):

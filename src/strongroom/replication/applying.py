@@ -24,6 +24,7 @@ from strongroom.stages import check_size, supports_pending
 from . import events
 from .holding import read_holding, verifies
 from .judging import judged
+from .order import LOOKS_BACK
 from .page import Quarantine, read_page, write_page
 from .payload import Payload
 from .plan import Action
@@ -97,6 +98,8 @@ class Applier:
         if self._keeper and self._is_over(held) and step.action in _STOPPED and not held.page.quarantine:
             action = _over(standing, held)
             return replace(step, action=action, reason="the divergence report keeps what is here, first")
+        if self._went_back(step, standing, held):
+            return replace(step, action=Action.UPDATE, reason="the source went back to an older version")
         return step
 
     def bring(self, name: Name, planned: Step | None = None, *, adopt: bool = False) -> Step:
@@ -154,6 +157,10 @@ class Applier:
         step = self._checked(standing, judged(standing, held, adopt=adopt))
         if self._is_over(held) and step.action in _OVER:
             step, standing = self._kept(step, standing, held)
+        elif self._went_back(step, standing, held) and standing.version:
+            record = self._source.bind(name, standing.version, floor=held.record)
+            standing = replace(standing, record=record)
+            step = judged(standing, held, adopt=adopt)
         if step.action is Action.QUARANTINE:
             self._quarantine(name, step)
         if not step.action.writes:
@@ -180,6 +187,19 @@ class Applier:
             record = self._source.bind(held.name, standing.version, floor=held.record)
         standing = replace(standing, record=record)
         return judged(standing, held), standing
+
+    def _went_back(self, step: Step, standing: Standing, held: Holding) -> bool:
+        """Whether the source has what the replica has, but made an older version current: a label was moved.
+
+        One that does not have it has lost what was acknowledged, out of a backup say: then a person decides.
+        """
+        if step.action is not Action.AHEAD or held.own is None or held.own != held.record:
+            return False
+        source = self._source.backend
+        if standing.version is None or Capability.VERSIONS not in source.capabilities:
+            return False
+        older = [found.id for found in source.versions(held.name) if found.id != standing.version]
+        return any(_bears(source, held.name, version, held.own) for version in older[:LOOKS_BACK])
 
     def _checked(self, standing: Standing, step: Step) -> Step:
         """What is revoked is not carried on, though the list of revocations be old: readers ask it anew."""
@@ -290,6 +310,12 @@ def _over(standing: Standing, held: Holding) -> Action:
     if standing.deleted:
         return Action.DELETE
     return Action.UPDATE if held.version else Action.RESTORE
+
+
+def _bears(backend: Backend, name: Name, version: str, record: Record) -> bool:
+    with contextlib.suppress(SecretNotFoundError, IntegrityError):
+        return backend.get(name, version).record == record.text
+    return False
 
 
 def _marked(page: Page, mark: Quarantine | None) -> Page:

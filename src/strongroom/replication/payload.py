@@ -8,6 +8,7 @@ that each version of the source is written at most once. The order of the writes
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from typing import TYPE_CHECKING, Final, final
 
@@ -67,11 +68,14 @@ class Payload:
         """
         check_size(self._replica, self._name, value, "replicate")
         self._hold(value)
-        if not verifies(self._key, self._name, self._pending.get().value, self._record):
-            raise IntegrityError(
-                "the replica gives back another value than it was given", name=str(self._name)
-            )
-        return self._pending.promote()
+        with contextlib.suppress(SecretNotFoundError):
+            return self._promoted()
+        raise SecretConflictError("another replicator took the payload over", retryable=True)
+
+    def _promoted(self) -> SecretVersion:
+        if verifies(self._key, self._name, self._pending.get().value, self._record):
+            return self._pending.promote()
+        raise IntegrityError("the replica gives back another value than it was given", name=str(self._name))
 
     def _hold(self, value: SecretValue) -> None:
         error = None

@@ -12,16 +12,22 @@ from typing import Any
 
 import pytest
 
+from strongroom.backend import Stage
 from strongroom.clock import Clock
-from strongroom.errors import SecretStoreError, UnavailableError
+from strongroom.errors import SecretNotFoundError, SecretStoreError, UnavailableError
+from strongroom.layers.recorded import Recorded
 from strongroom.memory import MemoryBackend
 from strongroom.names import Name
 from strongroom.replication.following import EVERY, STUCK, Following
 from strongroom.replication.marks import file_mark
+from strongroom.replication.member import Member
 from strongroom.replication.plan import Action, Plan, Report, Step
+from strongroom.replication.replicator import Replicator
 from strongroom.replication.running import Run
 from strongroom.store import SecretStore
 from strongroom.testing.clock import FakeClock
+from strongroom.testing.faults import FaultyBackend
+from strongroom.value import SecretValue
 from tests.canary import CANARY
 
 Answer = Report | Exception
@@ -341,3 +347,66 @@ def test_a_run_that_is_told_to_stop_leaves_the_rest_untried() -> None:
     run: Run[Step] = Run(1, lambda name: _step(str(name)), lambda done, _total: done < 2)
     assert [step.name for step in run.each(names)] == ["n/0", "n/1"]
     assert [(step.name, step.tried) for step in run.left] == [(f"n/{n}", False) for n in (2, 3, 4)]
+
+
+class Watched:
+    """A replicator; before each pass the next thing happens, and after the last one all ends."""
+
+    def __init__(self, replicator: Replicator, *happenings: Callable[[], object]):
+        self.replicator, self.happenings = replicator, list(happenings)
+
+    def sync(
+        self, names: Sequence[str] | None = None, progress: Callable[[int, int], object] | None = None
+    ) -> Report:
+        self.happenings.pop(0)()
+        return self.replicator.sync(names, progress)
+
+    def plan(self, names: Sequence[str] | None = None) -> Plan:
+        return self.replicator.plan(names)
+
+
+def test_an_outage_is_told_by_silence_and_what_was_missed_comes_once(clock: PassingClock) -> None:
+    """A replica that was away has the newest version of each name, and not each version that it missed."""
+    source, there = MemoryBackend(clock=clock), FaultyBackend(MemoryBackend(clock=clock))
+    app = Recorded(source, "prod", alias="eu", clock=clock)
+    replicator = Replicator(Member("eu", source, "prod"), Member("us", there, "prod"), clock=clock)
+    kept, gone = Name("db/kept"), Name("db/gone")
+    texts: list[str] = []
+
+    def write(*values: str) -> None:
+        for value in values:
+            app.put(kept, SecretValue(value), None)
+
+    def begin() -> None:
+        write(f"{CANARY}-0")
+        app.put(gone, SecretValue(CANARY), None)
+
+    def cut() -> None:
+        there.unreachable()
+        write(*(f"{CANARY}-{number}" for number in range(1, 6)))
+        app.purge(gone)
+
+    def heal() -> None:
+        texts.append(following.metrics())
+        there.clear()
+        following.stop()
+
+    told: list[object] = []
+    watched = Watched(replicator, begin, cut, lambda: None, heal)
+    following = Following({"us": watched}, clock=clock, tell=lambda _, outcome: told.append(outcome))
+    following.run()
+    first, cut_off, last = told
+    assert isinstance(first, Report)
+    assert isinstance(cut_off, UnavailableError)
+    assert isinstance(last, Report)
+    assert sorted(step.action.value for step in last.done) == ["delete", "update"]
+    assert there.get(kept, Stage.CURRENT).value.matches(f"{CANARY}-5")
+    assert len(there.versions(kept)) == 2
+    with pytest.raises(SecretNotFoundError):
+        there.get(gone, Stage.CURRENT)
+    [during] = texts
+    assert "strongroom_replica_lag_seconds{" not in during
+    assert 'strongroom_replica_silence_seconds{replica="us"} 150' in during
+    after = following.metrics()
+    assert 'strongroom_replica_lag_seconds{replica="us"} 0' in after
+    assert 'strongroom_replica_silence_seconds{replica="us"} 0' in after

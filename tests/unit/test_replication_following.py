@@ -389,10 +389,9 @@ def test_an_outage_is_told_by_silence_and_what_was_missed_comes_once(clock: Pass
     def heal() -> None:
         texts.append(following.metrics())
         there.clear()
-        following.stop()
 
     told: list[object] = []
-    watched = Watched(replicator, begin, cut, lambda: None, heal)
+    watched = Watched(replicator, begin, cut, lambda: None, heal, lambda: following.stop())
     following = Following({"us": watched}, clock=clock, tell=lambda _, outcome: told.append(outcome))
     following.run()
     first, cut_off, last = told

@@ -391,8 +391,9 @@ def test_an_outage_is_told_by_silence_and_what_was_missed_comes_once(clock: Pass
         there.clear()
 
     told: list[object] = []
-    watched = Watched(replicator, begin, cut, lambda: None, heal, lambda: following.stop())
+    watched = Watched(replicator, begin, cut, lambda: None, heal, lambda: None)
     following = Following({"us": watched}, clock=clock, tell=lambda _, outcome: told.append(outcome))
+    watched.happenings[-1] = following.stop
     following.run()
     first, cut_off, last = told
     assert isinstance(first, Report)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .carrying import Carrying, bring_list
 from .clock import Clock
 from .config import Opening
-from .errors import InvalidRequestError
+from .errors import InvalidRequestError, SecretStoreError
 from .replication.member import Member
 from .revokedlist import CopyPlace
 from .revoking import revocations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .replication.plan import Report
     from .replication.replicating import Replicating
     from .replication.takeover import Takeover
+    from .rotation.revocations import RevocationList
     from .toml.file import Config
     from .toml.replicas import ReplicaEntry
 
@@ -56,7 +57,8 @@ class Domains:
 
     Attributes:
         members: every source and every replica by its alias, as replication sees them.
-        replicas: what keeps each replica.
+        away: why others could not be opened, by alias: a lost region takes what stands in it along.
+        replicas: what keeps each replica, where both its stores could be opened.
         detach: makes a replica's copies secrets of their own, where the provider made them.
         coordinator: gives the epochs; None if the file names none.
         hooks: the audit's, then those given.
@@ -64,6 +66,7 @@ class Domains:
     """
 
     members: Mapping[str, Member]
+    away: Mapping[str, SecretStoreError]
     replicas: Mapping[str, Replicating]
     detach: Mapping[str, Callable[[], Report]]
     coordinator: Coordinator | None
@@ -75,12 +78,15 @@ class Domains:
 
         Raises:
             InvalidRequestError: no such member, or nobody gives epochs.
+            SecretStoreError: it could not be opened.
         """
         from .replication.takeover import Takeover
 
+        if alias in self.away:
+            raise self.away[alias]
         member = self.members.get(alias)
         if member is None:
-            hint = f"there are: {', '.join(sorted(self.members)) or 'none'}"
+            hint = f"there are: {', '.join(sorted({*self.members, *self.away})) or 'none'}"
             raise InvalidRequestError(f"no replica is called {alias!r}", hint=hint)
         if self.coordinator is None:
             raise InvalidRequestError(
@@ -91,6 +97,7 @@ class Domains:
             member,
             self.coordinator,
             others=self.others(alias),
+            away=self.away,
             detach=self.detach.get(alias),
             hooks=self.hooks,
             clock=self.clock,
@@ -108,14 +115,40 @@ def domains(
 ) -> Iterator[Domains]:
     """What takes part in replication, and who decides; closed at the end. Nothing is asked yet.
 
-    Raises: as `replicas`.
+    Raises:
+        InvalidRequestError: the configuration is wrong.
+        SecretStoreError: the coordinator, or where the audit is kept, cannot be opened.
     """
     with ExitStack() as opened:
         clock = clock or Clock()
         building = _Building(config, hooks, clock, opened)
-        made = {alias: building.replicator(entry) for alias, entry in config.replicas.items()}
+        away: dict[str, SecretStoreError] = {}
+        made: dict[str, Replicating] = {}
+        for entry in config.replicas.values():
+            for alias in (entry.source, entry.alias):
+                if error := building.problem(alias, entry.domain):
+                    away[alias] = error
+            if not away.keys() & {entry.source, entry.alias}:
+                made[entry.alias] = building.replicator(entry)
         coordinator = building.coordinator()
-        yield Domains(building.members, made, building.detach, coordinator, building.hooks, clock)
+        yield Domains(building.members, away, made, building.detach, coordinator, building.hooks, clock)
+
+
+def carried(config: Config, alias: str, clock: Clock | None = None) -> RevocationList | None:
+    """The list of revocations that a replica has a copy of, however old; None where it has none.
+
+    Raises:
+        IntegrityError: it is not to be believed.
+        SecretStoreError: as the replica says.
+    """
+    if config.revocations is None:
+        return None
+    with ExitStack() as opened:
+        clock = clock or Clock()
+        backend = _Building(config, (), clock, opened).member(alias, config.replicas[alias].domain).backend
+        place = CopyPlace(backend, config.revocations.domain)
+        found = opened.enter_context(revocations(config, clock, place=place))
+        return found.newest() if found else None
 
 
 class _Building:
@@ -159,6 +192,14 @@ class _Building:
             return lambda: None
         place = CopyPlace(self.member(entry.alias, entry.domain).backend, found.domain)
         return partial(bring_list, found, place, begin=bool(entry.revocable))
+
+    def problem(self, alias: str, domain: str) -> SecretStoreError | None:
+        """Why a member cannot be opened; None if it can, and is."""
+        try:
+            self.member(alias, domain)
+        except SecretStoreError as error:
+            return error.with_traceback(None)
+        return None
 
     def member(self, alias: str, domain: str) -> Member:
         """A store that takes part, opened once however many replicas it has."""

@@ -192,6 +192,18 @@ def test_what_a_person_lets_go_is_gone(returned: Drill) -> None:
     assert returned("status").code == 0
 
 
+def test_a_source_that_cannot_even_be_opened_keeps_no_takeover_back(drill: Drill) -> None:
+    """A lost region takes its folders, its keys and its logins along; --lost says that this is known."""
+    drill.urls["eu"] = f"local://{drill.folder}/gone/eu.db"
+    drill.turned("eu", "us")
+    careful = drill("takeover", "us", "--yes")
+    assert (careful.code, "if it is lost, add --lost" in careful.err) == (2, True)
+    done = drill("takeover", "us", "--lost", "--yes")
+    assert done.out.startswith("us is the source of prod since epoch 2\nwrite in strongroom.toml")
+    assert "eu was not asked" in done.err
+    assert drill("takeover", "eu", "--lost", "--yes").code == 2
+
+
 @pytest.mark.parametrize("option", ["--value", "--discard"])
 def test_without_a_name_no_value_is_printed_nor_let_go(returned: Drill, option: str) -> None:
     """All at once is nobody's decision."""

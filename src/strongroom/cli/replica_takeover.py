@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from strongroom.replication.member import Member
     from strongroom.replication.plan import Report
     from strongroom.replication.takeover import Outlook, Taken
+    from strongroom.toml.replicas import ReplicaEntry
 
 _PARTIAL: Final = 8
 
@@ -43,7 +44,8 @@ def takeover(options: Options, alias: str, *, lost: bool, deny_old: bool, allow_
         raise InvalidRequestError("--deny-old and --allow-old exclude each other")
     from strongroom.replicas import domains
 
-    with domains(configuration(options)) as found:
+    config = configuration(options)
+    with domains(config) as found:
         outlook = found.takeover(alias).look()
         if options.dry_run:
             return _would(options, found, outlook)
@@ -51,11 +53,16 @@ def takeover(options: Options, alias: str, *, lost: bool, deny_old: bool, allow_
             confirmed(options, _question(found, outlook, lost=lost), "replica takeover")
         taken = found.takeover(alias).run(None if lost or outlook.done else _drain(found, outlook))
         failed = _refusing(found, alias, deny_old=deny_old, allow_old=allow_old)
-        return _told(options, found, taken, failed)
+        return _told(options, taken, config.replicas, failed)
 
 
 def _drain(found: Domains, outlook: Outlook) -> Callable[[], Report]:
     """What brings the old source's last writes over: the replication that the file has, if it is that one."""
+    if error := found.away.get(outlook.source):
+        error.hint = (
+            f"if it is lost, add --lost ({error.hint})" if error.hint else "if it is lost, add --lost"
+        )
+        raise error
     replicator = found.replicas.get(outlook.member)
     if replicator is None or replicator.source.alias != outlook.source:
         raise SecretConflictError(
@@ -124,7 +131,12 @@ def _fenced(found: Domains, alias: str) -> list[Member]:
     return fenced
 
 
-def _told(options: Options, found: Domains, taken: Taken, failed: Mapping[str, SecretStoreError]) -> int:
+def _told(
+    options: Options,
+    taken: Taken,
+    replicas: Mapping[str, ReplicaEntry],
+    failed: Mapping[str, SecretStoreError],
+) -> int:
     sheet = taken.sheet
     if options.json:
         facts: dict[str, Any] = {"domain": sheet.domain, "source": sheet.source, "epoch": sheet.epoch}
@@ -136,7 +148,7 @@ def _told(options: Options, found: Domains, taken: Taken, failed: Mapping[str, S
         for alias in taken.fenced:
             click.echo(one_line(f"{alias} is fenced"))
         _say_unreachable(taken.unreachable)
-        _say_next(found, taken)
+        _say_next(taken, replicas)
     for name, error in failed.items():
         click.echo(one_line(f"{name}: {error}"), err=True)
     return _PARTIAL if failed else 0
@@ -147,14 +159,15 @@ def _say_unreachable(unreachable: Mapping[str, SecretStoreError]) -> None:
         click.echo(one_line(f"{alias} was not asked: {error}; it is fenced on its return"), err=True)
 
 
-def _say_next(found: Domains, taken: Taken) -> None:
+def _say_next(taken: Taken, replicas: Mapping[str, ReplicaEntry]) -> None:
     """The file still says what was: applications write where it says, and the sheets refuse them there."""
     source, domain = taken.sheet.source, taken.sheet.domain
-    if source not in found.replicas:
+    if source not in replicas:
         return
     click.echo("write in strongroom.toml, for applications and for those that replicate:")
-    for alias, member in found.members.items():
-        if alias != source and member.domain == domain:
+    named = [alias for one in replicas.values() if one.domain == domain for alias in (one.source, one.alias)]
+    for alias in dict.fromkeys(named):
+        if alias != source:
             click.echo(one_line(f'  [replica] {alias} = {{ source = "{source}", domain = "{domain}" }}'))
 
 

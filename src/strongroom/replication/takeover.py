@@ -140,6 +140,7 @@ class Takeover:
         member: the replica.
         coordinator: gives the epoch; it stays its owner's to close.
         others: the old source and the other replicas, as far as they are configured.
+        away: why further ones could not even be opened, by alias.
         detach: where the provider copies to the member: makes the copies secrets of their own.
         hooks: as of a store; one that refuses the intent keeps the takeover from beginning.
         clock: injected in tests.
@@ -151,11 +152,13 @@ class Takeover:
         coordinator: Coordinator,
         *,
         others: Sequence[Member] = (),
+        away: Mapping[str, SecretStoreError] | None = None,
         detach: Callable[[], Report] | None = None,
         hooks: Sequence[AuditHook] = (),
         clock: Clock | None = None,
     ):
         self._member, self._coordinator, self._others = member, coordinator, tuple(others)
+        self._away = dict(away or {})
         self._detach, self._hooks, self._clock = detach, tuple(hooks), clock or Clock()
 
     def look(self) -> Outlook:
@@ -249,7 +252,7 @@ class Takeover:
 
     def _asked(self) -> tuple[list[Sheet], dict[str, SecretStoreError]]:
         """The sheets of the others. One that does not answer, or is refused us, keeps no takeover back."""
-        sheets, unreachable = [], {}
+        sheets, unreachable = [], dict(self._away)
         for other in self._others:
             try:
                 sheet = read(other).sheet
@@ -268,7 +271,7 @@ class Takeover:
         return claim
 
     def _fenced(self, newer: Sheet, *, must: str) -> tuple[tuple[str, ...], dict[str, SecretStoreError]]:
-        fenced, unreachable = [], {}
+        fenced, unreachable = [], dict(self._away)
         for other in self._others:
             try:
                 if self._fence(other, newer):

@@ -126,12 +126,15 @@ def _planted(backend: Backend, records: Mapping[Name, str]) -> Backend:
 @contextmanager
 def secrets_manager(server: StrictServer, records: Mapping[Name, str]) -> Iterator[Filled]:
     """AWS Secrets Manager's strict double."""
+    from strongroom.testing.aws_state import CURRENT, MANAGED_KEY, Secret, Version
+
+    shelf = server.manager._account.shelf(REGION)
     for number, (each, record) in enumerate(records.items()):
-        version = f"{number:032x}"
-        secret = {"Name": f"{PREFIX}/{each}", "SecretString": value(each).reveal_text()}
-        server.answer(REGION, "CreateSecret", {**secret, "ClientRequestToken": version})
-        label = {"VersionStage": f"strongroom/record/{record}", "MoveToVersionId": version}
-        server.answer(REGION, "UpdateSecretVersionStage", {"SecretId": f"{PREFIX}/{each}", **label})
+        id_, at, full = f"{number:032x}", _AT.timestamp(), f"{PREFIX}/{each}"
+        arn = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:{full}-{number:06x}"
+        version = Version(id_, at, value(each).reveal_text(), MANAGED_KEY)
+        labels = {CURRENT: id_, f"strongroom/record/{record}": id_}
+        shelf[full] = Secret(full, arn, REGION, at, at, versions={id_: version}, labels=labels)
     backend = open_backend(f"aws-sm://{REGION}/{PREFIX}?endpoint={server.url}")
     yield Filled(backend, server.calls, ("ListSecrets",))
     backend.close()

@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def revocations(config: Config, clock: Clock | None = None) -> Iterator[Revocations | None]:
+def revocations(
+    config: Config, clock: Clock | None = None, *, place: RevocationPlace | None = None
+) -> Iterator[Revocations | None]:
     """The signed list that the file names, or None if it names none; closed at the end. Nothing is read yet.
+
+    Args:
+        config: the file.
+        clock: injected in tests.
+        place: where the list is, if not where the file says; its owner closes it.
 
     Raises:
         InvalidRequestError: a key of it is none, or its store has no compare-and-set.
@@ -34,8 +41,9 @@ def revocations(config: Config, clock: Clock | None = None) -> Iterator[Revocati
         yield None
         return
     with ExitStack() as opened:
-        place = _place(config, entry, clock, opened)
-        opened.callback(place.close)
+        if place is None:
+            place = _place(config, entry, clock, opened)
+            opened.callback(place.close)
         yield Revocations(
             place,
             [NoteKey.parse(key) for key in entry.keys],

@@ -18,6 +18,9 @@ from .keyrings import KeyringFinding, examine_keyring, print_keyrings, unexamine
 from .keys import KeyFinding, examine, print_findings
 from .options import Options, common, configuration, pass_options
 from .output import day, print_json, print_table
+from .replicacheck import ReplicaFinding
+from .replicacheck import examine as examine_replica
+from .replicacheck import unexamined as unexamined_replica
 from .revocationcheck import RevocationsFinding
 from .revocationcheck import examine as examine_revocations
 from .revocationcheck import unexamined as unexamined_revocations
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from strongroom.toml.audit_entries import AuditEntry
     from strongroom.toml.entries import KeyEntry, KeyringEntry
     from strongroom.toml.file import Config
+    from strongroom.toml.replicas import ReplicaEntry
 
 _LEASE = 5.0
 _SECONDS = 60
@@ -57,6 +61,7 @@ AnyFinding = (
     | AuditFinding
     | RotationFinding
     | RevocationsFinding
+    | ReplicaFinding
 )
 
 
@@ -81,9 +86,9 @@ def check(options: Options, ctx: click.Context, max_age: int | None, seconds: in
     prove that it decrypts, or a name that nobody has; no value is shown. Of a store with allow_plaintext or
     old_keys every value is read, to say which ones still need that. Without --store each key wraps and
     unwraps random bytes, or tells its public half, each keyring is opened, the coordinator gives a lease, and
-    the audit takes a record, the ledger of rotations answers, and what is overdue is told, and how long the
-    list of revocations is believed still. All are asked at once, and what hangs is left behind. Exit code 10
-    says that something needs action.
+    the audit takes a record, the ledger of rotations answers, and what is overdue is told, how long the
+    list of revocations is believed still, and how far each replica is behind. All are asked at once, and what
+    hangs is left behind. Exit code 10 says that something needs action.
     """
     config = configuration(options)
     found = _Findings(config, options.store, max_age, float(seconds))
@@ -113,6 +118,7 @@ class _Findings:
             jobs += [_audit_job(config, config.audit, seconds)] if config.audit else []
             jobs += [_rotation_job(config, seconds)] if config.rotations else []
             jobs += [_revocations_job(config, seconds)] if config.revocations else []
+            jobs += [_replica_job(config, entry, seconds) for entry in config.replicas.values()]
         found = side_by_side(jobs, seconds)
         self.stores = [one for one in found if isinstance(one, Finding)]
         self.keys = [one for one in found if isinstance(one, KeyFinding)]
@@ -121,12 +127,14 @@ class _Findings:
         self.audit = next((one for one in found if isinstance(one, AuditFinding)), None)
         self.rotation = next((one for one in found if isinstance(one, RotationFinding)), None)
         self.revocations = next((one for one in found if isinstance(one, RevocationsFinding)), None)
+        self.replicas = [one for one in found if isinstance(one, ReplicaFinding)]
 
     def all(self) -> Iterator[AnyFinding]:
         yield from self.stores
         yield from self.keys
         yield from self.keyrings
         yield from filter(None, (self.coordinator, self.audit, self.rotation, self.revocations))
+        yield from self.replicas
 
     def document(self) -> dict[str, Any]:
         return {
@@ -139,6 +147,7 @@ class _Findings:
             "coordinator": asdict(self.coordinator) if self.coordinator else None,
             "rotation": self.rotation.document() if self.rotation else None,
             "revocations": self.revocations.document() if self.revocations else None,
+            "replicas": [one.document() for one in self.replicas],
         }
 
     def print(self) -> None:
@@ -156,10 +165,8 @@ class _Findings:
             self.audit.print()
         elif not self._config.audit:
             click.echo(NONE)
-        if self.rotation:
-            self.rotation.print()
-        if self.revocations:
-            self.revocations.print()
+        for one in filter(None, (self.rotation, self.revocations, *self.replicas)):
+            one.print()
 
 
 def _key_job(config: Config, entry: KeyEntry, seconds: float) -> Job[KeyFinding]:
@@ -191,6 +198,10 @@ def _rotation_job(config: Config, seconds: float) -> Job[RotationFinding]:
 def _revocations_job(config: Config, seconds: float) -> Job[RevocationsFinding]:
     late = lambda: unexamined_revocations(config, no_answer(seconds))  # noqa: E731
     return Job(lambda: examine_revocations(config), late)
+
+
+def _replica_job(config: Config, entry: ReplicaEntry, seconds: float) -> Job[ReplicaFinding]:
+    return Job(lambda: examine_replica(config, entry), lambda: unexamined_replica(entry, no_answer(seconds)))
 
 
 def _coordinator(config: Config, url: str) -> CoordinatorFinding:

@@ -37,7 +37,7 @@ def status(options: Options) -> int:
     Exit code 10 says that a replica is further behind than its max_lag, or that a person has to decide.
     """
     with opened_replicas(options) as found:
-        answers = each(found, lambda one: _Judged(one.status(), one.max_lag))
+        answers = each(found, lambda one: Judged(one.status(), one.max_lag))
     shown = list(answers.results.values())
     if options.json:
         print_json({"replicas": {alias: one.document() for alias, one in answers.results.items()}})
@@ -47,7 +47,14 @@ def status(options: Options) -> int:
     return 0 if all(one.well for one in shown) else ACTION_NEEDED
 
 
-class _Judged(NamedTuple):
+class Judged(NamedTuple):
+    """How a replica stands, by what the file allows it.
+
+    Attributes:
+        status: how it stands.
+        max_lag: how old the oldest write that it misses may grow.
+    """
+
     status: Status
     max_lag: timedelta | None
 
@@ -58,31 +65,36 @@ class _Judged(NamedTuple):
 
     @property
     def late(self) -> bool:
+        """Whether it is behind for longer than it may be."""
         status = self.status
         in_time = status.lag is not None and self.max_lag is not None and status.lag <= self.max_lag
         return bool(status.lag_versions) and not in_time
 
     def document(self) -> dict[str, Any]:
+        """As JSON says it."""
         lag = self.status.lag.total_seconds() if self.status.lag else None
         max_lag = self.max_lag.total_seconds() if self.max_lag else None
         return {**asdict(self.status), "lag": lag, "max_lag": max_lag, "needs_action": not self.well}
 
     def cells(self) -> Sequence[str]:
+        """As a row for people."""
         one = self.status
         lag = f"{one.lag.total_seconds():.0f} s" if one.lag else "-"
         counts = str(one.epoch), f"{one.in_sync} of {one.names}", str(one.missing), str(one.lag_versions)
-        return one.replica, one.source, *counts, lag, self._state()
+        return one.replica, one.source, *counts, lag, self.state
 
-    def _state(self) -> str:
+    @property
+    def state(self) -> str:
+        """In a word or three."""
         if any(_waiting(self.status)):
             return "needs a person"
         return "late" if self.late else "behind" if self.status.lag_versions else "ok"
 
 
-def _print(shown: Sequence[_Judged]) -> None:
+def _print(shown: Sequence[Judged]) -> None:
     print_table(_COLUMNS, (one.cells() for one in shown))
     for one in shown:
-        for line in _findings(one.status):
+        for line in findings(one.status):
             click.echo(one_line(line))
 
 
@@ -92,7 +104,8 @@ def _waiting(one: Status) -> Iterator[tuple[int, str]]:
     return ((counts[kind], advice) for kind, advice in _ADVICE.items() if counts[kind] > 0)
 
 
-def _findings(one: Status) -> Iterator[str]:
+def findings(one: Status) -> Iterator[str]:
+    """What waits for a person, line by line."""
     for count, advice in _waiting(one):
         yield f"{one.replica}: {count} {advice}"
     if one.last_sync:

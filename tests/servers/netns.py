@@ -1,7 +1,7 @@
 """Network namespaces as regions: each has one link to this machine, which is cut and healed for real.
 
-A namespace lives as long as the process that holds it, and its link with it: nothing is left behind, even after
-SIGKILL. Where namespaces are not allowed, a relay stands for the link (`relayed`).
+A namespace lives as long as the process that holds it, and its link with it: nothing is left behind, even
+after SIGKILL. Where they are not allowed, tests put a relay in the link's place, and say so.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def region() -> Iterator[Region]:
 
 @contextmanager
 def _namespace() -> Iterator[int]:
-    """The process that holds one: it ends when its input does, which is when this process dies at the latest."""
+    """The process that holds one. It ends with its input, at the latest when this process dies."""
     process = subprocess.Popen(
         ["unshare", "--net", "sh", "-c", "echo; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

@@ -27,6 +27,7 @@ class Relay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.connections = 0
+        self._severed = False
         self._cut_done = threading.Event()
         self._selector.register(self._commands, selectors.EVENT_READ)
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -42,6 +43,15 @@ class Relay:
         for each in (self._listener, self._commands, self._wake):
             each.close()
         self._selector.close()
+
+    def sever(self) -> None:
+        """Reset every connection and each new one, until `mend`."""
+        self._severed = True
+        self.cut()
+
+    def mend(self) -> None:
+        """Forward again."""
+        self._severed = False
 
     def cut(self) -> None:
         """Reset every connection; returns when it is done. New ones are accepted."""
@@ -64,6 +74,10 @@ class Relay:
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
+        if self._severed:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            client.close()
+            return
         server = socket.create_connection(self._target)
         self.connections += 1
         self._peers |= {client: server, server: client}

@@ -122,6 +122,10 @@ def test_a_replica_is_planned_synced_and_shown(machine: Machine) -> None:
     assert machine.held("db/password") == f"{CANARY}-1"
     assert machine.run("replica", "sync", "--json").json["replicas"]["us"]["done"] == []
     assert (machine.run("replica", "plan").code, machine.run("replica", "status").code) == (0, 0)
+    assert "replica  us: same\n" in machine.run("show", "db/password").out
+    machine.put("db/password", f"{CANARY}-2")
+    [copy] = machine.run("show", "db/password", "--json").json["replicas"]
+    assert (copy["replica"], copy["action"], copy["behind"]) == ("us", "update", 1)
     with (
         strongroom.open("us", config=machine.folder / "strongroom.toml") as store,
         pytest.raises(UnsupportedOperationError, match="replica of eu"),

@@ -16,11 +16,13 @@ from click.testing import CliRunner
 from strongroom.cli.main import cli
 from strongroom.cli.options import Options
 from strongroom.cli.replica_watching import tell
+from strongroom.config import Config
 from strongroom.errors import PermissionDeniedError, SecretStoreError, UnavailableError
 from strongroom.memory import MemoryBackend
 from strongroom.replication.member import Member
 from strongroom.replication.plan import Action, Plan, Report, Status, Step
 from strongroom.replication.record import Record
+from strongroom.toml.replicas import ReplicaEntry
 from tests.canary import assert_no_canary
 from tests.unit.cli_support import Result
 
@@ -85,10 +87,15 @@ class Run:
         self.replicas: dict[str, Replica] = {}
 
         @contextmanager
-        def replicas(*_: Any, **__: Any) -> Iterator[dict[str, Replica]]:
-            yield self.replicas
+        def replicas(config: Config, **_: Any) -> Iterator[dict[str, Replica]]:
+            yield {alias: self.replicas[alias] for alias in config.replicas}
 
         monkeypatch.setattr("strongroom.replicas.replicas", replicas)
+        monkeypatch.setattr("strongroom.cli.replicas.configuration", lambda _: self.config())
+
+    def config(self) -> Config:
+        """What the file says."""
+        return Config(replicas={alias: ReplicaEntry(alias, "prod-eu", "prod") for alias in self.replicas})
 
     def given(self, *replicas: Replica) -> None:
         """What the configuration names."""

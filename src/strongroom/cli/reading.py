@@ -114,18 +114,19 @@ def list_names(options: Options, prefix: str) -> None:
 @common
 @pass_options
 def show(options: Options, name: str) -> None:
-    """Print what is known of NAME: tags, versions and their stages, its rotation. The value is not shown.
+    """Print what is known of NAME: tags, versions and stages, rotation, replicas. The value is not shown.
 
     A pending value is no version yet, and is not listed.
     """
     with opened(options) as store:
         info, versions = _known(store, name)
         origin = store.origin
-    from .rotations import rotation_of  # `get` is in this file, and must not load it
+    from .replicas import replicas_of  # `get` is in this file, and must load neither
+    from .rotations import rotation_of
 
-    rotation = rotation_of(options, name)
+    rotation, copies = rotation_of(options, name), replicas_of(options, name)
     if options.json:
-        print_json(_document(name, origin, info, versions) | {"rotation": rotation})
+        print_json(_document(name, origin, info, versions) | {"rotation": rotation, "replicas": copies})
         return
     tags = dict(info.tags) if info else {}
     facts = {"name": name, "store": origin, "created": day(info.created_at) if info else ""}
@@ -133,6 +134,8 @@ def show(options: Options, name: str) -> None:
         click.echo(f"{label:<8} {text or '-'}")
     if rotation:
         click.echo(one_line(f"rotation {_rotation(rotation)}"))
+    for copy in copies:
+        click.echo(one_line(f"replica  {_replica(copy)}"))
     rows = [(v.id, _stages(v) or "-", day(v.created_at) or "-") for v in versions]
     print_table(("version", "stages", "created"), rows)
 
@@ -143,6 +146,14 @@ def _rotation(found: Mapping[str, Any]) -> str:
     planned = "not planned yet" if found["every"] else "on request"
     last, coming = day(found["last"]) or "never", day(found["next"]) or planned
     return f"{found['label']}: {found['state'] or 'none yet'}, last {last}, next {coming}"
+
+
+def _replica(copy: Mapping[str, Any]) -> str:
+    if problem := copy.get("problem"):
+        return f"{copy['replica']}: {problem}"
+    behind = f", {copy['behind']} behind" if copy["behind"] else ""
+    why = f": {copy['reason']}" if copy["reason"] else ""
+    return f"{copy['replica']}: {copy['action']}{behind}{why}"
 
 
 def _known(store: SecretStore, name: str) -> tuple[SecretInfo | None, list[SecretVersion]]:

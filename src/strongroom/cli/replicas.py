@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from strongroom.errors import InvalidRequestError, PartialFailureError, SecretStoreError
@@ -11,11 +12,13 @@ from .options import Options, configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from strongroom.audit.event import AuditHook
     from strongroom.replication.plan import Report, Step
     from strongroom.replication.record import Record
     from strongroom.replication.replicating import Replicating
+    from strongroom.toml.file import Config
 
 T = TypeVar("T")
 
@@ -30,15 +33,41 @@ def opened_replicas(options: Options, hooks: Sequence[AuditHook] = ()) -> Iterat
     from strongroom.replicas import replicas
 
     config = configuration(options)
-    with replicas(config, hooks=hooks) as found:
-        if not found:
-            raise InvalidRequestError(
-                "no replica is configured", hint='write [replica] with ALIAS = { source = "…" }'
-            )
-        if options.store is not None and options.store not in found:
-            hint = f"there are: {', '.join(sorted(found))}"
-            raise InvalidRequestError(f"no replica is called {options.store!r}", hint=hint)
-        yield {alias: one for alias, one in found.items() if options.store in (None, alias)}
+    if not config.replicas:
+        hint = "write [replica.ALIAS] with source = in strongroom.toml"
+        raise InvalidRequestError("no replica is configured", hint=hint)
+    if options.store is not None and options.store not in config.replicas:
+        hint = f"there are: {', '.join(sorted(config.replicas))}"
+        raise InvalidRequestError(f"no replica is called {options.store!r}", hint=hint)
+    with replicas(_only(config, {options.store or alias for alias in config.replicas}), hooks=hooks) as found:
+        yield found
+
+
+def _only(config: Config, aliases: AbstractSet[str]) -> Config:
+    """What is not asked for is not opened: it might not be able to."""
+    kept = {alias: entry for alias, entry in config.replicas.items() if alias in aliases}
+    return replace(config, replicas=kept)
+
+
+def replicas_of(options: Options, name: str) -> list[dict[str, Any]]:
+    """Where each replica stands with one secret; that of another store, or of none, is not among them."""
+    config = configuration(options)
+    if not config.replicas:
+        return []
+    from strongroom.replicas import replicas
+
+    entry = config.entry(options.store)
+    places = {entry.alias, *entry.failover}
+    meant = {one.alias for one in config.replicas.values() if one.covers(name) and one.source in places}
+    meant |= {alias for alias in config.replicas if alias == entry.alias}
+    try:
+        with replicas(_only(config, meant)) as found:
+            answers = each(found, lambda one: one.plan([name]).steps)
+    except SecretStoreError as error:
+        return [{"replica": alias, "problem": error.message} for alias in sorted(meant)]
+    stand = {alias: step_document(steps[0]) for alias, steps in answers.results.items() if steps}
+    problems = {alias: {"problem": error.message} for alias, error in answers.errors.items()}
+    return [{"replica": alias, **facts} for alias, facts in sorted({**stand, **problems}.items())]
 
 
 class Answers(NamedTuple, Generic[T]):

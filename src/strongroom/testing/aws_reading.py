@@ -106,15 +106,19 @@ class Reading:
     def _list(self, region: str, params: Params) -> Answer:
         self._account.authorise("ListSecrets", None)
         filters = limits.filters(params)
-        shown = [
-            _described(secret) | {"SecretVersionsToStages": _stages(secret)}
+        found = [
+            secret
             for secret in self._account.seen_in_list(region)
             if (not secret.deletion or params.get("IncludePlannedDeletion"))
             and all(_matches(secret, key, values) for key, values in filters)
         ]
-        return self._page(shown, params, "SecretList")
+        page = self._page(found, params, "SecretList")
+        shown = [
+            _described(secret) | {"SecretVersionsToStages": _stages(secret)} for secret in page["SecretList"]
+        ]
+        return page | {"SecretList": shown}
 
-    def _page(self, items: Sequence[Answer], params: Params, key: str) -> Answer:
+    def _page(self, items: Sequence[Any], params: Params, key: str) -> Answer:
         size, start = limits.page_size(params), _offset(params.get("NextToken"))
         if start is None:
             start = 0

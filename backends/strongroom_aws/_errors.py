@@ -95,6 +95,7 @@ CLASSES: dict[str, str] = {
 _NEEDS_ALSO = {
     "CreateSecret": "secretsmanager:TagResource where tags are set",
     "BatchGetSecretValue": "secretsmanager:GetSecretValue on each secret",
+    "ReplicateSecretToRegions": "kms:GenerateDataKey and kms:Encrypt on the region's key",
 }
 
 

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from strongroom.backend import Backend, Stage
-from strongroom.errors import SecretNotFoundError, UnavailableError, UnsupportedOperationError
+from strongroom.errors import (
+    InvalidRequestError,
+    SecretNotFoundError,
+    UnavailableError,
+    UnsupportedOperationError,
+)
 from strongroom.names import Name
 from strongroom.native import CopyState, NativeReplication
+from strongroom.replication.member import Member
+from strongroom.replication.native import NativeReplicator
 from strongroom.value import SecretValue
 from tests.canary import CANARY
 from tests.integration.gcp_support import NAME, PARENT, SECRET, added, made, native, opened
@@ -215,3 +222,49 @@ def test_the_double_refuses_another_place_for_a_secret(google_server: Google) ->
     request = api.UpdateSecretRequest(secret=secret, update_mask={"paths": ["replication"]})
     with pytest.raises(Refusal, match="immutable"):
         google_server.secrets.update_secret(request)
+
+
+class TestReplicator:
+    """The same commands as for every replica."""
+
+    @pytest.fixture
+    def source(self, google_server: Google) -> Member:
+        """A store with one secret, in two locations with a key each."""
+        return Member(
+            "prod", store_at(google_server, europe_west6=kms(ZURICH), europe_west1=kms(BELGIUM)), "d"
+        )
+
+    def test_what_lies_where_it_shall_costs_two_lists(self, source: Member, google_server: Google) -> None:
+        """That of the source, with its newest versions, and that of the locations."""
+        replicator = NativeReplicator(source, source, places={ZURICH: "", BELGIUM: kms(BELGIUM)})
+        assert replicator.sync().complete
+        google_server.calls.clear()
+        assert [step.action.value for step in replicator.plan().steps] == ["same"]
+        assert google_server.calls["ListSecrets"] == 2
+        assert google_server.calls["AccessSecretVersion"] <= 1  # the sheet's
+
+    def test_a_place_that_cannot_be_added_is_refused_in_the_plan(self, source: Member) -> None:
+        """Nothing is tried; the status counts it as missing."""
+        replicator = NativeReplicator(source, source, places={"us-east1": ""})
+        [step] = replicator.plan().steps
+        assert step.action.value == "refused"
+        assert "us-east1" in step.reason
+        assert replicator.sync().skipped == (step,)
+        assert replicator.status().missing == 1
+
+    def test_a_key_of_the_configuration_is_set(self, source: Member) -> None:
+        """And what is current stays under the old one until the next write."""
+        replicator = NativeReplicator(source, source, places={ZURICH: kms(ZURICH, "new")})
+        [step] = replicator.sync().done
+        assert step.reason == f"another key in {ZURICH}"
+        assert not replicator.plan().due
+
+    def test_locations_have_to_be_named(self, source: Member) -> None:
+        """The store has one address for all of them."""
+        with pytest.raises(InvalidRequestError, match="no single place"):
+            NativeReplicator(source, source)
+
+    def test_there_is_nothing_to_detach(self, source: Member) -> None:
+        """A location that is lost is Google's to fail over from."""
+        with pytest.raises(InvalidRequestError, match="no single place"):
+            NativeReplicator(source, source, places={ZURICH: ""}).detach()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -484,6 +485,71 @@ class TestReplicas:
         other.put_secret_value(SecretId="db", SecretString="own")
         assert replicated.get_secret_value(SecretId="db")["SecretString"] == "one"
         assert "ReplicationStatus" not in replicated.describe_secret(SecretId="db")
+
+    def test_a_failed_replication_is_taken_up_again_with_the_copy_that_it_has(
+        self, aws: Aws, replicated: Any
+    ) -> None:
+        """A second ReplicateSecretToRegions; its own replica is no name that is taken."""
+        aws.manager._account.shelf("eu-west-1")["db"].replicas[OTHER].status = "Failed"  # type: ignore[union-attr]
+        replicated.put_secret_value(SecretId="db", SecretString="two")
+        replicated.replicate_secret_to_regions(SecretId="db", AddReplicaRegions=[{"Region": OTHER}])
+        assert _status(replicated) == "InSync"
+        assert aws.client(OTHER).get_secret_value(SecretId="db")["SecretString"] == "two"
+
+    def test_a_replicas_key_is_all_of_it_that_can_be_changed(self, aws: Aws, replicated: Any) -> None:
+        """By UpdateSecret in its own region."""
+        other = aws.client(OTHER)
+        other.update_secret(SecretId="db", KmsKeyId="alias/there")
+        [entry] = replicated.describe_secret(SecretId="db")["ReplicationStatus"]
+        assert entry["KmsKeyId"] == "alias/there"
+        with refuses("InvalidParameterException", "replica"):
+            other.update_secret(SecretId="db", KmsKeyId="alias/there", SecretString="x")
+
+    def test_a_key_that_cannot_be_used_there_fails_the_replication(self, aws: Aws, db: Any) -> None:
+        """As a status, not as an error."""
+        aws.behaviour.kms_broken.add("alias/there")
+        wanted = {"Region": OTHER, "KmsKeyId": "alias/there"}
+        db.replicate_secret_to_regions(SecretId="db", AddReplicaRegions=[wanted])
+        assert _status(db) == "Failed"
+
+
+class TestPolicies:
+    def test_an_explicit_deny_refuses_its_actions_alone(self, aws: Aws, db: Any) -> None:
+        """Reads go on, and the policy can be taken away again."""
+        db.put_resource_policy(SecretId="db", ResourcePolicy=_deny("secretsmanager:Put*"))
+        with refuses("AccessDeniedException", "explicit deny"):
+            db.put_secret_value(SecretId="db", SecretString="two")
+        assert db.get_secret_value(SecretId="db")["SecretString"] == "one"
+        with refuses("AccessDeniedException"):
+            db.put_resource_policy(SecretId="db", ResourcePolicy=_deny("x:y"))
+        db.delete_resource_policy(SecretId="db")
+        db.put_secret_value(SecretId="db", SecretString="two")
+
+    def test_a_policy_of_one_region_goes_with_the_copy_and_binds_nobody_there(
+        self, aws: Aws, db: Any
+    ) -> None:
+        """Replicas have their primary's policy, and keep it when they stand alone."""
+        policy = _deny("secretsmanager:PutSecretValue", "eu-west-1")
+        db.put_resource_policy(SecretId="db", ResourcePolicy=policy)
+        db.replicate_secret_to_regions(SecretId="db", AddReplicaRegions=[{"Region": OTHER}])
+        other = aws.client(OTHER)
+        other.stop_replication_to_replica(SecretId="db")
+        assert other.get_resource_policy(SecretId="db")["ResourcePolicy"] == policy
+        other.put_secret_value(SecretId="db", SecretString="two")
+        with refuses("AccessDeniedException"):
+            db.put_secret_value(SecretId="db", SecretString="two")
+
+    def test_what_is_no_policy_is_refused(self, db: Any) -> None:
+        """AWS checks the grammar."""
+        for text in ("{", "[]", "{}"):
+            with refuses("MalformedPolicyDocumentException"):
+                db.put_resource_policy(SecretId="db", ResourcePolicy=text)
+
+
+def _deny(action: str, region: str = "") -> str:
+    condition = {"Condition": {"StringEquals": {"aws:RequestedRegion": region}}} if region else {}
+    everybody = {"Effect": "Deny", "Principal": "*", "Action": action, "Resource": "*"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [everybody | condition]})
 
 
 def _status(client: Any) -> str:

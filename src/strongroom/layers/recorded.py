@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from strongroom.names import Key
     from strongroom.value import SecretValue
 
-_ATTEMPTS: Final = 8
+_ATTEMPTS: Final = 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 

@@ -207,7 +207,7 @@ class Order:
             held = self._judged(name, page, current).record
             if held and not current and held.order > above:
                 return held
-            known = max(above, page.floor, self._known(name, current, epoch))
+            known = max(above, page.floor, held.order if held else self._known(name, current, epoch))
             record = self._maker(name, after(epoch, known, unseen=current is None))(None)
             if self._written(name, page.with_tombstone(record), at) and self._is_above(name, record):
                 return record
@@ -304,7 +304,8 @@ class Order:
     def _is_above(self, name: Name, tombstone: Record) -> bool:
         """Whether no writer that had not seen the tombstone took its place meanwhile."""
         current = self._read(name)
-        return not (current and current.own and current.own.order >= tombstone.order)
+        own = current.own if current else None
+        return own is None or own.epoch > tombstone.epoch or own.order < tombstone.order
 
     def _maker(self, name: Name, place: Place) -> Maker:
         def made(value: SecretValue | None, *, write_id: str | None = None) -> Record:

@@ -267,18 +267,29 @@ cache = false
 url = "strongroom://main"
 [rotation.x]
 names = ["a"]
+store = "main"
 rotator = "random"
 schedule = {{ every = "rate(30 days)" }}
 """
 
 
-def _unpacked(folder: Path, platform: Any) -> Path:
+REPLICATED = """
+[store.copy]
+url = "memory://copied-{name}"
+cache = false
+[replica.copy]
+source = "main"
+"""
+ENTRIES = {"google": "main.py", "azure": "function_app.py", "aws-lambda": "strongroom_rotation.py"}
+
+
+def _unpacked(folder: Path, platform: Any, more: str = "") -> Path:
     """The entry of a packed function, with a store that has one secret, beside its strongroom.toml."""
     file = folder / "strongroom.toml"
-    file.write_text(SCHEDULED.format(name=platform))
+    file.write_text((SCHEDULED + more).format(name=f"{platform}{len(more)}"))
     task = folder / "task"
     with _read(package(Request(platform, config=file)).data) as archive:
-        for name in ("strongroom.toml", "main.py" if platform == "google" else "function_app.py"):
+        for name in ("strongroom.toml", ENTRIES[platform]):
             archive.extract(name, task)
     with open_store("main", config=Config.load(file)) as store:
         store.put("a", CANARY)
@@ -296,14 +307,43 @@ def test_the_packed_entry_serves_google_by_event_and_by_timer(small: Path) -> No
     assert by_event.post("/", headers=kinds, json=other).status_code == 200
 
 
-def test_the_packed_entry_has_azures_three_functions(small: Path) -> None:
-    """As the host indexes them."""
-    task = _unpacked(small, "azure")
-    spec = importlib.util.spec_from_file_location("function_app", task / "function_app.py")
+def _module(task: Path, platform: str) -> Any:
+    spec = importlib.util.spec_from_file_location("entry", task / ENTRIES[platform])
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def _copied(task: Path) -> bool:
+    with open_store("copy", config=Config.load(task / "strongroom.toml")) as store:
+        return store.get("a").value.matches(CANARY)
+
+
+def test_the_packed_entries_bring_replicas_up_where_there_are_some(small: Path) -> None:
+    """By an event of the cloud, and by a timer for what no event told of."""
+    task = _unpacked(small, "google", REPLICATED)
+    by_timer = create_app("sync", str(task / "main.py"), "http").test_client().post("/")
+    assert (by_timer.status_code, by_timer.json, _copied(task)) == (200, {"copy": 1}, True)
+    told = {"message": {"attributes": {"secretId": "projects/p/secrets/other"}, "messageId": "1"}}
+    kinds = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "//x", "ce-type": "t"}
+    by_event = create_app("replicate", str(task / "main.py"), "cloudevent").test_client()
+    assert by_event.post("/", headers=kinds, json=told).status_code == 200
+    task = _unpacked(small, "azure", REPLICATED)
+    module = _module(task, "azure")
+    found = {one.get_function_name(): one.get_trigger().type for one in module.app.get_functions()}
+    assert (found["replicate"], found["sync"], len(found)) == ("eventGridTrigger", "timerTrigger", 5)
+    module.sync(None)
+    assert _copied(task)
+    task = _unpacked(small, "aws-lambda", REPLICATED)
+    assert _module(task, "aws-lambda").replicate({"source": "aws.events"}, None) == {"copy": 1}
+    assert _copied(task)
+
+
+def test_the_packed_entry_has_azures_three_functions(small: Path) -> None:
+    """As the host indexes them."""
+    module = _module(_unpacked(small, "azure"), "azure")
     found = {one.get_function_name(): one.get_trigger().type for one in module.app.get_functions()}
     assert found == {"rotate": "eventGridTrigger", "webhook": "httpTrigger", "tick": "timerTrigger"}
     module.tick(None)

@@ -16,6 +16,7 @@ HANDLERS: Final[dict[Platform, str]] = {
     "google": "rotate",
     "azure": "function_app",
 }
+_HERE: Final = 'config=Path(__file__).with_name("strongroom.toml")'
 _HEAD = '"""Made by `strongroom rotation package`."""\n\n'
 _LAMBDA = """from strongroom.rotation.functions.aws_lambda import Function
 
@@ -59,6 +60,43 @@ def webhook(request: func.HttpRequest) -> func.HttpResponse:
 def tick(timer: func.TimerRequest) -> None:
     function.tick()
 """
+_REPLICAS: Final = """
+
+from strongroom.rotation.functions.replicas import Function as Replicas
+
+{name} = Replicas({arguments})
+"""
+_REPLICATE: Final[dict[Platform, tuple[str, str]]] = {
+    "aws-lambda": ("replicate", ""),
+    "google": (
+        "replicas",
+        """
+
+@functions_framework.cloud_event
+def replicate(event):
+    replicas(event)
+
+
+@functions_framework.http
+def sync(request):
+    return replicas.tick()
+""",
+    ),
+    "azure": (
+        "replicas",
+        """
+
+@app.event_grid_trigger(arg_name="event")
+def replicate(event: func.EventGridEvent) -> None:
+    replicas(event)
+
+
+@app.timer_trigger(schedule="0 */15 * * * *", arg_name="timer")
+def sync(timer: func.TimerRequest) -> None:
+    replicas.tick()
+""",
+    ),
+}
 _HOST: Final = {
     "version": "2.0",
     "extensionBundle": {"id": "Microsoft.Azure.Functions.ExtensionBundle", "version": "[4.*, 5.0.0)"},
@@ -70,7 +108,14 @@ _SOURCES: Final[dict[Platform, tuple[str, str]]] = {
 }
 
 
-def entry(platform: Platform, rotator: str | None, *, configured: bool, requirements: Sequence[str]) -> Files:
+def entry(
+    platform: Platform,
+    rotator: str | None,
+    *,
+    configured: bool,
+    requirements: Sequence[str],
+    replicated: bool = False,
+) -> Files:
     """The module, and what its platform wants beside it.
 
     Args:
@@ -78,9 +123,11 @@ def entry(platform: Platform, rotator: str | None, *, configured: bool, requirem
         rotator: what rotates the secrets that no configuration names; AWS's function takes one.
         configured: whether a strongroom.toml lies beside it.
         requirements: what the platform installs when it deploys.
+        replicated: whether that configuration has replicas, which another function of the zip brings up.
     """
     path, source = _SOURCES[platform]
-    files = {path: _module(source, rotator, configured=configured).encode()}
+    more = _replicating(platform) if replicated else ""
+    files = {path: _module(source + more, rotator, configured=configured).encode()}
     if platform != "aws-lambda":
         files["requirements.txt"] = "".join(f"{line}\n" for line in requirements).encode()
     if platform == "azure":
@@ -88,8 +135,12 @@ def entry(platform: Platform, rotator: str | None, *, configured: bool, requirem
     return files
 
 
+def _replicating(platform: Platform) -> str:
+    name, handlers = _REPLICATE[platform]
+    return _REPLICAS.replace("{name}", name).replace("{arguments}", _HERE) + handlers
+
+
 def _module(source: str, rotator: str | None, *, configured: bool) -> str:
-    here = 'config=Path(__file__).with_name("strongroom.toml")'
-    arguments = ", ".join([*([f"rotator={rotator!r}"] if rotator else []), *([here] if configured else [])])
+    arguments = ", ".join([*([f"rotator={rotator!r}"] if rotator else []), *([_HERE] if configured else [])])
     imports = "from pathlib import Path\n\n" if configured else ""
     return _HEAD + imports + source.replace("{arguments}", arguments)

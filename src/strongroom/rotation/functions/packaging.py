@@ -110,7 +110,11 @@ def package(request: Request) -> Package:
         files |= wheels.fetch(required, request.python, request.machine, request.lock)
     files |= contents.library(sorted(backends)) | _config_file(request)
     files |= entrypoints.entry(
-        request.platform, request.rotator, configured=config is not None, requirements=required
+        request.platform,
+        request.rotator,
+        configured=config is not None,
+        requirements=required,
+        replicated=bool(config and config.replicas),
     )
     made = Package(
         _zipped(files),

@@ -58,7 +58,7 @@ def source() -> Source:
 def test_racing_writers_have_one_place_each(capabilities: Capability) -> None:
     """Unconditional writes are never refused, none is lost, and the records are in the versions' order."""
     source, writers, writes = Source(capabilities), 4, scaled(50, "writes of each of 4 racing writers")
-    layers = [Recorded(source.store, "prod", alias="prod-eu") for _ in range(writers)]
+    layers = [Recorded(source.store, "prod", alias="prod-eu", clock=source.clock) for _ in range(writers)]
     failed: list[Exception] = []
 
     def write(layer: Recorded) -> None:

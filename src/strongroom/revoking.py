@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from .audit.note import NoteKey
 from .clock import Clock
 from .config import Opening, signer
+from .layering import replicas_of
+from .names import Name
 from .revokedlist import note_signer
 from .rotation.revocation_places import FilePlace, RevocationPlace, StorePlace
 from .rotation.revocations import Revocations
@@ -80,7 +82,32 @@ def owner(config: Config, target: str | None) -> str:
 
 def copies(config: Config, target: str | None) -> tuple[str, ...]:
     """The other members of a failover, each with a copy that no revocation here reaches."""
-    return config.entry(target).failover[1:]
+    return tuple(one for one in config.entry(target).failover[1:] if one not in config.replicas)
+
+
+def replicas_with(config: Config, target: str | None, name: str) -> tuple[str, ...]:
+    """The replicas that have a copy of a secret: its replacement is brought there, and the list before it."""
+    source = config.entry(owner(config, target))
+    return tuple(one.alias for one in replicas_of(config, source) if one.covers(name))
+
+
+def bound_record(config: Config, target: str | None, name: str, version: str) -> str | None:
+    """The record that replicas know a version by, where the version itself bears none, or one that counts no
+    more: something else wrote it, or brought it back.
+
+    Raises:
+        IntegrityError: what the source keeps of the secret's order is damaged.
+        SecretStoreError: as the source says.
+    """
+    from .replication.page import read_page
+
+    entry = config.entry(owner(config, target))
+    if not replicas_of(config, entry):
+        return None
+    with ExitStack() as opened:
+        page, _ = read_page(Opening(config, Clock(), opened).member(entry), Name.parse(name))
+    found = page.bindings.get(version)
+    return found.text if found else None
 
 
 def readers(config: Config, alias: str) -> dict[str, CachePolicy | None]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from strongroom.audit.notekey import create_note_key
 from strongroom.errors import SecretNotFoundError, UnavailableError, UnsupportedOperationError
 from strongroom.memory import MemoryBackend
 from strongroom.names import Name, Reserved
+from strongroom.registry import open_backend
 from strongroom.replicas import domains, replicas
 from strongroom.replication.plan import Action
 from strongroom.replication.record import Record
-from strongroom.revoking import revocations
+from strongroom.revoking import bound_record, replicas_with, revocations
+from strongroom.rotation.compromise import Compromise
 from strongroom.rotation.revocations import Revocation
 from strongroom.testing.clock import FakeClock
 from strongroom.toml.file import Config, read_text
@@ -206,6 +209,20 @@ def test_a_revoked_version_is_not_carried_any_further(place: Place) -> None:
         us.get(NAME)
 
 
+def test_what_a_console_wrote_is_revoked_at_the_replica_too(place: Place) -> None:
+    """It bears no record: its copy is known by the one that the source keeps for it."""
+    config = place.config(more=place.listed())
+    open_backend(place.eu).put(Name.parse(NAME), SecretValue(CANARY), None)
+    place.sync(config)
+    with place.open(config, "us") as us:
+        assert us.get(NAME).value == SecretValue(CANARY)
+    with revocations(config, place.clock) as signed, place.open(config, "eu") as eu:
+        bound = partial(bound_record, config, "both")
+        Compromise(eu, revocations=signed, bound=bound, clock=place.clock).revoke(NAME, reason="leaked")
+    with place.open(config, "us") as us, pytest.raises(SecretNotFoundError, match="revoked"):
+        us.get(NAME)
+
+
 @pytest.mark.parametrize("adopt", [True, False])
 def test_what_somebody_else_wrote_is_taken_over_where_the_file_says_so(place: Place, adopt: bool) -> None:
     """And waits for a person where it does not."""
@@ -240,3 +257,10 @@ def test_reading_loads_nothing_of_what_writes_replicas(tmp_path: Path) -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "['strongroom.replication.record'] False"
+
+
+def test_who_has_a_copy_of_a_leaked_secret_is_told(place: Place) -> None:
+    """Of the source and of a failover over it; of a name that is not replicated nobody has."""
+    config = place.config('names = ["db/**"]')
+    assert replicas_with(config, "eu", NAME) == replicas_with(config, "both", NAME) == ("us",)
+    assert replicas_with(config, "eu", "exchange/key") == ()

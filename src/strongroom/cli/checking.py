@@ -165,8 +165,9 @@ class _Findings:
             self.audit.print()
         elif not self._config.audit:
             click.echo(NONE)
-        for one in filter(None, (self.rotation, self.revocations, *self.replicas)):
-            one.print()
+        for one in (self.rotation, self.revocations, *self.replicas):
+            if one is not None:
+                one.print()
 
 
 def _key_job(config: Config, entry: KeyEntry, seconds: float) -> Job[KeyFinding]:

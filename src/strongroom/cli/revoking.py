@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -80,7 +81,7 @@ def _unfinished(cut: Cut) -> bool:
 
 def _means(options: Options, stack: ExitStack, patience: int) -> Compromise:
     from strongroom.config import audit
-    from strongroom.revoking import owner, readers, revocations
+    from strongroom.revoking import bound_record, owner, readers, revocations
     from strongroom.rotation.compromise import Compromise
 
     from .rotations import opened_engine
@@ -100,6 +101,7 @@ def _means(options: Options, stack: ExitStack, patience: int) -> Compromise:
         engine=engine,
         revocations=stack.enter_context(revocations(config)),
         caches=readers(config, store.alias),
+        bound=partial(bound_record, config, options.store),
         hooks=hooks,
         patience=timedelta(seconds=patience),
     )
@@ -111,12 +113,16 @@ def _own(version: str | None, means: Compromise) -> str | None:
 
 
 def _elsewhere(options: Options, cut: Cut) -> list[Bound]:
-    from strongroom.revoking import copies
+    from strongroom.revoking import copies, replicas_with
     from strongroom.rotation.timeline import Bound
 
     listed = next((bound.until for bound in cut.bounds if bound.who == LISTED), None)
     why = "a copy of its own: see that it is replaced there too, and revoked by its own version id"
-    return [Bound(f"readers of {one}", listed, why) for one in copies(configuration(options), options.store)]
+    config = configuration(options)
+    bounds = [Bound(f"readers of {one}", listed, why) for one in copies(config, options.store)]
+    known = "what is signed reaches it with strongroom replica sync, or at their next look at the list"
+    replicas = replicas_with(config, options.store, cut.name)
+    return [*bounds, *(Bound(f"readers of replica {one}", listed, known) for one in replicas)]
 
 
 def _confirm(name: str, *, renewed: bool) -> None:

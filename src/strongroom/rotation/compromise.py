@@ -74,24 +74,26 @@ class Compromise:
         engine: rotates it; None where no secret of the store is rotated.
         revocations: the signed list; None where there is none.
         caches: by alias of each store that reads it, how long that may serve what it has read.
+        bound: gives the record by which replicas know a version of a name, where that is not its own.
         hooks: those of the store: they hear of ``revoke`` once, besides what the steps tell them.
         patience: how long each step is tried.
         clock: injected in tests.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what a revocation reaches, all but the store by keyword)
         self,
         store: SecretStore,
         *,
         engine: Engine | None = None,
         revocations: Revocations | None = None,
         caches: Mapping[str, CachePolicy | None] | None = None,
+        bound: Callable[[str, str], str | None] | None = None,
         hooks: Sequence[AuditHook] = (),
         patience: timedelta = PATIENCE,
         clock: Clock | None = None,
     ):
         self.store, self.revocations, self.caches = store, revocations, dict(caches or {})
-        self.clock, self.patience = clock or Clock(), patience
+        self.clock, self.patience, self._bound = clock or Clock(), patience, bound
         self._engine, self._auditor = engine, Auditor(hooks)
 
     def revoke(self, name: str, *, reason: str, version: str | None = None) -> Cut:
@@ -133,6 +135,13 @@ class Compromise:
         except PartialFailureError:  # for the hooks; the caller reads it in the timeline
             return cut
         return cut
+
+    def record(self, name: str, version: str, own: str | None) -> str | None:
+        """By which record replicas know a version that bears `own`."""
+        if self._bound is not None:
+            with suppress(SecretStoreError):  # the version's own id and record are signed all the same
+                return self._bound(name, version) or own
+        return own
 
     def policy(self, name: str) -> Policy | None:
         """How the secret is rotated; None if nothing renews it."""
@@ -335,9 +344,10 @@ class _Course:
         return f"the provider keeps version {self._leaked.version} for who asks for it by its id", None
 
     def _publish(self) -> tuple[str, None]:
-        revocations, record = self._means.revocations, self._secret.record if self._secret else None
+        revocations, own = self._means.revocations, self._secret.record if self._secret else None
         if revocations is None:
             return "", None
+        record = self._means.record(self._name, self._cut.version, own)
         at = self._clock.now().replace(microsecond=0)
         signed = revocations.publish(Revocation(self._name, self._cut.version, at, self._reason, record))
         why = f"they refuse it from list {signed.sequence} on, and everything once their list is too old"

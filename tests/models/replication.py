@@ -17,7 +17,7 @@ from strongroom.names import Key, Name
 from strongroom.replication.applying import Applier
 from strongroom.replication.events import Events
 from strongroom.replication.order import Order
-from strongroom.replication.page import Page, page_key, read_page, write_page
+from strongroom.replication.page import Page, Quarantine, page_key, read_page, write_page
 from strongroom.replication.record import Record, Verdict, digest_of
 from strongroom.replication.standing import Standing
 from strongroom.value import SecretValue
@@ -161,7 +161,7 @@ class Replicator:
             return TRIED
         verdict = record.verdict(highest)
         if verdict is Verdict.QUARANTINE:
-            write_page(self.replica, NAME, Page(diverged=record), at)
+            write_page(self.replica, NAME, Page(quarantine=Quarantine("two values", record, own)), at)
         elif verdict is Verdict.APPLY and standing.secret:
             self.put(standing.secret.value, record, held[0] if held else 0, page)
         elif standing.deleted and verdict in (Verdict.APPLY, Verdict.SAME):
@@ -215,7 +215,7 @@ def replicates(kind: type[Replicator] = Replicator, order: type[Order] = Order) 
 def not_taken_for_two(state: State[World]) -> bool:
     """Only one source ever wrote: nothing may look as if two had."""
     pages = [found for (_, key), found in state.world if key == "page" and found.current]
-    return all('"diverged"' not in found.text and '"quarantine"' not in found.text for found in pages)
+    return all('"quarantine"' not in found.text for found in pages)
 
 
 def seen(texts: tuple[str, ...]) -> list[str]:

@@ -108,6 +108,18 @@ def test_a_deletion_at_the_new_source_wins_and_what_it_overtakes_is_kept() -> No
     assert world.us.report.value(DB).matches(text("lost"))
 
 
+def test_what_was_replicated_and_then_deleted_by_the_new_source_is_not_kept() -> None:
+    """The new source knows which write it deleted: its value does not live on in a report."""
+    world = World()
+    world.lost(world.eu)
+    world.taken(world.us)
+    world.us.delete(DB)
+    world.back(world.eu)
+    world.sync(world.us, world.eu)
+    assert world.eu.holds(DB, None)
+    assert world.us.report.names() == ()
+
+
 def test_a_replica_that_only_lags_has_nothing_of_its_own() -> None:
     """It holds an older write of the very line that the new source goes on with: there is nothing to keep."""
     world = World()

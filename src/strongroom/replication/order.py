@@ -209,7 +209,8 @@ class Order:
                 return held
             known = max(above, page.floor, held.order if held else self._known(name, current, epoch))
             record = self._maker(name, after(epoch, known, unseen=current is None))(None)
-            if self._written(name, page.with_tombstone(record), at) and self._is_above(name, record):
+            buried = page.with_tombstone(record, held if current else None)
+            if self._written(name, buried, at) and self._is_above(name, record):
                 return record
             self.clock.sleep(pause)
         raise _crowded(name)

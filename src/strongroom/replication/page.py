@@ -60,14 +60,14 @@ class Page:
         bindings: records of versions that bear none that counts, by version id, the newest last.
         tombstone: of the last deletion; what arrives at or below it is late, and is dropped.
         quarantine: what stops the replication of this secret.
-        diverged: the record of a value that was kept in the divergence report, before it was written over.
+        buried: of what the last deletion deleted, for a store that returns and still has it.
     """
 
     floor: Place = BEFORE_ALL
     bindings: Mapping[str, Record] = field(default_factory=dict)
     tombstone: Record | None = None
     quarantine: Quarantine | None = None
-    diverged: Record | None = None
+    buried: Record | None = None
 
     def bound(self, version: str) -> Record | None:
         """The record bound to a version, if nothing was ordered after it since."""
@@ -80,11 +80,17 @@ class Page:
         kept = dict([*others, (version, record)][-KEPT:])
         return replace(self, bindings=kept, floor=max(self.floor, record.order))
 
-    def with_tombstone(self, record: Record) -> Page:
-        """With a deletion's record, and the floor at it; a lower one than the page has changes nothing."""
+    def with_tombstone(self, record: Record, buried: Record | None = None) -> Page:
+        """With a deletion's record, and the floor at it; a lower one than the page has changes nothing.
+
+        Args:
+            record: of the deletion.
+            buried: of what it deletes, if that is known.
+        """
         if self.tombstone and self.tombstone.order > record.order:
             return self
-        return replace(self, tombstone=record, floor=max(self.floor, record.order))
+        floor = max(self.floor, record.order)
+        return replace(self, tombstone=record, buried=buried or self.buried, floor=floor)
 
     @property
     def text(self) -> str:
@@ -95,7 +101,7 @@ class Page:
             "bindings": [[version, record.text] for version, record in self.bindings.items()],
             "tombstone": _text(self.tombstone),
             "quarantine": self.quarantine and _packed(self.quarantine),
-            "diverged": _text(self.diverged),
+            "buried": _text(self.buried),
         }
         return json.dumps({name: fact for name, fact in facts.items() if fact})
 
@@ -126,7 +132,7 @@ class Page:
             bindings,
             _record(facts.get("tombstone")),
             _unpacked(held) if held else None,
-            _record(facts.get("diverged")),
+            _record(facts.get("buried")),
         )
 
 

@@ -114,7 +114,7 @@ class _Line:
     def __init__(self, backend: Backend, standing: Standing, apart: frozenset[int]):
         page = standing.page
         deleted = page.tombstone if _took_effect(standing) else None
-        told = (standing.record, standing.own, deleted, *page.bindings.values())
+        told = (standing.record, standing.own, page.buried, deleted, *page.bindings.values())
         self._seen = [record for record in told if record]
         history = _history(backend, standing.name, page, standing.version)
         self._older, self._apart = (record for record, _ in history), apart

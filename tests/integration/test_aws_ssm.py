@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,11 +16,14 @@ from strongroom.coordinator import SQLiteCoordinator
 from strongroom.errors import InvalidRequestError, SecretStoreError, UnavailableError
 from strongroom.names import Companion, Name
 from strongroom.registry import open_backend
+from strongroom.replication.plan import Action
 from strongroom.stages import check_size
 from strongroom.store import SecretStore
 from strongroom.testing.conformance_records import LONGEST
 from strongroom.value import SecretValue
 from tests.canary import CANARY, CANARY_BYTES, assert_no_canary_in, not_ours
+from tests.drift import Source, parameter_store
+from tests.scale import scaled
 from tests.servers import moto_mended
 from tests.servers.moto import Moto
 
@@ -247,6 +251,21 @@ class TestTraps:
         assert dict(store.describe(KEY).tags) == tags
         [found] = native.describe_parameters()["Parameters"]
         assert re.fullmatch(rf"{own} \[strongroom \S+ {LONGEST}\]", found["Description"])
+
+    def test_a_drift_check_reads_no_parameter(self, moto: Moto, native: Any, tmp_path: Path) -> None:
+        """What differs is found in the list, of which moto gives ten a page where AWS gives fifty."""
+        source = Source(scaled(600, "parameters of a drift check"))
+        coordinator = SQLiteCoordinator(tmp_path / "drift.db")
+        with parameter_store(moto, coordinator, source.records) as replica:
+            replicator = source.replicator(replica)
+            assert not replicator.sync().done
+            replica.calls.clear()
+            assert replicator.plan().counts == {Action.SAME: len(source.names)}
+            assert replica.calls["DescribeParameters"] <= ceil(len(source.names) / 10) + 2
+            assert replica.reads <= 4, dict(replica.calls)  # the sheet
+            source.change(source.names[7])
+            assert [step.name for step in replicator.plan().due] == [str(source.names[7])]
+        coordinator.close()
 
     @pytest.mark.parametrize("copied", [False, True], ids=["kept", "copied"])
     def test_a_record_is_not_listed_for_a_foreign_version(

@@ -114,3 +114,33 @@ def test_what_cannot_be_replicated_natively_is_said_before_anything_is_sent(
     with pytest.raises(error, match=said), replicas(read(config(text))):
         pass
     assert not aws.server.calls
+
+
+KEYS = '[key.eu]\nurl = "local-key:///eu"\n[key.us]\nurl = "local-key:///us"\n[key.hsm]\nurl = "local-key:///h"\n'
+
+
+@pytest.mark.parametrize(
+    ("source", "replica", "opens"),
+    [
+        ('keys = ["eu"]', 'keys = ["us"]', False),
+        ('keys = ["eu", "us"]', 'keys = ["us"]', True),
+        ('keys = ["eu", "hsm"]', 'keys = ["us", "hsm"]', True),
+        ('keys = ["eu"]', 'keys = ["us"], old_keys = ["eu"]', True),
+        ('keys = ["eu"]', "", False),
+        ("", 'keys = ["us"]', False),
+        ("", "", True),
+    ],
+)
+def test_a_copy_that_the_replica_could_not_open_is_refused_with_its_line(
+    tmp_path: Path, source: str, replica: str, opens: bool
+) -> None:
+    """The provider copies what is stored: nobody encrypts it anew under the replica's own keys."""
+    text = KEYS + NATIVE
+    for alias, region, keys in (("prod-eu", REGION, source), ("prod-us", OTHER, replica)):
+        encrypt = f'encrypt = {{ {keys}, domain = "prod" }}\n' if keys else ""
+        text += f'[store.{alias}]\nurl = "aws-sm://{region}/prod"\n{encrypt}'
+    if opens:
+        assert read_text(tmp_path / "c.toml", text, "").replicas["prod-us"].native
+    else:
+        with pytest.raises(InvalidRequestError, match="could not open what the provider copies"):
+            read_text(tmp_path / "c.toml", text, "")

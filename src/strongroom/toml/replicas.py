@@ -156,17 +156,29 @@ def _entry(
     replica = _place(spot, alias, stores)
     if alias == source.alias or (replica.url == source.url and not values["native"]):
         (spot / "source").fail("a store is no replica of itself")
-    if not values["native"] and replica.domain and source.domain and replica.domain != source.domain:
+    if replica.domain and source.domain and replica.domain != source.domain:
         (spot / "source").fail(
             f"{alias!r} and {source.alias!r} are encrypted under different domains",
             "a store and its replicas share one domain",
         )
+    if values["native"]:
+        _check_copied(spot, source, replica)
     domain = values["domain"] or source.domain or replica.domain or source.alias
     return ReplicaEntry(
         alias=alias,
         spot=spot,
         **{**values, "domain": domain, "max_lag": timedelta(seconds=values["max_lag"])},
     )
+
+
+def _check_copied(spot: Spot, source: StoreEntry, replica: StoreEntry) -> None:
+    """What a provider copies stays encrypted as the source has encrypted it, under the source's keys."""
+    opens = {*replica.keys, *replica.old_keys}
+    if (source.keys and not opens & {*source.keys}) or (opens and not source.keys):
+        spot.fail(
+            f"{replica.alias!r} could not open what the provider copies, as {source.alias!r} encrypts it",
+            "give both a key in common, one that is not lost with the source's region",
+        )
 
 
 def _place(spot: Spot, alias: str, stores: Mapping[str, StoreEntry]) -> StoreEntry:

@@ -205,7 +205,8 @@ class _Building:
         """A store that takes part, opened once however many replicas it has."""
         if alias not in self.members:
             backend = self._opening.member(self._config.stores[alias])
-            self.members[alias] = Member(alias, backend, domain)
+            names = self._config.stores[alias].settings.names
+            self.members[alias] = Member(alias, backend, domain, names)
         return self.members[alias]
 
 

@@ -37,12 +37,12 @@ class Machine:
             (folder / alias).mkdir(mode=0o700)
         self.write()
 
-    def write(self, more: str = "") -> None:
-        """The configuration."""
+    def write(self, more: str = "", *, eu: str = "portable", us: str = "portable") -> None:
+        """The configuration, and how each store's secrets are named."""
         stores = "".join(
-            f'[store.{alias}]\nurl = "local://{self.folder}/{alias}/s.db?create=keyset"\n'
+            f'[store.{alias}]\nnames = "{names}"\nurl = "local://{self.folder}/{alias}/s.db?create=keyset"\n'
             f'options = {{ keyset = "{self.folder}/{alias}.json" }}\ncache = false\n'
-            for alias in ("eu", "us")
+            for alias, names in (("eu", eu), ("us", us))
         )
         replica = '[replica.us]\nsource = "eu"\ndomain = "prod"\n'
         (self.folder / "strongroom.toml").write_text(f'default = "eu"\n{stores}{replica}{more}')
@@ -133,6 +133,17 @@ def test_a_replica_is_planned_synced_and_shown(machine: Machine) -> None:
         store.put("db/password", f"{CANARY}-2")
     (machine.folder / "eu.json").unlink()
     assert machine.held("db/password") == f"{CANARY}-1"
+
+
+def test_names_of_the_providers_own_are_replicated_where_both_stores_have_them(machine: Machine) -> None:
+    """By themselves too; a store of portable names could not tell two of them apart."""
+    machine.write(eu="native", us="native")
+    machine.put("Team/DbPassword", CANARY)
+    assert machine.run("replica", "sync", "Team/DbPassword").out.startswith("us: 1 written")
+    assert machine.held("Team/DbPassword") == CANARY
+    machine.write(eu="native")
+    refused = machine.run("replica", "sync")
+    assert (refused.code, "eu has native names, us portable ones" in refused.err) == (2, True)
 
 
 def test_a_sync_of_an_embedded_source_that_has_nothing_to_write_leaves_its_file_alone(

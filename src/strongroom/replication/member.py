@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from strongroom.backend import Backend
+    from strongroom.names import NameMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,10 @@ class Member:
         alias: what strongroom.toml calls it.
         backend: with its own encryption, and never a failover: what one member holds is not another's.
         domain: the logical id that source and replicas share, to which their values are bound.
+        names: how its secrets are named; a source and its replica alike.
     """
 
     alias: str
     backend: Backend
     domain: str
+    names: NameMode = "portable"

@@ -113,7 +113,7 @@ class NativeReplicator:
         exact = names is not None and not any(set(name) & set("*?") for name in names)
         same: dict[Name, Step] = {}
         if names is not None and exact:
-            unsure = {Name.parse(name): _UNKNOWN for name in names if self._wanted(name)}
+            unsure = {Name.parse(name, self.source.names): _UNKNOWN for name in names if self._wanted(name)}
         else:
             same, unsure = self._compared(names or self._patterns)
         looked = Run(self._parallel, lambda name: self._looked(name, unsure[name])).all(unsure)

@@ -164,7 +164,9 @@ class Replicator:
         """
         began, applier = self._clock.monotonic(), self._begun()
         run = Run(self._parallel, applier.adopt)
-        return self._reported(run, [Name.parse(name) for name in names], (), began, whole=False)
+        return self._reported(
+            run, [Name.parse(name, self.source.names) for name in names], (), began, whole=False
+        )
 
     def after_fork(self) -> None:
         """In a forked child: what the parent could not record, the parent hands in."""
@@ -203,7 +205,7 @@ class Replicator:
         listed = names is None or any(set(name) & set("*?") for name in names)
         survey = Survey(self._from.backend, self._to.backend)
         if not listed:
-            return survey.of([Name.parse(name) for name in chosen if self._wanted(name)])
+            return survey.of([Name.parse(name, self.source.names) for name in chosen if self._wanted(name)])
         also = matcher(chosen)
         return survey.listed(prefix_of(chosen), lambda name: self._wanted(name) and also(name))
 
@@ -251,6 +253,9 @@ def _check(source: Member, replica: Member) -> None:
     if source.domain != replica.domain:
         problem = f"{source.alias} is of domain {source.domain}, {replica.alias} of {replica.domain}"
         raise InvalidRequestError(problem, hint="give both one domain: their values are bound to it")
+    if source.names != replica.names:
+        problem = f"{source.alias} has {source.names} names, {replica.alias} {replica.names} ones"
+        raise InvalidRequestError(problem, hint="give both stores the same `names`")
     for member in (source, replica):
         if Capability.LIST not in member.backend.capabilities:
             raise UnsupportedOperationError(f"{member.alias} cannot list its names")

@@ -14,7 +14,7 @@ import pytest
 
 from strongroom.backend import Stage
 from strongroom.clock import Clock
-from strongroom.errors import SecretNotFoundError, SecretStoreError, UnavailableError
+from strongroom.errors import InvalidRequestError, SecretNotFoundError, SecretStoreError, UnavailableError
 from strongroom.layers.recorded import Recorded
 from strongroom.memory import MemoryBackend
 from strongroom.names import Name
@@ -188,6 +188,20 @@ def test_a_bug_is_told_by_its_class_alone_and_ends_nothing(clock: PassingClock) 
     assert isinstance(first, SecretStoreError)
     assert ("KeyError" in str(first), CANARY in str(first), first.__context__) == (True, False, None)
     assert (second, len(replica.asked)) == (Report(), 2)
+
+
+def test_a_hint_of_a_name_that_no_such_store_has_is_no_trouble(clock: PassingClock) -> None:
+    """Another store of the process may name its secrets otherwise; what is wrong with all of them is told."""
+    told: list[object] = []
+    wrong = InvalidRequestError("illegal name")
+    replica, following = _following(
+        clock, Report(), wrong, wrong, Report(), tell=lambda _, outcome: told.append(outcome)
+    )
+    wake: Callable[[str], Any] = following.wake
+    replica.then = lambda: len(replica.asked) == 1 and wake("MyKey")
+    following.run()
+    assert [names for _, names in replica.asked] == [None, ["MyKey"], None, None]
+    assert told == [wrong, Report()]
 
 
 def test_what_stays_as_it_was_is_told_once(clock: PassingClock) -> None:

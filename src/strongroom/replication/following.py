@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 
 from strongroom.audit.event import AuditHook
 from strongroom.clock import Clock
-from strongroom.errors import SecretStoreError, UnavailableError
+from strongroom.errors import InvalidRequestError, SecretStoreError, UnavailableError
 from strongroom.telemetry import rendered
 
 from .lagging import Gauges
@@ -205,7 +205,9 @@ class _Follower:
             report = self._replicator.sync(names, self._progress)
             self._passed(report, everything=names is None)
         except SecretStoreError as error:
-            self._failed(error.with_traceback(None))
+            # A hint of another store's write may have a name that this one's secrets cannot have.
+            if names is None or not isinstance(error, InvalidRequestError):
+                self._failed(error.with_traceback(None))
         except Exception as error:  # noqa: BLE001  (one replica's bug must not end the others' threads)
             kind = type(error).__name__  # alone: what was not foreseen may quote what it choked on
             self._failed(UnavailableError(f"a pass failed: {kind}", operation="replica sync"))

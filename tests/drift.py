@@ -141,7 +141,9 @@ def secrets_manager(server: StrictServer, records: Mapping[Name, str]) -> Iterat
 
 
 @contextmanager
-def parameter_store(moto: Moto, coordinator: Coordinator, records: Mapping[Name, str]) -> Iterator[Filled]:
+def parameter_store(
+    moto: Moto, coordinator: Coordinator, records: Mapping[Name, str], clock: Clock | None = None
+) -> Iterator[Filled]:
     """moto's Parameter Store; a request more for each that was planted."""
     client = moto.client("ssm")
     with not_ours():
@@ -152,7 +154,7 @@ def parameter_store(moto: Moto, coordinator: Coordinator, records: Mapping[Name,
                 Type="SecureString",
                 Description=f"[strongroom 0.{number:032x}. {record}]",
             )
-    settings = Settings(coordinator=coordinator, timeout=30.0)
+    settings = Settings(coordinator=coordinator, timeout=30.0, clock=clock or Clock())
     backend = open_backend(f"aws-ssm://{REGION}/{PREFIX}?endpoint={moto.url}", settings)
     inner: Any = backend
     filled = Filled(backend, listing=("DescribeParameters",))

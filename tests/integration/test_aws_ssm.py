@@ -11,14 +11,16 @@ from typing import Any, cast
 
 import pytest
 
+from strongroom import pairs
 from strongroom.backend import Backend, Settings, Stage
 from strongroom.coordinator import SQLiteCoordinator
-from strongroom.errors import InvalidRequestError, SecretStoreError, UnavailableError
+from strongroom.errors import InvalidRequestError, SecretNotFoundError, SecretStoreError, UnavailableError
 from strongroom.names import Companion, Name
 from strongroom.registry import open_backend
 from strongroom.replication.plan import Action
 from strongroom.stages import check_size
 from strongroom.store import SecretStore
+from strongroom.testing.clock import FakeClock
 from strongroom.testing.conformance_records import LONGEST
 from strongroom.value import SecretValue
 from tests.canary import CANARY, CANARY_BYTES, assert_no_canary_in, not_ours
@@ -265,6 +267,28 @@ class TestTraps:
             assert replica.reads <= 4, dict(replica.calls)  # the sheet
             source.change(source.names[7])
             assert [step.name for step in replicator.plan().due] == [str(source.names[7])]
+        coordinator.close()
+
+    def test_a_replica_here_follows_its_source(self, moto: Moto, native: Any, tmp_path: Path) -> None:
+        """Made, changed, and deleted for ever; a user's tags at the replica change nothing."""
+        source, clock = Source(2), FakeClock()
+        changed, gone = source.names
+        coordinator = SQLiteCoordinator(tmp_path / "replica.db", clock)
+        with parameter_store(moto, coordinator, {}, clock) as replica:
+            replicator = source.replicator(replica, clock=clock)
+            assert [step.action for step in replicator.sync().done] == [Action.CREATE] * 2
+            for _ in range(2):
+                source.change(changed)
+                assert [step.action for step in replicator.sync().done] == [Action.UPDATE]
+            pairs.delete(source.app, gone)
+            assert [step.action for step in replicator.sync().done] == [Action.DELETE]
+            replica.backend.set_tags(changed, {"team": "core"})
+            assert {step.action for step in replicator.plan().steps} == {Action.SAME}
+            told = [backend.get(changed, Stage.CURRENT) for backend in (replica.backend, source.backend)]
+            assert told[0].value == told[1].value
+            assert told[0].record == told[1].record
+            with pytest.raises(SecretNotFoundError):
+                replica.backend.get(gone, Stage.CURRENT)
         coordinator.close()
 
     @pytest.mark.parametrize("copied", [False, True], ids=["kept", "copied"])

@@ -90,7 +90,9 @@ def _taken_over(step: Step) -> Step:
     return replace(step, action=Action.UPDATE, reason=f"taken over: {step.reason}")
 
 
-def bring_list(revocations: Revocations, place: RevocationPlace, *, begin: bool) -> None:
+def bring_list(
+    revocations: Revocations, place: RevocationPlace, *, others: Sequence[RevocationPlace]
+) -> None:
     """Have a replica's readers find the list of revocations there too, signed anew in time where we sign it.
 
     Nothing is raised: the secrets travel all the same. What does not come there is missed when the copy is
@@ -99,12 +101,17 @@ def bring_list(revocations: Revocations, place: RevocationPlace, *, begin: bool)
     Args:
         revocations: the list.
         place: at the replica.
-        begin: sign the first list where there is none yet: names are marked revocable, and nobody can have
-            revoked one before.
+        others: at every replica, where names are marked revocable: the first list is signed where none of
+            them has one either. Else whoever removes the list would take all revocations back.
     """
     with suppress(SecretStoreError):
-        if revocations.signs:
-            revocations.keep()
-            if begin and revocations.newest() is None and place.read() is None:
-                revocations.renew()
-        revocations.copy(place)
+        revocations.share(place)
+        if revocations.signs and (revocations.keep() or _begun(revocations, others)):
+            revocations.share(place)
+
+
+def _begun(revocations: Revocations, places: Sequence[RevocationPlace]) -> bool:
+    if not places or revocations.newest() is not None or any(place.read() for place in places):
+        return False
+    revocations.renew()
+    return True

@@ -190,8 +190,12 @@ class _Building:
         found = self._revocations
         if found is None:
             return lambda: None
-        place = CopyPlace(self.member(entry.alias, entry.domain).backend, found.domain)
-        return partial(bring_list, found, place, begin=bool(entry.revocable))
+        marked = self._config.replicas.values() if entry.revocable else ()
+        others = lambda: [self._copy(one, found.domain) for one in marked]  # noqa: E731
+        return partial(bring_list, found, self._copy(entry, found.domain), others=others)
+
+    def _copy(self, entry: ReplicaEntry, domain: str) -> CopyPlace:
+        return CopyPlace(self.member(entry.alias, entry.domain).backend, domain)
 
     def problem(self, alias: str, domain: str) -> SecretStoreError | None:
         """Why a member cannot be opened; None if it can, and is."""

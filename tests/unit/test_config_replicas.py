@@ -13,6 +13,7 @@ import pytest
 
 import strongroom
 from strongroom.audit.notekey import create_note_key
+from strongroom.backend import Stage
 from strongroom.errors import SecretNotFoundError, UnavailableError, UnsupportedOperationError
 from strongroom.memory import MemoryBackend
 from strongroom.names import Name, Reserved
@@ -181,13 +182,40 @@ def test_the_first_list_is_signed_by_the_first_sync_that_may(place: Place) -> No
         assert us.get(NAME).value == SecretValue(CANARY)
 
 
-def test_a_list_that_was_removed_is_not_begun_anew(place: Place) -> None:
-    """Whoever takes the list away would have taken the revocations back."""
-    config = place.config('revocable = ["**"]', place.listed())
+@pytest.mark.parametrize("somebody", ["removes it", "puts an old one back", "writes another"])
+def test_a_list_that_somebody_took_away_is_put_back_from_a_replicas_copy(place: Place, somebody: str) -> None:
+    """It is signed, wherever it was kept; begun anew it would take all revocations back."""
+    config, key = place.config('revocable = ["**"]', place.listed()), Reserved("revocations", Name("prod"))
     place.sync(config)
     with domains(config, clock=place.clock) as found:
-        found.members["eu"].backend.purge(Reserved("revocations", Name("prod")))
+        old = found.members["eu"].backend.get(key, Stage.CURRENT).value
+    with revocations(config, place.clock) as signed:
+        assert signed
+        signed.publish(Revocation(NAME, "1", AT, "leaked"))
     place.sync(config)
+    with domains(config, clock=place.clock) as found:
+        if somebody == "removes it":
+            found.members["eu"].backend.purge(key)
+        else:
+            other = old if somebody == "puts an old one back" else SecretValue("none")
+            found.members["eu"].backend.put(key, other, None)
+    place.sync(config)
+    with revocations(config, place.clock) as signed:
+        assert signed
+        listed = signed.newest()
+        assert listed
+        assert listed.revoked(NAME, "1")
+
+
+def test_no_list_is_begun_while_another_replica_may_have_one(place: Place) -> None:
+    """It knows what was revoked, though it does not answer now."""
+    third = f"memory://{uuid.uuid4().hex}"
+    more = f'[store.ap]\nurl = "{third}"\n[replica.ap]\nsource = "eu"\n'
+    config = place.config('revocable = ["**"]', more + place.listed())
+    with place.open(config, "ap"):
+        place.lose(third)
+    with replicas(config, clock=place.clock) as found:
+        found["us"].sync()
     with revocations(config, place.clock) as signed:
         assert signed
         assert signed.newest() is None

@@ -71,7 +71,9 @@ def get(
 
 
 def _warn(secret: Secret) -> None:
-    doubts = [doubt for doubt in ("stale", "degraded", "behind", "audit_degraded") if getattr(secret, doubt)]
+    doubts = [doubt for doubt in ("stale", "degraded", "audit_degraded") if getattr(secret, doubt)]
+    if secret.behind:
+        doubts.append(f"behind by {secret.behind} or more writes")
     if doubts:
         click.echo(f"strongroom: this answer is {', '.join(doubts)} (see docs/guide.md)", err=True)
 

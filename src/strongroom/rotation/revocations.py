@@ -271,26 +271,24 @@ class Revocations:
         """Whether we sign the list here."""
         return self._signer is not None
 
-    def copy(self, place: RevocationPlace) -> bool:
-        """Put the list as it is where others find it too, unless as new a one is there; whether it was put.
+    def share(self, place: RevocationPlace) -> None:
+        """Have the newer of two places' lists stand in both: one that was removed or put back is mended.
 
         Raises:
             SecretConflictError: another put one there meanwhile.
-            SecretStoreError: as `read`, but for its age; as `place` says.
+            SecretStoreError: as the two places say.
         """
-        held, there = self._place.read(), place.read()
-        if held is None:
-            return False
-        found = self._verified(held)
-        if there and self._sequence(there) >= found.sequence:
-            return False
-        place.write(held.note, there)
-        return True
+        here, there = self._place.read(), place.read()
+        ours, theirs = self._sequence(here), self._sequence(there)
+        if here and ours > theirs:
+            place.write(here.note, there)
+        elif there and theirs > ours:
+            self._place.write(there.note, here)
 
-    def _sequence(self, held: Held) -> int:
-        """Below every list's where it is none that we believe: it is written over."""
+    def _sequence(self, held: Held | None) -> int:
+        """Below every list's where there is none that we believe: it is written over."""
         try:
-            return self._believed(held).sequence
+            return self._believed(held).sequence if held else -1
         except IntegrityError:
             return -1
 

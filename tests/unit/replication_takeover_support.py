@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 from strongroom import pairs
-from strongroom.backend import Capability, Secret, Stage
+from strongroom.backend import Backend, Capability, Secret, Stage
 from strongroom.coordinator import StoreCoordinator
 from strongroom.errors import SecretNotFoundError
 from strongroom.layers.encrypted import Encrypted
@@ -31,11 +32,14 @@ DOMAIN = "prod"
 class Region:
     """A store, and how applications write it."""
 
-    def __init__(self, alias: str, clock: FakeClock, capabilities: Capability = ALL):
+    def __init__(
+        self, alias: str, clock: FakeClock, capabilities: Capability = ALL, *, encrypted: bool = True
+    ):
         self.alias, self.clock = alias, clock
-        self.provider = FaultyBackend(MemoryBackend(capabilities, clock, origin=alias), clock=clock)
+        self.raw = MemoryBackend(capabilities, clock, origin=alias)
+        self.provider = FaultyBackend(self.raw, clock=clock)
         key = local_key(alias.encode().ljust(32, b"k"), name=alias)
-        self.backend = Encrypted(self.provider, [key], DOMAIN)
+        self.backend: Backend = Encrypted(self.provider, [key], DOMAIN) if encrypted else self.provider
         self.member = Member(alias, self.backend, DOMAIN)
         self.app = Recorded(self.backend, DOMAIN, alias=alias, clock=clock)
 
@@ -46,6 +50,13 @@ class Region:
     def delete(self, name: str) -> None:
         """An application deletes."""
         pairs.delete(self.app, Name(name))
+
+    def copied_by_provider(self, other: Region, name: str) -> None:
+        """As AWS copies: the versions under their ids, and no label beside theirs."""
+        entry = copy.deepcopy(other.raw._entries[Name(name)])
+        for version in entry.history:
+            version.record = None
+        self.raw._entries[Name(name)] = entry
 
     def get(self, name: str) -> Secret | None:
         """What is current; None if there is nothing."""
@@ -79,10 +90,17 @@ class Region:
 class World:
     """Three regions of one domain; prod-eu is the source, and the others were brought up once."""
 
-    def __init__(self, capabilities: Capability = ALL, names: Sequence[str] = ("db/password",)) -> None:
+    def __init__(
+        self,
+        capabilities: Capability = ALL,
+        names: Sequence[str] = ("db/password",),
+        *,
+        encrypted: bool = True,
+    ) -> None:
         self.clock, self.told = FakeClock(), Recorder()
         self.eu, self.us, self.dr = (
-            Region(alias, self.clock, capabilities) for alias in ("prod-eu", "prod-us", "prod-dr")
+            Region(alias, self.clock, capabilities, encrypted=encrypted)
+            for alias in ("prod-eu", "prod-us", "prod-dr")
         )
         self.coordinator = self.another_coordinator()
         for name in names:

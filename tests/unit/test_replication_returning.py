@@ -165,6 +165,39 @@ def test_what_returns_after_the_old_source_was_in_sync_is_kept_too() -> None:
     assert world.us.report.value(DB).matches(text("late"))
 
 
+@pytest.mark.parametrize("lost", [(), ("lost 1", "lost 2")])
+def test_what_the_provider_had_copied_is_known_by_its_version_ids(lost: tuple[str, ...]) -> None:
+    """Its copies bear no record: without their ids every name of the old source would be kept."""
+    world = World(names=(), encrypted=False)
+    world.eu.put(DB, "first")
+    world.eu.put(DB, "second")
+    world.us.copied_by_provider(world.eu, DB)
+    world.lost(world.eu)
+    world.taken(world.us)
+    world.us.put(DB, "new")
+    world.back(world.eu)
+    for label in lost:
+        world.eu.put(DB, label)
+    world.sync(world.us, world.eu)
+    assert world.eu.holds(DB, "new")
+    kept = [world.us.report.value(DB, one.record.write_id) for one in world.us.report.of(DB)]
+    assert len(kept) == len(lost)
+    assert all(value.matches(text(label)) for value, label in zip(kept, reversed(lost), strict=True))
+
+
+def test_the_same_value_on_both_sides_is_nothing_to_keep() -> None:
+    """Somebody put the leaked key's successor in by hand, in both regions: nobody misses anything."""
+    world = World()
+    world.lost(world.eu)
+    world.taken(world.us)
+    world.us.put(DB, "the same")
+    world.back(world.eu)
+    world.eu.put(DB, "the same")
+    world.sync(world.us, world.eu)
+    assert world.us.report.names() == ()
+    assert world.eu.holds(DB, "the same")
+
+
 def test_a_plan_says_that_something_is_kept_first() -> None:
     """Planning writes nothing; what it plans is what is done."""
     world = World()

@@ -78,10 +78,10 @@ class Returning:
         """
         if held.record is None:
             return
-        line = _Line(self._source.backend, standing, self._epochs_apart())
+        line = _Line(self._source, standing, self._epochs_apart())
         found: list[_Write] = []
         for write in _writes(self._replica, held, held.record):
-            if line.knows(write.record):
+            if line.knows(write):
                 break
             found.append(write)
         for write in reversed(found):  # the oldest first: whoever is stopped in between finds the others
@@ -111,25 +111,47 @@ class Returning:
 class _Line:
     """What the new source has been through under one name, read as far as it is asked."""
 
-    def __init__(self, backend: Backend, standing: Standing, apart: frozenset[int]):
+    def __init__(self, source: Order, standing: Standing, apart: frozenset[int]):
         page = standing.page
         deleted = page.tombstone if _took_effect(standing) else None
         told = (standing.record, standing.own, page.buried, deleted, *page.bindings.values())
         self._seen = [record for record in told if record]
-        history = _history(backend, standing.name, page, standing.version)
-        self._older, self._apart = (record for record, _ in history), apart
+        self._source, self._standing, self._apart = source, standing, apart
+        self._older = _history(source.backend, standing.name, page, standing.version)
+        self._read: list[tuple[Record | None, Secret]] = []
 
-    def knows(self, record: Record) -> bool:
+    def knows(self, write: _Write) -> bool:
         """Whether the line contains a write, or a later one of the same line."""
-        if any(self._contains(seen, record) for seen in self._seen):
+        if any(self._contains(seen, write.record) for seen in self._seen):
             return True
-        for seen in self._older:
-            self._seen.append(seen)
-            if self._contains(seen, record):
+        if self._has_its_value(write):
+            return True
+        for seen, secret in self._history():
+            if self._is_copy(write, secret) or (seen and self._contains(seen, write.record)):
                 return True
-            if seen.order < record.order:  # and those before it are older still
+            if seen and seen.order < write.record.order:  # and those before it are older still
                 break
         return False
+
+    def _is_copy(self, write: _Write, secret: Secret) -> bool:
+        """Whether the provider itself copied it: without a record, under the source's own version id."""
+        return secret.record is None and secret.version == write.version and self._proves(write, secret)
+
+    def _history(self) -> Iterator[tuple[Record | None, Secret]]:
+        yield from tuple(self._read)
+        for found in self._older:
+            self._read.append(found)
+            yield found
+
+    def _has_its_value(self, write: _Write) -> bool:
+        """What is current here has the very value: a write that changes nothing for anybody."""
+        current = self._standing.secret
+        return current is not None and self._proves(write, current)
+
+    def _proves(self, write: _Write, secret: Secret) -> bool:
+        return write.value is not None and self._source.proves(
+            self._standing.name, write.record, secret.value
+        )
 
     def _contains(self, seen: Record, record: Record) -> bool:
         if seen.write_id == record.write_id:
@@ -162,14 +184,14 @@ def _writes(replica: Order, held: Holding, newest: Record) -> Iterator[_Write]:
         return
     yield _Write(held.own, held.secret.version, held.secret.value, held.secret.created_at)
     for record, secret in _history(replica.backend, held.name, held.page, held.secret.version):
-        if replica.proves(held.name, record, secret.value):
+        if record and replica.proves(held.name, record, secret.value):
             yield _Write(record, secret.version, secret.value, secret.created_at)
 
 
 def _history(
     backend: Backend, name: Name, page: Page, besides: str | None
-) -> Iterator[tuple[Record, Secret]]:
-    """The older versions that can be read and bear a record, the newest first."""
+) -> Iterator[tuple[Record | None, Secret]]:
+    """The older versions that can be read, and their records, the newest first."""
     if Capability.VERSIONS not in backend.capabilities:
         return
     ids: list[str] = []
@@ -178,6 +200,4 @@ def _history(
     for version in ids[:LOOKS_BACK]:
         with contextlib.suppress(SecretNotFoundError, IntegrityError):
             secret = backend.get(name, version)
-            record = page.bindings.get(version) or parsed(secret.record)
-            if record:
-                yield record, secret
+            yield page.bindings.get(version) or parsed(secret.record), secret

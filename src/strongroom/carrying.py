@@ -91,7 +91,7 @@ def _taken_over(step: Step) -> Step:
 
 
 def bring_list(
-    revocations: Revocations, place: RevocationPlace, *, others: Sequence[RevocationPlace]
+    revocations: Revocations, place: RevocationPlace, *, others: Callable[[], Sequence[RevocationPlace]]
 ) -> None:
     """Have a replica's readers find the list of revocations there too, signed anew in time where we sign it.
 
@@ -101,8 +101,8 @@ def bring_list(
     Args:
         revocations: the list.
         place: at the replica.
-        others: at every replica, where names are marked revocable: the first list is signed where none of
-            them has one either. Else whoever removes the list would take all revocations back.
+        others: gives that place of every replica, where names are marked revocable: the first list is signed
+            where none of them has one either. Else whoever removes the list would take all revocations back.
     """
     with suppress(SecretStoreError):
         revocations.share(place)
@@ -110,8 +110,11 @@ def bring_list(
             revocations.share(place)
 
 
-def _begun(revocations: Revocations, places: Sequence[RevocationPlace]) -> bool:
-    if not places or revocations.newest() is not None or any(place.read() for place in places):
+def _begun(revocations: Revocations, others: Callable[[], Sequence[RevocationPlace]]) -> bool:
+    if revocations.newest() is not None:
+        return False
+    places = others()
+    if not places or any(place.read() for place in places):
         return False
     revocations.renew()
     return True

@@ -91,6 +91,13 @@ def _secret_compromised() -> Scene:
     return scene
 
 
+def _replica_quarantined() -> Scene:
+    scene = _learned()
+    for _ in range(3):  # each sync finds it
+        scene.wait(minutes=5).does("replicator", "replica.quarantine", "db/ledger")
+    return scene
+
+
 def _rotation_overdue() -> Scene:
     scene = _learned()
     scene.rotates("rotator", "db/ledger", "v2")
@@ -121,6 +128,7 @@ SCENES: Final[dict[str, Callable[[], Scene]]] = {
     "first-seen-principal": _first_seen_principal,
     "off-hours": _off_hours,
     "previous-after-grace": _previous_after_grace,
+    "replica-quarantined": _replica_quarantined,
     "rotation-overdue": _rotation_overdue,
     "secret-compromised": _secret_compromised,
     "use-after-revoke": _use_after_revoke,

@@ -19,7 +19,7 @@ from tests.unit.detection_fixtures import FOLDER, SCENES, SECRETS, SETTINGS
 from tests.unit.detection_normal import Company
 from tests.unit.detection_support import MONDAY, OFFICE, RULES, Scene, engine, judged, merged
 
-TEN = sorted(SCENES)
+ALERTS = sorted(SCENES)
 
 
 def rules_of(found: list[Detection]) -> list[str]:
@@ -40,14 +40,14 @@ def after(records: list[dict[str, Any]]) -> datetime:
 def test_each_shipped_rule_has_a_fixture() -> None:
     """And the other way round: these are the ten."""
     assert (
-        TEN
+        ALERTS
         == sorted(rule.name for rule in RULES if rule.alerts)
         == sorted(p.stem for p in FOLDER.glob("*.jsonl"))
     )
-    assert len(TEN) == 10
+    assert len(ALERTS) == 11
 
 
-@pytest.mark.parametrize("name", TEN)
+@pytest.mark.parametrize("name", ALERTS)
 def test_a_fixture_fires_its_rule_once_and_no_other(name: str) -> None:
     """Learning and calendar as the fixtures' settings say; what is found names its records, as a record."""
     records = fixture(name)
@@ -58,7 +58,7 @@ def test_a_fixture_fires_its_rule_once_and_no_other(name: str) -> None:
     assert json.loads(encode({**head, **found.as_record()}))["rule"] == name
 
 
-@pytest.mark.parametrize("name", TEN)
+@pytest.mark.parametrize("name", ALERTS)
 def test_the_fixtures_are_what_the_scenes_write(name: str) -> None:
     """`python -m tests.unit.detection_fixtures` writes them anew."""
     assert (FOLDER / f"{name}.jsonl").read_bytes() == SCENES[name]().lines()

@@ -53,10 +53,11 @@ def config(aws: Aws, tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def run(config: Callable[[str], Path]) -> Run:
-    path = config(NATIVE)
+def run(config: Callable[[str], Path], tmp_path: Path) -> Run:
+    coordinator = f'[coordinator]\nurl = "sqlite://{tmp_path}/coordinator.db"\n'
 
-    def ran(*args: str, stdin: str = "") -> tuple[int, Any]:
+    def ran(*args: str, stdin: str = "", replica: str = NATIVE) -> tuple[int, Any]:
+        path = config(coordinator + replica)
         done = CliRunner().invoke(cli, ["--config", str(path), "--json", *args], input=stdin)
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         assert_no_canary(done.output)
@@ -84,6 +85,25 @@ def test_the_commands_are_those_of_every_replica(run: Run, aws: Aws) -> None:
     code, status = run("replica", "status")
     assert code == 0
     assert status["replicas"]["prod-us"]["in_sync"] == 1
+
+
+def test_a_takeover_detaches_the_copies_and_the_way_back_is_a_fresh_replication(run: Run, aws: Aws) -> None:
+    """The old source refuses every writer until it is to follow; then it has what the new one has."""
+    assert run("put", "db/password", "--store", "prod-eu", stdin=f"{CANARY}-one")[0] == 0
+    assert run("replica", "sync")[0] == 0
+    code, taken = run("replica", "takeover", "prod-us", "--deny-old", "--yes")
+    assert (code, taken["epoch"], taken["fenced"], taken["failed"]) == (0, 2, ["prod-eu"], {})
+    back = '[replica.prod-eu]\nsource = "prod-us"\ndomain = "prod-eu"\n'
+    assert run("put", "db/password", "--store", "prod-us", stdin=f"{CANARY}-two", replica=back)[0] == 0
+    code, report = run("replica", "sync", replica=back)
+    assert (code, list(report["replicas"]["prod-eu"]["failed"])) == (8, ["db/password"])
+    assert run("replica", "takeover", "prod-us", "--allow-old", "--yes", replica=back)[0] == 0
+    assert run("replica", "sync", replica=back)[0] == 0
+    values = [
+        aws.manager.call(region, "GetSecretValue", {"SecretId": "prod/db/password"})["SecretString"]
+        for region in (REGION, OTHER)
+    ]
+    assert values == [f"{CANARY}-two"] * 2
 
 
 def test_the_keys_of_the_regions_are_the_configurations(config: Callable[[str], Path], aws: Aws) -> None:

@@ -15,6 +15,9 @@ from strongroom.companion import Frame, find
 from strongroom.errors import IntegrityError, SecretConflictError, UnavailableError
 from strongroom.layers.layer import Layer
 from strongroom.names import Companion, Key, Name
+from strongroom.replication.bearing import Bearing
+from strongroom.replication.holding import read_holding
+from strongroom.replication.page import Page, write_page
 from strongroom.replication.plan import Action
 from strongroom.stages import Pending
 from strongroom.value import SecretValue
@@ -110,6 +113,8 @@ def test_a_payload_left_by_a_crash_gives_way_to_a_newer_version(tmp_path: Path, 
     assert two.at_replica() == "three"
     assert len(two.there.versions(DB)) <= 3
     assert not two.replicator().plan().due
+    if kind == "companion":
+        assert len(two.there.versions(Companion(DB))) == 1, "what was superseded is destroyed"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -168,13 +173,49 @@ def test_a_worker_that_wakes_late_does_not_undo_a_newer_version(tmp_path: Path, 
     assert not two.replicator().plan().due
 
 
+def test_a_worker_that_wakes_late_does_not_displace_a_newer_payload(tmp_path: Path) -> None:
+    """Whoever put it there died before it was promoted; the older version is not written any more."""
+    two = pair("companion", tmp_path)
+    two.there = mortal = Mortal(two.there)
+    two.write()
+    two.sync()
+    two.write(text="two")
+    late = two.replicator()
+
+    def meanwhile() -> None:
+        two.write(text="three")
+        mortal.dies_at, mortal.after, mortal.passed = 1, True, 0
+        assert dies(two)
+        mortal.dies_at = 0
+
+    two.there.during["put"] = meanwhile
+    assert not late.sync().failed
+    assert two.at_replica() == "three"
+    assert len(two.there.versions(DB)) == 2
+
+
+def test_of_two_that_restore_at_once_neither_destroys_what_the_other_wrote(tmp_path: Path) -> None:
+    """The bin is emptied only while the name is in it."""
+    two = pair("memory", tmp_path)
+    two.write()
+    two.sync()
+    delete(two.app)
+    two.sync()
+    two.app.restore(DB)
+    two.there.during["put"] = two.sync
+    assert not two.replicator().sync().failed
+    assert two.at_replica() == "one"
+    assert two.there.calls["purge"] == 1
+
+
 @pytest.mark.parametrize("kind", NATIVE_AND_NOT)
 def test_a_rotation_that_is_pending_at_the_replica_is_not_destroyed(tmp_path: Path, kind: str) -> None:
     """It was the source once, and the target may know that value; a person cleans."""
     two = pair(kind, tmp_path)
     two.write()
     two.sync()
-    pending = Pending(two.there, DB, ROTATION)
+    record = two.order.next(DB)[1](value("pending"))  # as a source's rotation bears one
+    pending = Pending(Bearing(two.there, record), DB, ROTATION)
     pending.put(value("pending"), base_version=two.there.versions(DB)[0].id)
     two.write(text="two")
     report = two.replicator().sync()
@@ -255,6 +296,54 @@ def test_a_payload_that_does_not_come_back_as_it_was_is_never_read(tmp_path: Pat
     two.there = Counted(Lying(two.there))
     assert isinstance(two.replicator().sync().failed["db/password"], IntegrityError)
     assert two.at_replica() == "one"
+
+
+class Careless(Layer):
+    """Takes a payload as it is, and makes something else of it."""
+
+    def __init__(self, inner: Backend, fault: str):
+        super().__init__(inner)
+        self._fault = fault
+
+    def put(
+        self, key: Key, given: SecretValue, if_version: str | Absent | None, record: str | None = None
+    ) -> SecretVersion:
+        if isinstance(key, Name) and self._fault == "record":
+            record = None
+        elif isinstance(key, Name):
+            given = value("garbled")
+        return self.inner.put(key, given, if_version, record)
+
+
+@pytest.mark.parametrize("fault", ["record", "value"])
+def test_what_stands_at_the_replica_otherwise_than_it_was_written_is_told(tmp_path: Path, fault: str) -> None:
+    """The last of three: a version that is not what it should be is a failure, not a sync."""
+    two = pair("companion", tmp_path)
+    two.write()
+    two.there = Counted(Careless(two.there, fault))
+    error = two.replicator().sync().failed["db/password"]
+    assert isinstance(error, IntegrityError)
+    assert error.performed
+
+
+def test_a_record_that_was_copied_to_another_value_proves_nothing(tmp_path: Path) -> None:
+    """It is of one value: whoever looks closer finds a stranger's."""
+    two = pair("memory", tmp_path)
+    two.write()
+    two.sync()
+    two.there.put(DB, value("theirs"), None, two.there.get(DB, Stage.CURRENT).record)
+    assert actions(two.replicator().plan(["db/password"]).steps) == {"db/password": "foreign"}
+
+
+def test_what_a_page_says_of_a_version_counts_at_a_replica_too(tmp_path: Path) -> None:
+    """It was the source once, and a console wrote that version."""
+    two = pair("memory", tmp_path)
+    two.write()
+    version = two.there.put(DB, value("console"), None).id
+    record = two.order.next(DB)[1](value("console"))
+    write_page(two.there, DB, Page().with_binding(version, record), None)
+    held = read_holding(two.there, DB, two.order.digest_key())
+    assert (held.own, held.strange) == (record, "")
 
 
 def test_what_has_changed_since_the_plan_is_not_done_by_it(tmp_path: Path) -> None:

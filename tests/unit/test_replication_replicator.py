@@ -8,6 +8,7 @@ import pytest
 
 from strongroom.backend import Stage
 from strongroom.names import Name
+from strongroom.replication.page import read_page
 from tests.unit.replication_support import DB, KINDS, Pair, actions, delete, pair, read, value
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)
@@ -145,6 +146,9 @@ def test_two_values_at_one_place_are_quarantined_until_a_person_decides(two: Pai
     assert not two.replicator().adopt(["db/password"]).failed
     assert two.at_replica() == "three"
     assert two.replicator().status().healthy
+    assert read_page(two.here, DB)[0].quarantine is None
+    two.write(text="four")
+    assert actions(two.sync().done) == {"db/password": "update"}
 
 
 def test_names_outside_the_patterns_are_not_touched(two: Pair) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from math import ceil
@@ -26,6 +27,8 @@ Opens = Callable[[Mapping[Name, str]], AbstractContextManager[Filled]]
 SHEETS = 8
 """Reads of what a check looks at once, however many secrets there are: the replica's sheet."""
 
+_turns = itertools.count()  # each test changes another secret: what is planted has each one's first value
+
 
 @pytest.fixture
 def coordinator(tmp_path: Path) -> Iterator[SQLiteCoordinator]:
@@ -34,9 +37,14 @@ def coordinator(tmp_path: Path) -> Iterator[SQLiteCoordinator]:
     made.close()
 
 
-def check(opens: Opens, nightly: int, pages: Callable[[int], int], share: int = 10) -> None:
+@pytest.fixture(scope="module")
+def source() -> Source:
+    """Filled once: each test's replica begins with what it holds then."""
+    return Source(scaled(3000, "secrets of a drift check"))
+
+
+def check(source: Source, opens: Opens, pages: Callable[[int], int]) -> None:
     """Nothing is due and nothing was read; then one secret changes, and it alone is found."""
-    source = Source(scaled(nightly, "secrets of a drift check", share))
     with opens(source.records) as replica:
         replicator = source.replicator(replica)
         assert not replicator.sync().done  # the sheet and the digest key are there from now on
@@ -45,51 +53,49 @@ def check(opens: Opens, nightly: int, pages: Callable[[int], int], share: int = 
         assert plan.counts == {Action.SAME: len(source.names)}
         assert sum(replica.calls[call] for call in replica.listing) == pages(len(source.names))
         assert replica.reads <= SHEETS, dict(replica.calls)
-        changed = source.names[len(source.names) // 2]
+        changed = source.names[next(_turns)]
         source.change(changed)
         [step] = replicator.plan().due
         assert (step.name, step.action, step.behind) == (str(changed), Action.UPDATE, 1)
 
 
-def test_memory() -> None:
+def test_memory(source: Source) -> None:
     """Nothing to count: the rule itself."""
-    check(drift.memory, 3000, lambda _: 0)
+    check(source, drift.memory, lambda _: 0)
 
 
-def test_the_embedded_store(tmp_path: Path) -> None:
+def test_the_embedded_store(tmp_path: Path, source: Source) -> None:
     """One query."""
-    check(lambda records: drift.local(tmp_path, records), 3000, lambda _: 0)
+    check(source, lambda records: drift.local(tmp_path, records), lambda _: 0)
 
 
-def test_secrets_manager() -> None:
+def test_secrets_manager(source: Source) -> None:
     """A hundred secrets a page."""
     with StrictServer() as server:
-        check(lambda records: drift.secrets_manager(server, records), 3000, lambda n: ceil(n / 100))
+        check(source, lambda records: drift.secrets_manager(server, records), lambda n: ceil(n / 100))
 
 
-def test_google(google_server: Google) -> None:
+def test_google(google_server: Google, source: Source) -> None:
     """A thousand secrets a page."""
-    check(lambda records: drift.secret_manager(google_server, records), 3000, lambda n: ceil(n / 1000))
+    check(source, lambda records: drift.secret_manager(google_server, records), lambda n: ceil(n / 1000))
 
 
-def test_azure(azure_server: Vault, coordinator: SQLiteCoordinator) -> None:
+def test_azure(azure_server: Vault, coordinator: SQLiteCoordinator, source: Source) -> None:
     """Twenty-five secrets a page, with what Strongroom keeps beside them: the sheet and the digest key."""
     azure_server.reset()
-    check(
-        lambda records: drift.key_vault(azure_server, coordinator, records),
-        3000,
-        lambda n: ceil((n + 2) / 25),
-    )
+    opens = lambda records: drift.key_vault(azure_server, coordinator, records)  # noqa: E731
+    check(source, opens, lambda n: ceil((n + 2) / 25))
 
 
 def test_a_token(softhsm_store: TestToken, coordinator: SQLiteCoordinator) -> None:
     """One search."""
-    check(lambda records: drift.token(softhsm_store, coordinator, records), 400, lambda _: 1)
+    few = Source(scaled(400, "objects of a drift check"))
+    check(few, lambda records: drift.token(softhsm_store, coordinator, records), lambda _: 1)
 
 
 def test_vault_is_read_name_by_name(openbao_server: OpenBao, kv2_mount: str) -> None:
     """A LIST tells names alone, and the record stands beside the value: each newest version is read."""
-    source = Source(scaled(1000, "secrets of a drift check"))
+    source = Source(scaled(1000, "names that Vault is asked for"))
     with drift.vault(openbao_server, kv2_mount, source.records) as replica:
         replicator = source.replicator(replica)
         assert not replicator.sync().done

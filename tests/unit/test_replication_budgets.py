@@ -75,7 +75,7 @@ def most(times: list[float], seconds: float) -> int:
     return max(bisect_left(times, begin + seconds) - number for number, begin in enumerate(times))
 
 
-def changes(scheme: str, clock: FakeClock) -> Timed:
+def changes(scheme: str, clock: FakeClock, share: int = 10) -> Timed:
     """A replica with this provider's budget, of which every secret has changed once since it was made."""
     flags = ALL if scheme in NATIVE else ALL & ~Capability.NATIVE_PENDING
     replica = Timed(MemoryBackend(flags, clock), clock, backend_class(scheme).write_budget)
@@ -84,7 +84,7 @@ def changes(scheme: str, clock: FakeClock) -> Timed:
     members = Member("source", source, DOMAIN), Member("replica", replica, DOMAIN)
     replicator = Replicator(*members, clock=clock, parallel=1)
     for round_ in range(2):
-        for number in range(scaled(1000, f"changes within the budget of {scheme}")):
+        for number in range(scaled(1000, f"changes within the budget of {scheme}", share)):
             of = drift.name(number)
             app.put(of, SecretValue(f"{drift.value(of).reveal_text()} {round_}"), None)
         assert not replicator.sync().failed
@@ -109,5 +109,5 @@ def test_who_sets_no_limit_is_waited_for_by_nobody(scheme: str) -> None:
     """A store of one's own takes what comes."""
     clock = FakeClock()
     assert backend_class(scheme).write_budget is None
-    assert changes(scheme, clock).times[""]
+    assert changes(scheme, clock, share=100).times[""]
     assert clock.slept == []

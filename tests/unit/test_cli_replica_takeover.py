@@ -10,9 +10,10 @@ from click.testing import CliRunner
 
 from strongroom.backend import Stage
 from strongroom.cli.main import cli
+from strongroom.errors import PermissionDeniedError
 from strongroom.layers.recorded import Recorded
 from strongroom.memory import MemoryBackend
-from strongroom.names import Name, StoreURL
+from strongroom.names import Key, Name, StoreURL
 from strongroom.replication.sheet import NO_TAKEOVER, Sheet, read_sheet, write_sheet
 from strongroom.settings import Settings
 from strongroom.value import SecretValue
@@ -157,6 +158,42 @@ def test_a_provider_that_cannot_refuse_writes_is_told_of(drill: Drill) -> None:
     assert drill("takeover", "us", "--yes", "--json").json["again"]
     both = drill("takeover", "us", "--deny-old", "--allow-old")
     assert (both.code, "exclude each other" in both.err) == (2, True)
+
+
+def test_a_provider_that_can_refuses_the_old_source_s_writes_until_it_is_allowed(
+    drill: Drill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the fenced store alone, each name that it has; what could not be refused is said."""
+    native = Refusing()
+    monkeypatch.setattr(MemoryBackend, "native_replication", lambda _: native)
+    assert drill("takeover", "us", "--yes", "--deny-old").code == 0
+    assert native.told == [("fence", str(DB))]
+    assert drill("takeover", "us", "--yes", "--allow-old").code == 0
+    assert native.told[1:] == [("lift", str(DB))]
+    native.error = PermissionDeniedError("denied", hint="grant PutResourcePolicy")
+    done = drill("takeover", "us", "--yes", "--deny-old")
+    assert (done.code, "grant PutResourcePolicy" in done.err) == (8, True)
+
+
+class Refusing:
+    """A provider whose policies can refuse the writes of a secret."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.error: PermissionDeniedError | None = None
+
+    def fence(self, key: Key) -> None:
+        """Notes it."""
+        self._tell("fence", key)
+
+    def lift(self, key: Key) -> None:
+        """Notes it."""
+        self._tell("lift", key)
+
+    def _tell(self, what: str, key: Key) -> None:
+        if self.error:
+            raise self.error
+        self.told.append((what, str(key)))
 
 
 def test_what_the_old_source_had_is_listed_and_told_by_status(returned: Drill) -> None:

@@ -14,8 +14,9 @@ from strongroom.errors import (
     UnavailableError,
 )
 from strongroom.names import Name
+from strongroom.replication.plan import Report
 from strongroom.replication.sheet import NO_TAKEOVER, Sheet
-from strongroom.replication.takeover import LEASE_SECONDS, Claim, resource
+from strongroom.replication.takeover import LEASE_SECONDS, Claim, Takeover, resource
 from strongroom.testing.faults import Killed, kill
 
 from .core_support import NAME, text
@@ -289,10 +290,31 @@ def test_names_that_cannot_be_brought_over_stop_a_takeover_before_it_begins() ->
     world = World()
     world.eu.put(NAME, "second")
     world.us.provider.deny("put_pending")
-    with pytest.raises(SecretConflictError, match="1 names of the old source") as caught:
+    with pytest.raises(SecretConflictError, match="1 could not be brought over") as caught:
         world.taken(world.us, drained_from=world.eu)
     assert "db/password" in str(caught.value)
     assert world.coordinator.recorded(resource(DOMAIN)) is None
+
+
+def test_a_provider_s_copies_are_detached_before_the_store_takes_writes() -> None:
+    """Some that could not be detached stop it; the repeat goes on with the same takeover."""
+    world = World()
+    failed = {NAME: UnavailableError("throttled")}
+    reports, sources = [Report(failed=failed), Report()], []
+
+    def detach() -> Report:
+        sources.append(world.us.sheet.source)
+        return reports.pop(0)
+
+    takeover = Takeover(
+        world.us.member, world.coordinator, others=[world.eu.member], detach=detach, clock=world.clock
+    )
+    with pytest.raises(SecretConflictError, match="1 could not be detached: db/password"):
+        takeover.run()
+    assert world.eu.sheet.fenced
+    taken = takeover.run()
+    assert (taken.sheet.epoch, taken.sheet.source) == (2, "prod-us")
+    assert sources == ["prod-eu", "prod-eu"]
 
 
 def test_an_outlook_tells_what_would_happen_and_writes_nothing() -> None:

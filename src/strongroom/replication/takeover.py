@@ -199,9 +199,10 @@ class Takeover:
                 return Taken(mine, outlook.source, fenced, unreachable, again=True)
             claim = self._claimed(lease, outlook, claim)
             fenced, unreachable = self._fenced(_sheet(claim, mine), must=mine.source if drain else "")
-            for step in (drain, self._detach):
-                if step:
-                    _complete(step())
+            if drain:
+                _complete(drain())
+            if self._detach:
+                _complete(self._detach(), "detached", "repeat it: it goes on where it stopped")
             return Taken(self._begun(claim), outlook.source, fenced, unreachable)
 
     @contextmanager
@@ -331,12 +332,15 @@ def _overtaken(claim: Claim, held: Sheet) -> bool:
     return held.epoch > claim.epoch or (held.epoch == claim.epoch and not same)
 
 
-def _complete(report: Report) -> None:
+def _complete(
+    report: Report,
+    done: str = "brought over",
+    hint: str = "see to them by strongroom replica plan; or say that the source is lost: they are kept then",
+) -> None:
     if report.complete:
         return
-    left = len(report.failed) + len(report.skipped)
-    names = ", ".join([*report.failed, *(step.name for step in report.skipped)][:3])
+    names = [*report.failed, *(step.name for step in report.skipped)]
+    told = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     raise SecretConflictError(
-        f"{left} names of the old source could not be brought over: {names}",
-        hint="see to them by strongroom replica plan; or say that the source is lost: they are kept then",
+        f"of the old source's names {len(names)} could not be {done}: {told}", hint=hint
     )

@@ -153,7 +153,9 @@ class Applier:
 
     def _bring(self, name: Name, planned: Step | None, adopt: bool) -> Step:
         held = self._held(name)  # first: what the source has by then is at least as new
-        standing = self._ordered(self._source.standing(name), held)
+        standing = self._source.standing(name)
+        self._require_epoch(standing, held)
+        standing = self._ordered(standing, held)
         step = self._checked(standing, judged(standing, held, adopt=adopt))
         if self._is_over(held) and step.action in _OVER:
             step, standing = self._kept(step, standing, held)
@@ -169,6 +171,15 @@ class Applier:
             raise _Changed
         self._events.run(_TELLS[step.action], str(name), lambda: self._write(step, standing, held))
         return step
+
+    def _require_epoch(self, standing: Standing, held: Holding) -> None:
+        """Stop where a takeover came since the sheets were aligned: what comes back from the new source may
+        stand above what its applications have written since, and would go over it."""
+        known = (standing.record, held.record)
+        if self._epoch and any(record and record.epoch > self._epoch for record in known):
+            raise SecretConflictError(
+                "another store has taken over meanwhile", hint="strongroom replica status", retryable=True
+            )
 
     def _is_over(self, held: Holding) -> bool:
         """Whether the replica stands in an epoch before the source's: it may have been the source then."""

@@ -181,6 +181,8 @@ class Order:
             place = after(epoch, max(above, page.floor, self._known(name, current, epoch)))
             record = self._maker(name, place)(current.secret.value)
             if self._written(name, page.with_binding(version, record), at):
+                # A write that landed meanwhile stands below now, and would come before what it replaced.
+                self._require_current(name, version)
                 return record
             self.clock.sleep(pause)
         raise _crowded(name)
@@ -301,6 +303,11 @@ class Order:
                 if record := parsed(self.backend.get(name, version).record):
                     yield record
                     return
+
+    def _require_current(self, name: Name, version: str) -> None:
+        current = self._read(name)
+        if current is None or current.id != version:
+            raise SecretConflictError("the version is not current any more", name=str(name))
 
     def _is_above(self, name: Name, tombstone: Record) -> bool:
         """Whether no writer that had not seen the tombstone took its place meanwhile."""

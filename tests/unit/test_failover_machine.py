@@ -162,6 +162,8 @@ class Machine(RuleBasedStateMachine):
             assert number >= known.given, "older than what was handed out"
             assert secret.behind or number >= known.told, "a newer one is known of"
             known.given, known.told = max(known.given, number), max(known.told, number)
+            assert secret.behind >= known.told - number, "more are known to be missing"
+            assert secret.behind <= len(known.records) - 1 - number, "as many are not missing"
         if not (secret.behind or secret.degraded):
             assert number >= known.given, "older than what was handed out, in silence"
             assert number >= known.ours, "older than what we wrote, in silence"
@@ -181,7 +183,7 @@ class Machine(RuleBasedStateMachine):
             self.members[0].inner.put(name, value, None, record)
             secret = self.failover.get(name, Stage.CURRENT)
             assert secret.value.matches(str(number))
-            assert (secret.behind, secret.degraded) == (False, False)
+            assert (secret.behind, secret.degraded) == (0, False)
         self.failover.close()
 
 

@@ -78,6 +78,22 @@ def test_writes_of_ours_that_a_replica_cannot_have_are_counted(eu: Member, us: M
     assert both.get(NAME, Stage.CURRENT).behind == 4
 
 
+def test_a_write_of_ours_that_another_replica_shows_is_counted_once(eu: Member, us: Member) -> None:
+    """Its record was told of since."""
+    ap = Member()
+    held = {"us": Held(), "ap": Held()}
+    three = Failover({"eu": eu, "us": us, "ap": ap}, replicas=held, clock=FakeClock())
+    eu.holds("1.5")
+    three.describe(NAME)
+    three.put(NAME, SecretValue("ours"), None)
+    us.holds("1.6")
+    ap.holds("1.5")
+    eu.unreachable()
+    three.describe(NAME)
+    us.unreachable()
+    assert three.get(NAME, Stage.CURRENT).behind == 1
+
+
 def test_the_least_late_replica_answers(eu: Member, us: Member) -> None:
     """Where none is up to date, whatever their order."""
     ap = Member()

@@ -54,13 +54,14 @@ class Sight:
         """What an answer with this record is worth; `first`: from the source, where the writes are."""
         if record is None:
             return Judgement(degraded=not first or self.told is not None)
-        behind = _writes_between(record, self.told)
+        behind = _writes_between(record.order, self.told.order) if self.told else 0
         if first:
             degraded = self.unproved is not None and record.order <= self.unproved  # its label lags behind us
         else:
             degraded = self.source is None or self.unproved is not None
             if self.unproved is not None and record.order <= self.unproved:
-                behind += self.missing
+                # What was told since may be our writes: they are not counted twice.
+                behind = max(behind, _writes_between(record.order, self.unproved) + self.missing)
         known, given = record.verdict(self.told), record.verdict(self.given)
         conflict = Verdict.QUARANTINE in (known, given)
         if conflict and not first:  # two values claim one place: the source decides
@@ -139,11 +140,9 @@ def readable(text: str | None) -> Record | None:
         return None
 
 
-def _writes_between(record: Record, told: Record | None) -> int:
+def _writes_between(order: tuple[int, int], told: tuple[int, int]) -> int:
     """How many writes are known after a record's. A takeover counts on from where its source had come."""
-    if told is None or record.order >= told.order:
-        return 0
-    return max(1, told.seq - record.seq)
+    return max(1, told[1] - order[1]) if order < told else 0
 
 
 def _newer(held: Record | None, other: Record, *, wins: bool) -> Record:

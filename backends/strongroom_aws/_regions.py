@@ -130,14 +130,16 @@ class Regions(NativeReplication):
             answer = self._elsewhere.at(copy.place).read("DescribeSecret", SecretId=name)
         except SecretNotFoundError:
             return replace(copy, state=_not_there(copy.state))
-        if self._stands_alone(answer, copy.place):
+        if not self._is_copy(answer, copy.place):
             return replace(copy, state=CopyState.ALIEN, version=_current(answer, "VersionIdsToStages"))
         version = _current(answer, "VersionIdsToStages")
         late = copy.state is CopyState.IN_SYNC and version != current
         return replace(copy, state=CopyState.COPYING if late else copy.state, version=version)
 
-    def _stands_alone(self, answer: Answer, place: str) -> bool:
-        return (answer.get("PrimaryRegion") or place) != self._region
+    def _is_copy(self, answer: Answer, place: str) -> bool:
+        """Whether it is a copy of ours there; seen from the copy's own region, whether it is one at all."""
+        primary = answer.get("PrimaryRegion") or place
+        return primary != place and self._region in (primary, place)
 
     def survey(self, places: Collection[str]) -> Mapping[str, Mapping[Key, Copy]]:
         found: dict[str, Mapping[Key, Copy]] = {}
@@ -147,7 +149,7 @@ class Regions(NativeReplication):
         return found
 
     def _surveyed(self, entry: Answer, place: str) -> Copy:
-        state = CopyState.ALIEN if self._stands_alone(entry, place) else CopyState.IN_SYNC
+        state = CopyState.IN_SYNC if self._is_copy(entry, place) else CopyState.ALIEN
         version = _current(entry, "SecretVersionsToStages")
         return Copy(place, state, entry.get("KmsKeyId", ""), version)
 
@@ -172,7 +174,7 @@ class Regions(NativeReplication):
             answer = self._elsewhere.at(place).read("DescribeSecret", SecretId=name)
         except (SecretNotFoundError, PermissionDeniedError):
             return
-        if self._stands_alone(answer, place):
+        if not self._is_copy(answer, place):
             raise _taken(place)
 
     def _replicate(self, name: str, places: Mapping[str, str]) -> None:
@@ -221,7 +223,8 @@ class Regions(NativeReplication):
             raise error
 
     def _is_detached(self, name: str, there: Client, place: str) -> bool:
-        return self._stands_alone(there.read("DescribeSecret", SecretId=name), place)
+        answer = there.read("DescribeSecret", SecretId=name)
+        return (answer.get("PrimaryRegion") or place) == place
 
     def fence(self, key: Key) -> None:
         fence(self._secrets, self._name(key), self._region)

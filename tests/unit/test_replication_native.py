@@ -26,6 +26,7 @@ from strongroom.memory import MemoryBackend
 from strongroom.names import Key, Name, StoreURL
 from strongroom.replication import native
 from strongroom.replication.denying import Denying
+from strongroom.replication.detaching import Detaching
 from strongroom.replication.member import Member
 from strongroom.replication.native import NativeReplicator
 from strongroom.replication.order import Order
@@ -363,7 +364,17 @@ class TestDetach:
         scene.write()
         synced(scene)
         scene.replicator().detach()
+        scene.aws.server.calls.clear()
         assert scene.replicator().detach().complete
+        assert scene.aws.server.calls["StopReplicationToReplica"] == 0
+
+    def test_the_replica_alone_suffices(self, scene: Scene) -> None:
+        """A source that cannot even be opened keeps nobody from taking over."""
+        scene.write()
+        synced(scene)
+        alone = Scene(scene.aws).replica
+        assert actions(Detaching(alone, clock=scene.clock).run().done) == {str(DB): "update"}
+        alone.backend.put(DB, SecretValue(f"{CANARY} new"), None)
 
     def test_what_failed_is_said_by_name(self, scene: Scene) -> None:
         """The others are detached."""

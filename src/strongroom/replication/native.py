@@ -30,7 +30,8 @@ from strongroom.native import Copy, CopyState
 from strongroom.patterns import matcher, prefix_of
 from strongroom.retry import pause
 
-from .events import CREATE, TAKEOVER, UPDATE, Events
+from .detaching import Detaching, native_of
+from .events import CREATE, UPDATE, Events
 from .fencing import Fencing
 from .order import DIGEST_KEY, Order
 from .plan import Action, Plan, Report, Status, Step
@@ -90,12 +91,12 @@ class NativeReplicator:
         max_lag: timedelta | None = None,
     ):
         self.source, self.replica, self.max_lag = source, replica, max_lag
-        self._native = _native(source)
+        self._native = native_of(source)
         self._places = dict(places or {_place(self._native, replica): ""})
         self._clock, self._parallel = clock or Clock(), parallel
-        self._patterns, self._wanted = tuple(names), matcher(names)
+        self._patterns, self._wanted, self._hooks = tuple(names), matcher(names), tuple(hooks)
         self._events = Events(hooks, replica, self._clock)
-        apart = _native(replica).place  # else both are one store, with one sheet
+        apart = native_of(replica).place  # else both are one store, with one sheet
         self._fencing = Fencing(source, replica, hooks=hooks, clock=self._clock) if apart else None
         self._synced: datetime | None = None
 
@@ -314,34 +315,16 @@ class NativeReplicator:
         failed = {name: UnsupportedOperationError(problem, name=name, hint=hint) for name in names}
         return Report(failed=dict(failed))
 
-    def detach(self, names: Sequence[str] | None = None, progress: Progress | None = None) -> Report:
-        """Make the copies at the replica's own place secrets of their own: the step of a takeover.
-
-        Asks that place alone, and is gone on with when it is repeated.
-
-        Raises:
-            UnsupportedOperationError: the provider's copies cannot be taken apart (Google).
-            SecretStoreError: the place's list cannot be read; of a single name it stands in the report.
-        """
-        began, place = self._clock.monotonic(), _place(self._native, self.replica)
-        wanted = self._chosen(names or self._patterns)
-        copies = self._native.survey([place])[place]
-        held = [key for key in copies if isinstance(key, Name) and wanted(str(key))]
-        run = Run(self._parallel, lambda name: self._detached(name, place), progress)
-        done = run.each(sorted(held, key=str))
-        if not run.failed and not run.left:
-            self._detach_digest_key(place)
-        return Report(tuple(done), run.failed, tuple(run.left), self._clock.monotonic() - began)
-
-    def _detached(self, name: Name, place: str) -> Step:
-        self._events.run(TAKEOVER, str(name), lambda: self._native.detach(name, place))
-        return Step(str(name), Action.UPDATE, f"stands alone in {place}")
-
-    def _detach_digest_key(self, place: str) -> None:
-        try:
-            self._native.detach(DIGEST_KEY, place)
-        except SecretNotFoundError:
-            return  # the source bore no records
+    def detach(self, progress: Progress | None = None) -> Report:
+        """As `Detaching.run`, for the copies at the replica's own place."""
+        detaching = Detaching(
+            self.replica,
+            names=self._patterns,
+            hooks=self._hooks,
+            clock=self._clock,
+            parallel=self._parallel,
+        )
+        return detaching.run(progress)
 
     def after_fork(self) -> None:
         """In a forked child: what the parent could not record, the parent hands in."""
@@ -351,18 +334,9 @@ class NativeReplicator:
         """Nothing is kept between two calls; the members' backends are their owner's to close."""
 
 
-def _native(member: Member) -> NativeReplication:
-    found = member.backend.native_replication()
-    if found is None:
-        raise UnsupportedOperationError(
-            f"{member.alias} has no replication of its own", hint="leave native away: ours does it"
-        )
-    return found
-
-
 def _place(source: NativeReplication, replica: Member) -> str:
     """The replica's own region, checked to be one to which the source's provider can copy."""
-    native = _native(replica)
+    native = native_of(replica)
     if not native.place:
         raise InvalidRequestError(
             f"{replica.alias} has no single place", hint="say in regions to which locations it is copied"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Hashable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from strongroom.backend import Absent, Backend, Capability, Secret, SecretInfo, SecretVersion, Stage
@@ -186,7 +187,20 @@ def _purge(of: Slot) -> tuple[Slot, Hashable]:
     return (Slot(given=of.given), "ok") if of.versions else (of, Refused("missing"))
 
 
+def _fence(of: Slot) -> tuple[Slot, Hashable]:
+    return of._replace(given=of.given + 1), of.given + 1
+
+
+def _claim(of: Slot, text: str, fence: int) -> tuple[Slot, Hashable]:
+    """A coordinator's record: never under a lower fence than the last one given."""
+    if fence < of.given:
+        return of, Refused("overtaken")
+    return of._replace(versions=(Version(fence, text),)), "ok"
+
+
 _CALLS: Mapping[str, Any] = {
+    "fence": _fence,
+    "claim": _claim,
     "get": _get,
     "put": _put,
     "versions": _versions,
@@ -204,6 +218,10 @@ _CALLS: Mapping[str, Any] = {
 
 class Still(Clock):
     """A clock on which nobody waits: others may act between any two calls anyway."""
+
+    def now(self) -> datetime:
+        """Always the same moment."""
+        return datetime(2026, 1, 1, tzinfo=UTC)
 
     def sleep(self, seconds: float) -> None:
         """At once."""
@@ -292,5 +310,6 @@ class Store(Backend):
 
 def _place(key: Key) -> str:
     if isinstance(key, Reserved):
-        return {"replication": "page", "replication-sheet": "sheet"}.get(key.kind, key.kind)
+        kind = {"replication": "page", "replication-sheet": "sheet"}.get(key.kind, key.kind)
+        return kind if key.name in (NAME, SHEET_KEY.name) else f"{kind} {key.name}"
     return "companion" if isinstance(key, Companion) else "secret"

@@ -18,10 +18,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Hundreds of tests start a process of their own; without compiled files each would compile the product anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test lint bench nightly clean
+.PHONY: help install demo drill test lint bench nightly clean
 
 help:
 	@echo 'make demo     the main job, end to end, in under a minute'
+	@echo 'make drill    a region is lost, a replica takes over, the region comes back: on this machine'
 	@echo 'make test     every test, random order, two processes'
 	@echo 'make lint     ruff and mypy --strict'
 	@echo 'make nightly  the same tests with the full counts, then ten minutes of fuzzing'
@@ -55,6 +56,9 @@ $(FUZZ_STAMP): $(STAMP)
 
 demo: $(STAMP)
 	@$(BIN)/python docs/examples/demo.py
+
+drill: $(STAMP)
+	@$(BIN)/python -m tests.drill
 
 test: $(STAMP) $(NODE_STAMP) $(PEER_STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q

@@ -131,7 +131,7 @@ def domains(
             if not away.keys() & {entry.source, entry.alias}:
                 made[entry.alias] = building.replicator(entry)
         coordinator = building.coordinator()
-        yield Domains(building.members, away, made, building.detach, coordinator, building.hooks, clock)
+        yield Domains(building.members, away, made, building.detaching(), coordinator, building.hooks, clock)
 
 
 def carried(config: Config, alias: str, clock: Clock | None = None) -> RevocationList | None:
@@ -159,12 +159,24 @@ class _Building:
         self.hooks: tuple[AuditHook, ...] = (*([trail.hook()] if trail else []), *hooks)
         self._opening.coordinate()
         self.members: dict[str, Member] = {}
-        self.detach: dict[str, Callable[[], Report]] = {}
         self._revocations = opened.enter_context(revocations(config, clock)) if config.replicas else None
 
     def coordinator(self) -> Coordinator | None:
         """What the file names, for itself: what guards the stores is theirs."""
         return self._opening.coordinator()
+
+    def detaching(self) -> dict[str, Callable[[], Report]]:
+        """By the replica's alias; the source of one need not be there."""
+        from .replication.detaching import Detaching
+
+        entries = self._config.replicas.values()
+        return {
+            one.alias: Detaching(
+                self.members[one.alias], names=one.names, hooks=self.hooks, clock=self._clock
+            ).run
+            for one in entries
+            if one.native and one.alias in self.members
+        }
 
     def replicator(self, entry: ReplicaEntry) -> Replicating:
         """One source, one replica; it is made by the provider where that is asked for."""
@@ -177,8 +189,7 @@ class _Building:
         }
         made: Replicating
         if entry.native:
-            made = native = _native(entry.regions, *pair, **facts)
-            self.detach[entry.alias] = native.detach
+            made = _native(entry.regions, *pair, **facts)
         else:
             made = _ours(self._opening.checker(entry), *pair, **facts)
         self._opened.callback(made.close)

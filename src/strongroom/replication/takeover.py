@@ -196,14 +196,18 @@ class Takeover:
             outlook, mine = self._outlook(claim), self._own()
             if outlook.done:
                 fenced, unreachable = self._fenced(mine, must="")
+                self._detach_all()  # a copy that the provider's lists did not show then
                 return Taken(mine, outlook.source, fenced, unreachable, again=True)
             claim = self._claimed(lease, outlook, claim)
             fenced, unreachable = self._fenced(_sheet(claim, mine), must=mine.source if drain else "")
             if drain:
                 _complete(drain())
-            if self._detach:
-                _complete(self._detach(), "detached", "repeat it: it goes on where it stopped")
+            self._detach_all()
             return Taken(self._begun(claim), outlook.source, fenced, unreachable)
+
+    def _detach_all(self) -> None:
+        if self._detach:
+            _complete(self._detach(), "detached", "repeat it: it goes on where it stopped")
 
     @contextmanager
     def _lease(self) -> Iterator[Lease]:

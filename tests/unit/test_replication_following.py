@@ -29,6 +29,7 @@ from strongroom.testing.clock import FakeClock
 from strongroom.testing.faults import FaultyBackend
 from strongroom.value import SecretValue
 from tests.canary import CANARY
+from tests.scale import scaled
 
 Answer = Report | Exception
 DOWN = UnavailableError("the replica does not answer")
@@ -129,6 +130,36 @@ def test_what_is_told_is_looked_at_at_once_and_alone(clock: PassingClock) -> Non
     replica.then = told
     following.run()
     assert replica.asked == [(0, None), (0, ["db/a", "db/b"]), (EVERY, None)]
+
+
+def test_hints_that_never_end_do_not_put_off_the_look_at_everything(clock: PassingClock) -> None:
+    """A source that is written every second is compared as often as any other."""
+    replica, following = _following(clock, *[Report()] * 70)
+
+    def told() -> None:
+        clock.advance(1)
+        following.wake("db/busy")
+
+    replica.then = told
+    following.run()
+    everything = [at for at, names in replica.asked if names is None]
+    assert everything == [0, 31, 62]
+
+
+def test_a_hint_does_not_hide_what_else_has_changed(clock: PassingClock) -> None:
+    """The mark is of everything: a look at one name says nothing of the others."""
+    mark = ["before"]
+    replica, following = _following(clock, Report(), Report(), Report(), marks={"prod-us": lambda: mark[0]})
+
+    def happens() -> None:
+        if len(replica.asked) == 1:
+            following.wake("db/a")
+        elif len(replica.asked) == 2:
+            mark[0] = "another name's write, before the look at db/a"
+
+    replica.then = happens
+    following.run()
+    assert replica.asked == [(0, None), (0, ["db/a"]), (0, None)]
 
 
 @pytest.mark.parametrize("hints", [[None], [f"n/{number}" for number in range(1001)]])
@@ -355,6 +386,16 @@ def test_a_pass_is_told_to_give_up_once_somebody_stops_it(clock: PassingClock) -
     assert again.goes_on is False
 
 
+def test_a_stop_that_comes_while_hints_are_taken_is_not_slept_through(clock: PassingClock) -> None:
+    """With an hour between two looks, a supervisor would kill the process long before."""
+    following = Following({"prod-us": Replica(clock)}, clock=clock)
+    [follower] = following._followers
+    following.stop()
+    follower._hints.take()
+    follower._pause()
+    assert clock.monotonic() == 0
+
+
 def test_a_run_that_is_told_to_stop_leaves_the_rest_untried() -> None:
     """What is under way is done; nobody is told that a person must decide about the others."""
     names = [Name(f"n/{number}") for number in range(5)]
@@ -424,3 +465,31 @@ def test_an_outage_is_told_by_silence_and_what_was_missed_comes_once(clock: Pass
     after = following.metrics()
     assert 'strongroom_replica_lag_seconds{replica="us"} 0' in after
     assert 'strongroom_replica_silence_seconds{replica="us"} 0' in after
+
+
+def test_two_that_follow_at_once_write_no_version_twice() -> None:
+    """Somebody started a second worker: every write is compare-and-set, and the slower one finds it done."""
+    source, there = MemoryBackend(), MemoryBackend()
+    app, names = Recorded(source, "prod", alias="eu"), [Name(f"db/n{number}") for number in range(3)]
+    members = Member("eu", source, "prod"), Member("us", there, "prod")
+    both = [Following({"us": Replicator(*members)}) for _ in range(2)]
+    threads = [threading.Thread(target=one.run) for one in both]
+    for thread in threads:
+        thread.start()
+    writes = scaled(200, "writes under two that follow")
+    for number in range(writes):
+        name = names[number % len(names)]
+        app.put(name, SecretValue(f"{CANARY}-{number}"), None)
+        for one in both:
+            one.wake(str(name))
+    for one in both:
+        one.stop()
+    for thread in threads:
+        thread.join()
+    assert Replicator(*members).sync().complete
+    for name in names:
+        records = [there.get(name, version.id).record for version in there.versions(name)]
+        assert len(set(records)) == len(records)
+        current = source.get(name, Stage.CURRENT)
+        held = there.get(name, Stage.CURRENT)
+        assert (held.record, held.value) == (current.record, current.value)

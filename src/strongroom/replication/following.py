@@ -181,7 +181,7 @@ class _Follower:
         self.replica, self._replicator, self._every = replica, replicator, every
         self._mark, self._tell, self._gauges, self._clock = mark, tell, gauges, clock
         self._hints, self._stopping = _Hints(), threading.Event()
-        self._failures = 0
+        self._failures, self._due = 0, 0.0
         self._left: frozenset[str] = frozenset()
         self._seen: object = None
 
@@ -197,10 +197,13 @@ class _Follower:
             names = self._hints.take()
             if names != []:
                 self._pass(names)
+            if names is None or self._failures:
+                self._due = self._clock.monotonic() + self._rest()
             self._pause()
 
     def _pass(self, names: list[str] | None) -> None:
-        self._seen = self._mark() if self._mark else None  # before: what changes meanwhile is seen after it
+        if names is None and self._mark:
+            self._seen = self._mark()  # before: what changes meanwhile is seen after it
         try:
             report = self._replicator.sync(names, self._progress)
             self._passed(report, everything=names is None)
@@ -235,13 +238,17 @@ class _Follower:
             self._tell(self.replica, error)
         self._failures += 1
 
-    def _pause(self) -> None:
-        """Wait for a hint, or until everything is to be looked at again."""
+    def _rest(self) -> float:
+        """Seconds until everything is looked at again, spread for a fleet that started together."""
         pause = min(self._every * 2.0 ** min(self._failures, 30), max(_LONGEST_PAUSE, self._every))
-        until = self._clock.monotonic() + pause * (1 - _JITTER * self._clock.chance())
+        return pause * (1 - _JITTER * self._clock.chance())
+
+    def _pause(self) -> None:
+        """Wait for a hint, or until everything is due; hints that never end do not put that off."""
         # Hints do not wake who cannot work: a busy source would have a replica that is down asked for ever.
         heard = self._stopping if self._failures else self._hints.some
-        while (left := until - self._clock.monotonic()) > 0:
+        # Asked each time: who takes hints clears what woke it, a stop's call among it.
+        while not self._stopping.is_set() and (left := self._due - self._clock.monotonic()) > 0:
             if self._mark and not self._failures and self._mark() != self._seen:
                 break
             if self._clock.wait(heard, min(left, _MARK_EVERY) if self._mark else left):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 from .audit.note import NoteKey, NoteSigner
 from .audit.notekey import FileSigner
 from .backend import ABSENT, ANY_CAS, Stage
-from .errors import SecretNotFoundError, SecretStoreError, UnavailableError
+from .errors import SecretNotFoundError, SecretStoreError
+from .layers.breaker import WithheldError
 from .names import Name, Reserved
 from .rotation.revocation_places import FilePlace, Held, RevocationPlace, text_of
 from .rotation.revocations import Revocations
@@ -117,11 +118,11 @@ class KnownRevocations:
                 self._opened.push(opened.pop_all())
         return self._places[opens]
 
-    def _doubt(self, found: RevocationList | None) -> UnavailableError:
+    def _doubt(self, found: RevocationList | None) -> WithheldError:
         if found is None:
             said = f"no list tells which versions are revoked{self._problem and f': {self._problem}'}"
-            return UnavailableError(said, hint="strongroom replica sync signs one, and brings it here")
-        return UnavailableError(
+            return WithheldError(said, hint="strongroom replica sync signs one, and brings it here")
+        return WithheldError(
             f"the newest list of revocations that came here expired at {found.expires.strftime(_TIME)}",
             hint="see why nobody signs it, or why it does not come here: strongroom check",
         )

@@ -14,7 +14,12 @@ import pytest
 import strongroom
 from strongroom.audit.notekey import create_note_key
 from strongroom.backend import Stage
-from strongroom.errors import SecretNotFoundError, UnavailableError, UnsupportedOperationError
+from strongroom.errors import (
+    PartialFailureError,
+    SecretNotFoundError,
+    UnavailableError,
+    UnsupportedOperationError,
+)
 from strongroom.memory import MemoryBackend
 from strongroom.names import Name, Reserved
 from strongroom.registry import open_backend
@@ -166,6 +171,25 @@ def test_a_replica_behind_the_revocation_refuses(place: Place) -> None:
         with pytest.raises(UnavailableError, match="expired"):
             us.get("exchange/key")
         assert us.get("other").value == SecretValue(CANARY)
+
+
+def test_a_name_that_is_withheld_does_not_have_the_replica_passed_over(place: Place) -> None:
+    """It is there, and has all the other names: the failures that open a breaker are those of a member."""
+    config = place.config('revocable = ["exchange/**"]', place.listed())
+    with place.open(config, "eu") as eu:
+        eu.put(NAME, CANARY)
+        eu.put("exchange/key", CANARY)
+    place.sync(config)
+    place.lose(place.eu)
+    place.clock.advance(DAY)
+    with place.open(config, "both") as both:
+        for _ in range(20):
+            with pytest.raises(UnavailableError):
+                both.get("exchange/key")
+        assert both.get(NAME).version.startswith("us:")
+        with pytest.raises(PartialFailureError) as caught:
+            both.get_many([NAME, "exchange/key"])
+        assert (set(caught.value.results), set(caught.value.errors)) == ({NAME}, {"exchange/key"})
 
 
 def test_the_first_list_is_signed_by_the_first_sync_that_may(place: Place) -> None:

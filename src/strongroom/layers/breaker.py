@@ -41,6 +41,10 @@ class BreakerPolicy:
             raise InvalidRequestError("a breaker takes one failure or more, and a pause of more than nothing")
 
 
+class WithheldError(UnavailableError):
+    """A member that is there does not hand one secret out; others may, and it is asked for all others."""
+
+
 @final
 class Breaker:
     """One member's. Calls run side by side; while it is open there are none, then one that tries.
@@ -73,7 +77,7 @@ class Breaker:
             answered = True
             return answer
         except SecretStoreError as error:
-            answered = not isinstance(error, UnavailableError)
+            answered = isinstance(error, WithheldError) or not isinstance(error, UnavailableError)
             raise
         finally:  # interrupted: says nothing of the member, and the next one may try
             self._settle(number, answered)

@@ -22,7 +22,7 @@ from strongroom.backend import READ_FLAGS, Absent, Backend, Capability, Clock, S
 from strongroom.errors import InvalidRequestError, SecretConflictError, SecretStoreError, UnavailableError
 from strongroom.names import Name
 
-from .breaker import Breaker, BreakerPolicy
+from .breaker import Breaker, BreakerPolicy, WithheldError
 from .edge import edge
 from .layer import Layer
 from .racing import Lanes, Race
@@ -216,7 +216,7 @@ class Failover(Layer):
     def _of_batch(
         self, alias: str, key: Key, began: Sight, found: Secret | SecretStoreError
     ) -> Secret | SecretStoreError:
-        if isinstance(key, Name) and not self._has(alias, key):
+        if isinstance(key, Name) and (isinstance(found, WithheldError) or not self._has(alias, key)):
             return self._alone(key)
         if isinstance(found, SecretStoreError):
             return found
@@ -327,7 +327,7 @@ def _all_or_unavailable(
     outcomes: Mapping[Key, Secret | SecretStoreError],
 ) -> Mapping[Key, Secret | SecretStoreError]:
     for outcome in outcomes.values():
-        if isinstance(outcome, UnavailableError):
+        if isinstance(outcome, UnavailableError) and not isinstance(outcome, WithheldError):
             raise outcome
     return outcomes
 

@@ -9,13 +9,16 @@ import pytest
 from click.testing import CliRunner
 
 from strongroom.backend import Stage
+from strongroom.cli import replica_takeover
 from strongroom.cli.main import cli
+from strongroom.cli.replica_turning import turned
 from strongroom.errors import PermissionDeniedError
 from strongroom.layers.recorded import Recorded
 from strongroom.memory import MemoryBackend
 from strongroom.names import Key, Name, StoreURL
 from strongroom.replication.sheet import NO_TAKEOVER, Sheet, read_sheet, write_sheet
 from strongroom.settings import Settings
+from strongroom.toml.file import Config
 from strongroom.value import SecretValue
 from tests.canary import CANARY, assert_no_canary
 from tests.unit.cli_support import Result
@@ -87,7 +90,7 @@ def test_a_takeover_says_what_is_now_and_what_to_write_in_the_file(drill: Drill)
         "us is the source of prod since epoch 2",
         "eu is fenced",
         "write in strongroom.toml, for applications and for those that replicate:",
-        '  [replica] eu = { source = "us", domain = "prod" }',
+        '  [replica.eu] source = "us", domain = "prod"',
     ]
     assert drill.holds("us", "last")
     again = drill("takeover", "us", "--yes", "--json").json
@@ -239,6 +242,49 @@ def test_a_source_that_cannot_even_be_opened_keeps_no_takeover_back(drill: Drill
     assert done.out.startswith("us is the source of prod since epoch 2\nwrite in strongroom.toml")
     assert "eu was not asked" in done.err
     assert drill("takeover", "eu", "--lost", "--yes").code == 2
+
+
+def test_all_that_the_file_has_to_say_otherwise_is_told(tmp_path: Path) -> None:
+    """A failover writes to its first member, and a rotation to its store: both name the old source."""
+    text = """
+        default = "a"
+        [store]
+        a = { url = "memory://a" }
+        b = { url = "memory://b" }
+        c = { url = "memory://c" }
+        app = { failover = ["a", "c", "b"] }
+        other = { failover = ["c", "a"] }
+        [replica]
+        b = { source = "a", names = ["db/**"], domain = "prod" }
+        c = { source = "a", domain = "prod" }
+        [rotation.db]
+        names = ["db/password"]
+        store = "a"
+        rotator = "random"
+        schedule = { every = "rate(30 days)" }
+        """
+    (tmp_path / "c.toml").write_text(text)
+    assert turned(Config.load(tmp_path / "c.toml"), "b") == [
+        'default = "b"',
+        '[store.app] failover = ["b", "a", "c"]',
+        '[replica.a] source = "b", domain = "prod"',
+        '[replica.c] source = "b", domain = "prod"',
+        '[rotation.db] store = "b"',
+    ]
+    assert turned(Config.load(tmp_path / "c.toml"), "a") == []
+
+
+def test_who_is_asked_is_told_what_the_replica_has_not(drill: Drill, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Applications would miss the others from then on."""
+    asked: list[str] = []
+    monkeypatch.setattr(replica_takeover, "confirmed", lambda _, question, __: asked.append(question))
+    drill.path.write_text(drill.path.read_text().replace('source = "eu"', 'source = "eu", names = ["db/**"]'))
+    assert drill("takeover", "us").code == 0
+    [question] = asked
+    assert question.startswith(
+        "eu is the source now, takes no more writes then, and is brought over. us would"
+    )
+    assert question.endswith("under epoch 2. It has only db/**. Make it the source?")
 
 
 @pytest.mark.parametrize("option", ["--value", "--discard"])

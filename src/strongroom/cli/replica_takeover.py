@@ -11,6 +11,7 @@ from strongroom.errors import InvalidRequestError, SecretConflictError
 from .failure import describe, one_line
 from .options import Options, changing, configuration, pass_options
 from .output import print_json
+from .replica_turning import turned
 from .rotation_running import confirmed
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from strongroom.replication.member import Member
     from strongroom.replication.plan import Report
     from strongroom.replication.takeover import Outlook, Taken
-    from strongroom.toml.replicas import ReplicaEntry
+    from strongroom.toml.file import Config
 
 _PARTIAL: Final = 8
 
@@ -50,10 +51,11 @@ def takeover(options: Options, alias: str, *, lost: bool, deny_old: bool, allow_
         if options.dry_run:
             return _would(options, found, outlook)
         if not outlook.done:
-            confirmed(options, _question(found, outlook, lost=lost), "replica takeover")
+            question = f"{_question(found, outlook, lost=lost)}{_has_only(config, alias)}"
+            confirmed(options, f"{question} Make it the source?", "replica takeover")
         taken = found.takeover(alias).run(None if lost or outlook.done else _drain(found, outlook))
         failed = _refusing(found, alias, deny_old=deny_old, allow_old=allow_old)
-        return _told(options, taken, config.replicas, failed)
+        return _told(options, taken, turned(config, alias), failed)
 
 
 def _drain(found: Domains, outlook: Outlook) -> Callable[[], Report]:
@@ -75,13 +77,18 @@ def _drain(found: Domains, outlook: Outlook) -> Callable[[], Report]:
 
 def _question(found: Domains, outlook: Outlook, *, lost: bool) -> str:
     domain = found.members[outlook.member].domain
-    verb = "Go on making" if outlook.resumes else "Make"
-    asked = f"{verb} {outlook.member} the source of {domain}, under epoch {outlook.becomes}?"
+    begun = "has begun to be" if outlook.resumes else "would be"
+    asked = f"{outlook.member} {begun} the source of {domain} under epoch {outlook.becomes}."
     if not lost:
         return f"{outlook.source} is the source now, takes no more writes then, and is brought over. {asked}"
     seen = "does not answer" if outlook.source in outlook.unreachable else "answers"
-    kept = "what only it has acknowledged is not there until somebody has read the divergence report"
+    kept = "what only it has acknowledged is kept in the divergence report when it returns"
     return f"{outlook.source} is the source now, and {seen}; {kept}. {asked}"
+
+
+def _has_only(config: Config, alias: str) -> str:
+    entry = config.replicas.get(alias)
+    return "" if entry is None or entry.whole else f" It has only {', '.join(entry.names)}."
 
 
 def _would(options: Options, found: Domains, outlook: Outlook) -> int:
@@ -134,7 +141,7 @@ def _fenced(found: Domains, alias: str) -> list[Member]:
 def _told(
     options: Options,
     taken: Taken,
-    replicas: Mapping[str, ReplicaEntry],
+    lines: list[str],
     failed: Mapping[str, SecretStoreError],
 ) -> int:
     sheet = taken.sheet
@@ -142,13 +149,16 @@ def _told(
         facts: dict[str, Any] = {"domain": sheet.domain, "source": sheet.source, "epoch": sheet.epoch}
         facts |= {"takeover": sheet.takeover, "before": taken.before, "fenced": taken.fenced}
         facts |= {"again": taken.again, "unreachable": _errors(taken.unreachable), "failed": _errors(failed)}
-        print_json(facts)
+        print_json(facts | {"write": lines})
     elif not options.quiet:
         click.echo(one_line(f"{sheet.source} is the source of {sheet.domain} since epoch {sheet.epoch}"))
         for alias in taken.fenced:
             click.echo(one_line(f"{alias} is fenced"))
         _say_unreachable(taken.unreachable)
-        _say_next(taken, replicas)
+        if lines:  # the file still says what was, and the sheets refuse what it says
+            click.echo("write in strongroom.toml, for applications and for those that replicate:")
+        for line in lines:
+            click.echo(one_line(f"  {line}"))
     for name, error in failed.items():
         click.echo(one_line(f"{name}: {error}"), err=True)
     return _PARTIAL if failed else 0
@@ -157,18 +167,6 @@ def _told(
 def _say_unreachable(unreachable: Mapping[str, SecretStoreError]) -> None:
     for alias, error in unreachable.items():
         click.echo(one_line(f"{alias} was not asked: {error}; it is fenced on its return"), err=True)
-
-
-def _say_next(taken: Taken, replicas: Mapping[str, ReplicaEntry]) -> None:
-    """The file still says what was: applications write where it says, and the sheets refuse them there."""
-    source, domain = taken.sheet.source, taken.sheet.domain
-    if source not in replicas:
-        return
-    click.echo("write in strongroom.toml, for applications and for those that replicate:")
-    named = [alias for one in replicas.values() if one.domain == domain for alias in (one.source, one.alias)]
-    for alias in dict.fromkeys(named):
-        if alias != source:
-            click.echo(one_line(f'  [replica] {alias} = {{ source = "{source}", domain = "{domain}" }}'))
 
 
 def _errors(found: Mapping[str, SecretStoreError]) -> dict[str, Any]:

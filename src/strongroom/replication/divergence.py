@@ -15,7 +15,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, final
 
 from strongroom.backend import ABSENT, Stage
-from strongroom.errors import IntegrityError, InvalidRequestError, SecretConflictError, SecretNotFoundError
+from strongroom.errors import (
+    IntegrityError,
+    InvalidRequestError,
+    SecretConflictError,
+    SecretNotFoundError,
+    SecretStoreError,
+)
 from strongroom.names import Name, Reserved
 from strongroom.value import SecretValue
 
@@ -225,7 +231,7 @@ def _framed(found: Divergence, value: SecretValue) -> SecretValue:
 
 def _split(framed: SecretValue) -> tuple[Divergence | None, SecretValue]:
     line, _, rest = framed.reveal().partition(b"\n")
-    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError, IntegrityError):
+    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError, SecretStoreError):
         found, kind = _parsed(json.loads(line))
         return found, SecretValue(rest, kind)
     line = rest = b""  # another tool's value may be a secret too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -80,4 +81,5 @@ def _following(options: Options, held: ExitStack) -> Following:
 
     from .replica_watching import opened_following
 
-    return held.enter_context(opened_following(options, EVERY))
+    every_one = replace(options, store=None)  # of a worker --store says nothing
+    return held.enter_context(opened_following(every_one, EVERY))

@@ -38,17 +38,19 @@ class Collection(ABC):
 
     def list(self, call: Call) -> JsonMap:
         """Base identifiers with the newest version's attributes. [rest: Get Secrets, Get Keys]"""
-        items = [self.item(call, named, named.versions[-1]) for named in self.objects.listed(deleted=False)]
-        return self.objects.page(call, f"/{self.kind}s", items)
+        found = self.objects.listed(deleted=False)
+        shown = lambda named: self.item(call, named, named.versions[-1])  # noqa: E731
+        return self.objects.page(call, f"/{self.kind}s", found, shown)
 
     def versions(self, call: Call, name: str) -> JsonMap:
         """Every version's attributes. [rest: Get Secret Versions, Get Key Versions]"""
         named, versions = self.objects.listed_versions(name)
-        items = [
-            self.item(call, named, version) | {self.id_field: self.objects.identifier(call, named, version)}
-            for version in versions
-        ]
-        return self.objects.page(call, f"/{self.kind}s/{name}/versions", items)
+
+        def shown(version: Version) -> JsonMap:
+            identifier = self.objects.identifier(call, named, version)
+            return self.item(call, named, version) | {self.id_field: identifier}
+
+        return self.objects.page(call, f"/{self.kind}s/{name}/versions", versions, shown)
 
     def delete(self, call: Call, name: str) -> JsonMap:
         """Into the bin. [rest: Delete Secret, Delete Key]"""
@@ -60,11 +62,11 @@ class Collection(ABC):
 
     def list_deleted(self, call: Call) -> JsonMap:
         """All of the bin. [rest: Get Deleted Secrets, Get Deleted Keys]"""
-        items = [
-            self.item(call, named, named.versions[-1]) | self.objects.bin_fields(call, named)
-            for named in self.objects.listed(deleted=True)
-        ]
-        return self.objects.page(call, f"/deleted{self.kind}s", items)
+
+        def shown(named: Named) -> JsonMap:
+            return self.item(call, named, named.versions[-1]) | self.objects.bin_fields(call, named)
+
+        return self.objects.page(call, f"/deleted{self.kind}s", self.objects.listed(deleted=True), shown)
 
     def recover(self, call: Call, name: str) -> JsonMap:
         """Out of the bin. [rest: Recover Deleted Secret, Recover Deleted Key]"""

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import copy
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 from strongroom.backend import Clock
 from tests.servers.azure_wire import VERSION, Call, JsonMap, RefusedError, bad_parameter, checked_name
 
+T = TypeVar("T")
 PAGE: Final = 25  # "up to 25 results" a page, also the most a client may ask for [rest: Get Secrets]
 MAX_TAGS: Final = 15
 # learn.microsoft.com/azure/key-vault/secrets/about-secrets says 512, other editions of the page 256: the
@@ -204,14 +205,14 @@ class Objects:
             "scheduledPurgeDate": named.deleted + self.recoverable_days * DAY,
         }
 
-    def page(self, call: Call, path: str, items: Iterable[JsonMap]) -> JsonMap:
+    def page(self, call: Call, path: str, found: Sequence[T], shown: Callable[[T], JsonMap]) -> JsonMap:
         """One page, and where the next begins; the service's links carry the token in $skiptoken."""
         size = int(call.query.get("maxresults", PAGE))
         if not 1 <= size <= PAGE:
             raise bad_parameter(f"maxresults must be between 1 and {PAGE}")
-        start, every = int(call.query.get("$skiptoken", 0)), list(items)
-        page: JsonMap = {"value": every[start : start + size], "nextLink": None}
-        if start + size < len(every):
+        start = int(call.query.get("$skiptoken", 0))
+        page: JsonMap = {"value": [shown(each) for each in found[start : start + size]], "nextLink": None}
+        if start + size < len(found):
             query = dict(call.query) | {"$skiptoken": str(start + size)}
             page["nextLink"] = f"{call.base}{path}?{urlencode(query)}"
         return page

@@ -12,6 +12,7 @@ from ._client import Answer
 from ._secrets import Secrets
 
 _ALLOWED = re.compile(r"[\w\s+\-=.:/@]*")  # tag restrictions of the AWS General Reference
+_MOST = 50  # Secrets Manager's quotas; Parameter Store's are the same
 _KEY, _VALUE = 128, 256  # the API model, TagKeyType and TagValueType
 
 
@@ -56,6 +57,18 @@ def _change(secrets: Secrets, name: str, tags: Mapping[str, str | None], action:
         if all(now.get(tag) == text for tag, text in tags.items()):
             return
     raise error
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Refuse all the tags of a resource, if AWS would refuse them.
+
+    Raises:
+        InvalidRequestError: one of them does not fit, or there are too many.
+    """
+    for tag, text in tags.items():
+        check_tag(tag, text)
+    if len(tags) > _MOST:
+        raise InvalidRequestError(f"{len(tags)} tags; AWS takes {_MOST}")
 
 
 def check_tag(tag: str, text: str) -> None:

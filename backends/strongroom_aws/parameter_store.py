@@ -52,6 +52,7 @@ from ._parameter_listing import Listing
 from ._parameter_names import Names
 from ._parameters import Parameters, Tier
 from ._ssm import EXISTS, SERVICE
+from ._tags import check_tags
 
 T = TypeVar("T")
 _KB = 1024
@@ -207,6 +208,9 @@ class ParameterStore(Backend):
     def locate(self, key: Key) -> str:
         """The ARN, without an account unless the option names it: to learn it takes a call."""
         return self._names.arn(key)
+
+    def check(self, key: Key, value: SecretValue, tags: Mapping[str, str]) -> None:
+        check_tags(tags)
 
     def limit(self, key: Key) -> int | None:
         return self._tier.size - (_FRAME if isinstance(key, Name) else 0)

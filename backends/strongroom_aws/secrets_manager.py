@@ -44,7 +44,7 @@ from ._listing import listed
 from ._pending import Rotation
 from ._regions import Elsewhere, Regions
 from ._secrets import SERVICE, Secrets
-from ._tags import set_tags, tags_of
+from ._tags import check_tags, set_tags, tags_of
 from ._writes import put_absent, put_any, put_if
 
 _LIMIT = 65_536  # https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
@@ -293,6 +293,10 @@ class SecretsManager(Backend):
         partition = "aws-cn" if self._region.startswith("cn-") else "aws"
         partition = "aws-us-gov" if self._region.startswith("us-gov-") else partition
         return f"arn:{partition}:secretsmanager:{self._region}::secret:{self._name(key)}"
+
+    def check(self, key: Key, value: SecretValue, tags: Mapping[str, str]) -> None:
+        _not_empty(value)
+        check_tags(tags)
 
     def limit(self, key: Key) -> int | None:
         return _LIMIT

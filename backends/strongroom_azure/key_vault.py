@@ -232,6 +232,9 @@ class KeyVault(Backend):
         """The secret's identifier without a version, in lower case, since names know none."""
         return f"{self._vault.endpoint}/secrets/{self._name(key).lower()}"
 
+    def check(self, key: Key, value: SecretValue, tags: Mapping[str, str]) -> None:
+        checked_tags(tags, {})
+
     def limit(self, key: Key) -> int | None:
         return _values.LARGEST_ROTATABLE if isinstance(key, Name) else _values.LARGEST
 

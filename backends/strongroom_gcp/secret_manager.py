@@ -302,6 +302,10 @@ class SecretManager(Backend):
         """The full resource name (https://google.aip.dev/122)."""
         return f"//secretmanager.googleapis.com/{self._resource(key)}"
 
+    def check(self, key: Key, value: SecretValue, tags: Mapping[str, str]) -> None:
+        check_tags(tags)
+        tagged({}, tags)
+
     def limit(self, key: Key) -> int | None:
         return _layout.LIMIT - _FRAME_BYTES if isinstance(key, Name) else _layout.LIMIT
 

@@ -161,6 +161,9 @@ class VaultKV(Place):
 
         self._client.write(request, tagged)
 
+    def check(self, key: Key, value: SecretValue, tags: Mapping[str, str]) -> None:
+        _check_tags(tags)
+
     def _list_path(self, folder: str) -> str:
         return join(self._address.mount, "metadata", folder)
 

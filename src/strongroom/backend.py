@@ -15,12 +15,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self, final
+from typing import TYPE_CHECKING, ClassVar, Final, Self, final
 
 from .clock import Clock
 from .errors import SecretStoreError, UnsupportedOperationError
 from .names import Key, StoreURL
-from .settings import Settings
+from .settings import Settings, WriteBudget
 from .value import SecretValue
 
 if TYPE_CHECKING:
@@ -157,21 +157,6 @@ class SecretInfo:
     record: str | None = None
     pending: Mapping[str, str] = field(default_factory=dict)
     foreign: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WriteBudget:
-    """How many writes a provider takes, so that a replication never spends what applications need.
-
-    Attributes:
-        writes: so many.
-        seconds: in so long.
-        each: ``store``: all secrets of the store together; ``secret``: each by itself.
-    """
-
-    writes: int
-    seconds: float
-    each: Literal["store", "secret"] = "store"
 
 
 class Backend(ABC):
@@ -355,6 +340,13 @@ class Backend(ABC):
     def size(self, value: SecretValue) -> int:
         """How many bytes of the limit a value takes, after whatever encoding this backend gives it."""
         return len(value.reveal())
+
+    def check(self, key: Key, value: SecretValue, tags: Mapping[str, str]) -> None:
+        """Refuse what the provider never holds, without a request; how large a value is, ``limit`` says.
+
+        Raises:
+            InvalidRequestError: an empty value, say; or tags, all that the secret would have.
+        """
 
     @property
     def writer(self) -> Backend:

@@ -1,10 +1,10 @@
-"""How to reach a provider. Backend authors import it from ``strongroom.backend``."""
+"""How to reach a provider, and what it takes. Backend authors import it from ``strongroom.backend``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .clock import Clock
 from .names import NameMode
@@ -39,3 +39,18 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
     clock: Clock = field(default_factory=Clock)
     coordinator: Coordinator | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteBudget:
+    """How many writes a provider takes, so that a replication never spends what applications need.
+
+    Attributes:
+        writes: so many.
+        seconds: in so long.
+        each: ``store``: all secrets of the store together; ``secret``: each by itself.
+    """
+
+    writes: int
+    seconds: float
+    each: Literal["store", "secret"] = "store"

@@ -82,6 +82,29 @@ def _assert_arrived(target: SecretStore) -> None:
         assert target.describe(name).tags == TAGS, target.origin
 
 
+def test_what_only_the_source_can_hold_is_told_of_each_kind(stores: list[SecretStore]) -> None:
+    """An empty value, and tags that are too long: what a plan does not tell of is carried."""
+    source, name = stores[0], "odd"
+    for value in (f"{CANARY} one", "", f"{CANARY} two"):
+        source.put(name, value)
+    source.set_tags(name, {"*" * 130: "x" * 300})
+    told = {}
+    for target in stores[1:]:
+        migration = Migration(source, target_of(target))
+        steps = migration.plan([name])
+        told[target.origin.partition(":")[0]] = [loss.what for loss in steps[0].losses]
+        outcome = migration.apply(steps)
+        assert outcome.errors == {}, target.origin
+        assert len(target.versions(name)) == 3 - told[target.origin.partition(":")[0]].count("version")
+    assert told == {
+        "vault": ["tags"],
+        "aws-sm": ["version", "tags"],
+        "gcp-sm": ["tags"],
+        "pkcs11": [],
+        "local": [],
+    }
+
+
 def _open(folder: Path, name: str) -> SecretStore:
     return SecretStore(encrypted(local(folder, None, name=name, timeout=60)), cache=None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +100,10 @@ def target_of(store: SecretStore) -> Target:
 
     backend, gate = store._backend, store._gate  # noqa: SLF001  (what a store refuses before any I/O)
 
-    def check(name: str, value: SecretValue) -> None:
-        stages.check_size(backend, gate.key(name, "put"), value, "put")
+    def check(name: str, value: SecretValue, tags: Mapping[str, str]) -> None:
+        key = gate.key(name, "put")
+        stages.check_size(backend, key, value, "put")
+        backend.check(key, value, tags)
 
     return Target(store, check)
 

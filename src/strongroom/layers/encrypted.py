@@ -40,6 +40,7 @@ _STARTS: Final = (b"\x02\x04\x78", b"\x02\x05\x78")  # with the two suites
 _FIXED_BYTES: Final = 92  # of a header, its tag with them, without what follows a length
 _FRAME_LENGTH: Final = 1 << 20
 _FRAME_BYTES: Final = 40  # of the final one; the others take 32
+_A_MESSAGE: Final = SecretValue("message")
 _GROUP: Final = 4  # base64 rounds up: what is longer by some bytes may take a group more than they do alone
 
 
@@ -140,6 +141,9 @@ class Encrypted(Layer):
     def retire(self, key: Key, version: str) -> None:
         self._forget_data_keys()
         self.inner.retire(key, version)
+
+    def check(self, key: Key, value: SecretValue, tags: Mapping[str, str]) -> None:
+        self.inner.check(key, _A_MESSAGE, tags)  # which is never empty, whatever its value
 
     def limit(self, key: Key) -> int | None:
         limit = self.inner.limit(key)

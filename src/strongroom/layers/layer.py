@@ -124,6 +124,9 @@ class Layer(Backend):
     def size(self, value: SecretValue) -> int:
         return self.inner.size(value)
 
+    def check(self, key: Key, value: SecretValue, tags: Mapping[str, str]) -> None:
+        self.inner.check(key, value, tags)
+
     def own_version(self, version: str) -> str:
         return self.inner.own_version(version)
 

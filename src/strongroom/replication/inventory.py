@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from strongroom.backend import Secret, SecretInfo, SecretVersion
     from strongroom.value import SecretValue
 
-Check = Callable[[str, "SecretValue"], None]
+Check = Callable[[str, "SecretValue", Mapping[str, str]], None]
 Kind = Literal["secret", "version", "history", "tags", "pending"]
 
 
@@ -51,14 +51,12 @@ class Target:
 
     Attributes:
         place: the store.
-        check: raises InvalidRequestError for a name and value that it would refuse, without I/O.
-        check_tags: raises InvalidRequestError for tags that it would refuse, without I/O.
+        check: raises InvalidRequestError for a name, value and tags that it would refuse, without I/O.
         take: called before each write of a name, to keep within what the provider takes.
     """
 
     place: Place
     check: Check
-    check_tags: Callable[[str, Mapping[str, str]], None] = lambda _name, _tags: None
     take: Callable[[str], None] = lambda _name: None
 
 
@@ -152,7 +150,7 @@ class Inventory:
 
     def _refused(self, value: SecretValue) -> str:
         try:
-            self._check(self._name, value)
+            self._check(self._name, value, {})
         except InvalidRequestError as error:
             return error.message
         return ""

@@ -215,7 +215,7 @@ class Migration:
             return {}
         there = self._target.describe(name).tags if exists and Capability.DESCRIBE in can else {}
         try:
-            self._limits.check_tags(name, {**there, **wanted})
+            self._limits.check(name, found.values[-1], {**there, **wanted})
         except InvalidRequestError as error:
             found.lose("tags", f"{error.message}; {len(wanted)} stay behind")
             return {}

@@ -58,7 +58,7 @@ def two(replica: Capability = REPLICA) -> dict[str, Program]:
 
 ANN, BOTH = {"ann": r.puts("a")}, {"ann": r.puts("a", "b")}
 SOME, CRASH = faults(1, 1, 1, small=(0, 1, 0)), faults(1, 1, 0, small=(1, 0, 0))
-NIGHT = faults(1, 1, 1, small=(0, 0, 0))
+NIGHT = faults(1, 0, 0, small=(0, 0, 0))
 
 HOLDS = {
     "plain": Race({**ANN, **one()}, faults(2, 1, 1, small=(1, 0, 1))),

@@ -52,16 +52,24 @@ HOLDS = {
     "compare-and-set and a console": Race({"ann": r.replaces("a"), "console": r.foreign("f"), **ONE}, SOME),
     "a console, two replicators": Race({"console": r.foreign("f", "g"), **TWO}, large=True),
     "a rotation and a writer": Race({"worker": r.rotates("p"), "ann": r.puts("a"), **ONE}, SOME),
-    "deleted and restored": Race({"op": r.deletes(restores=True), **ONE}, SOME),
+    "deleted and restored": Race({"op": r.deletes(restores=True), **ONE}, faults(1, 0, 0, small=(0, 0, 0))),
+    "deleted and restored, late calls": Race(
+        {"op": r.deletes(restores=True), **ONE}, Budget(0, 0, 1), large=True
+    ),
     "deleted and restored, a writer": Race(
         {"op": r.deletes(restores=True), "ann": r.puts("a"), **ONE}, large=True
     ),
     "deleted and restored, a rotation": Race(
         {"op": r.deletes(restores=True), "worker": r.rotates("p"), **ONE}, large=True
     ),
-    "deleted, a console": Race({"op": r.deletes(), "console": r.foreign("f"), **ONE}, SOME, large=True),
+    "deleted, a console": Race(
+        {"op": r.deletes(), "console": r.foreign("f"), **ONE}, Budget(0, 1, 0), large=True
+    ),
     "deleted, a writer": Race({"op": r.deletes(), "ann": r.puts("a"), **ONE}, large=True),
-    "purged, and a new life": Race({"op": r.purges(then="n"), **ONE}, SOME),
+    "purged, and a new life": Race({"op": r.purges(then="n"), **ONE}, faults(1, 1, 0, small=(0, 0, 0))),
+    "purged, and a new life, late calls": Race(
+        {"op": r.purges(then="n"), **ONE}, Budget(0, 0, 1), large=True
+    ),
     "purged, a new life, a writer": Race({"op": r.purges(then="n"), "ann": r.puts("a"), **ONE}, large=True),
 }
 

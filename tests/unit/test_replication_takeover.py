@@ -230,6 +230,34 @@ def test_a_split_is_ended_by_a_takeover_and_keeps_what_the_other_wrote(more: int
     assert world.dr.sheet.apart == (2,)
 
 
+def test_a_store_that_joins_late_has_the_line_and_stood_nowhere_apart() -> None:
+    """It can take over in its turn; what sets its source apart from others is not its own."""
+    world = World()
+    _split(world)
+    source = replace(world.us.sheet, apart=(2,))
+    world.us.rewrite(source)
+    fresh = Region("prod-new", world.clock)
+    world.sync(world.us, fresh)
+    assert fresh.sheet == replace(source, apart=())
+    assert world.takeover(fresh).run().sheet.line == ((1, NO_TAKEOVER), (2, source.takeover))
+
+
+def test_two_sources_that_meet_only_at_a_third_store_do_not_mix_there() -> None:
+    """It follows the first that came; the other is refused and fenced, until a person decides."""
+    world = World()
+    _split(world)
+    third = Region("prod-third", world.clock)
+    world.sync(world.us, third)
+    with pytest.raises(SecretConflictError, match="two stores were made the source in epoch 2"):
+        world.replicator(world.dr, third).sync()
+    assert third.holds(NAME, "of us")
+    with pytest.raises(PermissionDeniedError, match="neither takes writes"):
+        world.dr.put(NAME, "late")
+    world.us.put(NAME, "more of us")
+    world.sync(world.us, third)
+    assert third.holds(NAME, "more of us")
+
+
 def test_a_returning_source_with_the_old_configuration_is_fenced_and_copies_nothing() -> None:
     """Its own worker still replicates to what is the source now: it is refused, and stops writing too."""
     world = World()

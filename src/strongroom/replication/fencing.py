@@ -118,7 +118,7 @@ class Fencing:
         held = theirs.sheet
         if (held and held.epoch == mine.epoch) or mine.source == self._replica.alias:
             return True
-        wanted = behind(mine, held, self._replica.alias) if held else replace(mine, fenced=False)
+        wanted = behind(mine, held, self._replica.alias) if held else replace(mine, apart=())
         was_source = held is not None and held.source == self._replica.alias
         return self._write(self._replica, FENCE if was_source else "", wanted, theirs)
 

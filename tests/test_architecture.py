@@ -37,8 +37,9 @@ pins cachepolicy cached
 cache watching operations
 reads
 store
-aio references reencryption forgetting
+aio references forgetting
 replication
+reencryption
 rotation
 toml
 auditing coordinating layering revokedlist

@@ -39,14 +39,18 @@ class Gate:
         if self.closed:
             raise InvalidRequestError("the store is closed", operation=operation)
 
-    def need(self, wanted: Capability, operation: str, name: str | None) -> None:
-        """Refuse what the backend does not declare; CAS and CAS_GUARDED stand for each other."""
-        has = self._backend.capabilities
+    def need(self, wanted: Capability, operation: str, name: str | None, of: Backend | None = None) -> None:
+        """Refuse what the backend does not declare; CAS and CAS_GUARDED stand for each other.
+
+        ``of``: a layer of it, for what goes past the layers above.
+        """
+        backend = of or self._backend
+        has = backend.capabilities
         missing = wanted & ~has
         if wanted & ANY_CAS and has & ANY_CAS:
             missing &= ~ANY_CAS
-        if missing & ~READ_FLAGS and (why := self._backend.read_only):
-            raise UnsupportedOperationError(why, operation=operation, name=name, backend=self._backend.origin)
+        if missing & ~READ_FLAGS and (why := backend.read_only):
+            raise UnsupportedOperationError(why, operation=operation, name=name, backend=backend.origin)
         if missing:
             raise self.unsupported(f"{operation} with {', '.join(missing.names).lower()}", operation, name)
 

@@ -19,11 +19,17 @@ from .errors import (
     UnavailableError,
     UnsupportedOperationError,
 )
-from .layers.reencrypting import Outcome, encryption
+from .layers.reencrypting import Outcome, Reencryption, encryption
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .layers.encrypted import Encrypted
     from .layers.reencrypting import Reencrypted
     from .store import SecretStore
+
+REPLICATION: Final = "(what replication keeps)"
+"""Stands among names for all that: without it the order is lost with the old keys, though no secret is."""
 
 _GIVE_UP_AFTER: Final = 5
 """Names in a row that were unavailable: the rest would wait for the same outage, each for itself."""
@@ -76,9 +82,11 @@ def reencrypt_store(
 ) -> StoreReport:
     """Put every secret whose name begins with ``prefix`` under exactly the store's keys.
 
-    Each one is audited as ``reencrypt``. Not touched: previous versions, which stay readable as long as the
-    old keys are configured; secrets in the bin; secrets that a rotation is about to change. A ``rollback``
-    afterwards writes the value again that there was: the version before is the same value under other keys.
+    Each one is audited as ``reencrypt``. What replication keeps beside them goes along where no prefix is
+    given: its order, its digest key, its divergence report. Not touched: previous versions, which stay
+    readable as long as the old keys are configured; secrets in the bin; secrets that a rotation is about to
+    change. A ``rollback`` afterwards writes the value again that there was: the version before is the same
+    value under other keys.
 
     Args:
         store: with ``encrypt`` in its configuration, and compare-and-set.
@@ -91,7 +99,7 @@ def reencrypt_store(
         UnsupportedOperationError: it cannot list, or has no compare-and-set.
         SecretStoreError: its names cannot be listed.
     """
-    encryption(store._backend)  # noqa: SLF001  (a store that cannot be refuses here, whatever it holds)
+    layer = encryption(store._backend)  # noqa: SLF001  (one that cannot be refuses here, whatever it holds)
     names = list(store.list_names(prefix))
     report, unavailable = StoreReport(), 0
     for count, name in enumerate(names, 1):
@@ -102,7 +110,27 @@ def reencrypt_store(
             unavailable = unavailable + 1 if isinstance(report.failures.get(name), UnavailableError) else 0
         if progress:
             progress(count, len(names))
+    if not (prefix or report.skipped):
+        _replication(layer, names, dry_run, report)
     return report
+
+
+def _replication(layer: Encrypted, names: Sequence[str], dry_run: bool, report: StoreReport) -> None:
+    from .replication.kept import kept
+
+    work, found = Reencryption(layer, dry_run=dry_run), set[Outcome | None]()
+    try:
+        for series in kept(layer, names):
+            for key in series:
+                found.add(one := work.beside(key))
+                if one is None:
+                    break
+    except SecretStoreError as error:
+        report.failures[REPLICATION] = error.with_traceback(None)
+    if Outcome.DUE in found:
+        report.due.append(REPLICATION)
+    if Outcome.DONE in found:
+        report.done.append(REPLICATION)
 
 
 def _one(store: SecretStore, name: str, dry_run: bool, report: StoreReport) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 from .audit.note import NoteKey, NoteSigner
 from .audit.notekey import FileSigner
 from .backend import ABSENT, ANY_CAS, Stage
-from .errors import SecretNotFoundError, SecretStoreError
+from .errors import IntegrityError, SecretNotFoundError, SecretStoreError
 from .layers.breaker import WithheldError
 from .names import Name, Reserved
 from .rotation.revocation_places import FilePlace, Held, RevocationPlace, text_of
@@ -143,14 +143,25 @@ class CopyPlace(RevocationPlace):
     def read(self) -> Held | None:
         try:
             found = self._backend.get(self.key, Stage.CURRENT)
-        except SecretNotFoundError:
+        except (SecretNotFoundError, IntegrityError):  # under keys that are gone it is nobody's list
             return None
         return Held(text_of(found.value.reveal()), found.version)
 
     def write(self, note: str, over: Held | None) -> None:
+        if over is None:
+            self._drop()
         guarded = bool(self._backend.capabilities & ANY_CAS)
         if_version = (over.version if over else ABSENT) if guarded else None
         self._backend.put(self.key, SecretValue(note), if_version)
+
+    def _drop(self) -> None:
+        """Purge what does not open, since its version cannot be told to be written over."""
+        try:
+            self._backend.get(self.key, Stage.CURRENT)
+        except IntegrityError:
+            self._backend.purge(self.key)
+        except SecretNotFoundError:
+            pass
 
 
 def known(

@@ -282,7 +282,7 @@ class SecretStore:
         layer = encryption(self._backend)
         if dry_run:
             return self._run("reencrypt", key, lambda: Reencryption(layer, dry_run=True).of(key))
-        self._gate.need(needed_to_put(""), "reencrypt", name)
+        self._gate.need(needed_to_put(""), "reencrypt", name, layer)
         return self._write("reencrypt", key, lambda: Reencryption(layer).of(key))
 
     def refresh(self, name: str, *, rejected: str) -> Secret:

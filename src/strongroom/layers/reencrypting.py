@@ -135,6 +135,21 @@ class Reencryption:
             return Reencrypted(self._outcome(due or over), version, pending)
         raise SecretConflictError("others write the secret all the time", hint="repeat it later")
 
+    def beside(self, key: Key) -> Outcome | None:
+        """What the store keeps for its own work, under a key of the reserved name space; None if not there.
+
+        Raises:
+            IntegrityError: it does not open.
+            SecretStoreError: as the backend or a key says.
+        """
+        with contextlib.suppress(SecretNotFoundError):
+            stored = self._stored.get(key, Stage.CURRENT)
+            due = self._is_due(key, stored.value)
+            if due:
+                self._anew(key, stored)  # a conflict: it was written under the store's keys just now
+            return self._outcome(due)
+        return None
+
     def _outcome(self, touched: bool) -> Outcome:
         if not touched:
             return Outcome.ALREADY

@@ -255,6 +255,20 @@ def test_a_source_whose_label_was_moved_back_takes_its_replica_along(tmp_path: P
     assert not two.replicator().plan().due
 
 
+def test_a_write_on_a_version_whose_label_was_moved_back_is_no_second_source(tmp_path: Path) -> None:
+    """It has the place of what the replica has, and the source has that too: nothing is quarantined."""
+    two = pair("memory", tmp_path)
+    two.write()
+    two.write(text="two")
+    two.sync()
+    inner: Any = two.here.inner
+    inner._entries[DB].history.reverse()
+    two.write(text="three")
+    assert actions(two.replicator().plan().steps) == {"db/password": "update"}
+    assert not two.sync().skipped
+    assert two.at_replica() == "three"
+
+
 def test_a_source_out_of_a_backup_does_not_take_its_replica_along(tmp_path: Path) -> None:
     """What it has lost was acknowledged: the replica is the last to have it, and a person decides."""
     two = pair("memory", tmp_path)

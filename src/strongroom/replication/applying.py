@@ -201,10 +201,11 @@ class Applier:
 
     def _went_back(self, step: Step, standing: Standing, held: Holding) -> bool:
         """Whether the source has what the replica has, but made an older version current: a label was moved.
+        A write on that older one has the place of what the replica has.
 
         One that does not have it has lost what was acknowledged, out of a backup say: then a person decides.
         """
-        if step.action is not Action.AHEAD or held.own is None or held.own != held.record:
+        if step.action not in _STOPPED or held.own is None or held.own != held.record:
             return False
         source = self._source.backend
         if standing.version is None or Capability.VERSIONS not in source.capabilities:

@@ -246,10 +246,10 @@ def test_status_says_how_far_behind_each_is_and_what_a_person_is_to_do(run: Run)
     cells = ["prod-us", "prod-eu", "2", "7 of 10", "1", "5", "83 s", "needs a person"]
     assert re.split(" {2,}", lines[1]) == cells
     for said in (
-        "1 are newer",
-        "2 have two values",
-        "1 are somebody else's",
-        "1 were written at the old source",
+        "1 ahead",
+        "2 quarantined",
+        "1 foreign",
+        "1 diverged",
     ):
         assert any(line.startswith(f"prod-us: {said}") for line in lines)
     assert "prod-us: last synced 2026-01-02 03:04Z" in lines

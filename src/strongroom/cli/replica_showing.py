@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = ("replica", "source", "epoch", "in sync", "missing", "behind", "lag", "state")
 _ADVICE: Final = {
-    "ahead": "are newer than at the source; see strongroom replica plan, and who writes there",
-    "quarantined": "have two values that claim one place; look at both, then: strongroom replica adopt",
-    "foreign": "are somebody else's there; to have them overwritten: strongroom replica adopt",
-    "diverged": "were written at the old source and never replicated; see: strongroom replica divergence",
+    "ahead": "newer than at the source; see strongroom replica plan, and who writes there",
+    "quarantined": "two values claim one place; look at both, then: strongroom replica adopt",
+    "foreign": "somebody else's there; strongroom replica adopt, or leave them out of its names",
+    "diverged": "written at an old source and never replicated; see strongroom replica divergence",
 }
 
 
@@ -98,15 +98,15 @@ def _print(shown: Sequence[Judged]) -> None:
             click.echo(one_line(line))
 
 
-def _waiting(one: Status) -> Iterator[tuple[int, str]]:
+def _waiting(one: Status) -> Iterator[str]:
     ahead = one.drift - one.quarantined - one.foreign  # drift is all that somebody else changed there
     counts = {"ahead": ahead, **asdict(one)}
-    return ((counts[kind], advice) for kind, advice in _ADVICE.items() if counts[kind] > 0)
+    return (f"{counts[kind]} {kind}: {advice}" for kind, advice in _ADVICE.items() if counts[kind] > 0)
 
 
 def findings(one: Status) -> Iterator[str]:
     """What waits for a person, line by line."""
-    for count, advice in _waiting(one):
-        yield f"{one.replica}: {count} {advice}"
+    for line in _waiting(one):
+        yield f"{one.replica}: {line}"
     if one.last_sync:
         yield f"{one.replica}: last synced {day(one.last_sync)}"

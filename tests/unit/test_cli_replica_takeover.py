@@ -112,7 +112,12 @@ def test_a_takeover_asks_and_takes_no_answer_from_a_pipe(drill: Drill) -> None:
     """A person decides; nothing is changed before."""
     done = drill("takeover", "us")
     assert (done.code, "add --yes" in done.err) == (2, True)
-    assert drill("takeover", "us", "--dry-run").out == "us would be the source under epoch 2, after eu\n"
+    drill.put("eu", "last")
+    assert drill("takeover", "us", "--dry-run").out.splitlines() == [
+        "us would be the source under epoch 2, after eu",
+        "1 names are not there as eu has them",
+        "  db/password",
+    ]
 
 
 def test_a_dry_run_in_json_tells_where_everything_stands(drill: Drill) -> None:
@@ -126,6 +131,7 @@ def test_a_dry_run_in_json_tells_where_everything_stands(drill: Drill) -> None:
         "becomes": 2,
         "resumes": False,
         "done": False,
+        "missing": [],
         "unreachable": {},
         "dry_run": True,
     }
@@ -236,6 +242,7 @@ def test_a_source_that_cannot_even_be_opened_keeps_no_takeover_back(drill: Drill
     """A lost region takes its folders, its keys and its logins along; --lost says that this is known."""
     drill.urls["eu"] = f"local://{drill.folder}/gone/eu.db"
     drill.turned("eu", "us")
+    assert drill("takeover", "us", "--dry-run", "--json").json["missing"] is None
     careful = drill("takeover", "us", "--yes")
     assert (careful.code, "if it is lost, add --lost" in careful.err) == (2, True)
     done = drill("takeover", "us", "--lost", "--yes")

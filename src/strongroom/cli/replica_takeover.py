@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from strongroom.errors import InvalidRequestError, SecretConflictError
+from strongroom.errors import InvalidRequestError, SecretConflictError, SecretStoreError
 
 from .failure import describe, one_line
 from .options import Options, changing, configuration, pass_options
@@ -15,12 +15,11 @@ from .replica_turning import turned
 from .rotation_running import confirmed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from strongroom.errors import SecretStoreError
     from strongroom.replicas import Domains
     from strongroom.replication.member import Member
-    from strongroom.replication.plan import Report
+    from strongroom.replication.replicating import Replicating
     from strongroom.replication.takeover import Outlook, Taken
     from strongroom.toml.file import Config
 
@@ -53,12 +52,12 @@ def takeover(options: Options, alias: str, *, lost: bool, deny_old: bool, allow_
         if not outlook.done:
             question = f"{_question(found, outlook, lost=lost)}{_has_only(config, alias)}"
             confirmed(options, f"{question} Make it the source?", "replica takeover")
-        taken = found.takeover(alias).run(None if lost or outlook.done else _drain(found, outlook))
+        taken = found.takeover(alias).run(None if lost or outlook.done else _replicator(found, outlook).sync)
         failed = _refusing(found, alias, deny_old=deny_old, allow_old=allow_old)
         return _told(options, taken, turned(config, alias), failed)
 
 
-def _drain(found: Domains, outlook: Outlook) -> Callable[[], Report]:
+def _replicator(found: Domains, outlook: Outlook) -> Replicating:
     """What brings the old source's last writes over: the replication that the file has, if it is that one."""
     if error := found.away.get(outlook.source):
         error.hint = (
@@ -72,7 +71,7 @@ def _drain(found: Domains, outlook: Outlook) -> Callable[[], Report]:
             operation="replica takeover",
             hint=f"write [replica.{outlook.member}] with source = {outlook.source!r}, or add --lost",
         )
-    return replicator.sync
+    return replicator
 
 
 def _question(found: Domains, outlook: Outlook, *, lost: bool) -> str:
@@ -92,6 +91,7 @@ def _has_only(config: Config, alias: str) -> str:
 
 
 def _would(options: Options, found: Domains, outlook: Outlook) -> int:
+    missing = None if outlook.done else _missing(found, outlook)
     facts = {
         "domain": found.members[outlook.member].domain,
         "member": outlook.member,
@@ -100,6 +100,7 @@ def _would(options: Options, found: Domains, outlook: Outlook) -> int:
         "becomes": outlook.becomes,
         "resumes": outlook.resumes,
         "done": outlook.done,
+        "missing": missing,
         "unreachable": _errors(outlook.unreachable),
         "dry_run": True,
     }
@@ -109,8 +110,21 @@ def _would(options: Options, found: Domains, outlook: Outlook) -> int:
         since = f"is the source since epoch {outlook.epoch} already"
         would = f"would be the source under epoch {outlook.becomes}, after {outlook.source}"
         click.echo(one_line(f"{outlook.member} {since if outlook.done else would}"))
+        if missing is not None:
+            click.echo(f"{len(missing)} names are not there as {outlook.source} has them")
+        for name in missing or ():
+            click.echo(one_line(f"  {name}"))
         _say_unreachable(outlook.unreachable)
     return 0
+
+
+def _missing(found: Domains, outlook: Outlook) -> list[str] | None:
+    """The names that a takeover would have to bring over, or leave; None where nobody can tell."""
+    try:
+        plan = _replicator(found, outlook).plan()
+    except SecretStoreError:
+        return None
+    return [step.name for step in (*plan.due, *plan.waiting)]
 
 
 def _refusing(found: Domains, alias: str, *, deny_old: bool, allow_old: bool) -> dict[str, SecretStoreError]:

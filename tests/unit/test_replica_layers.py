@@ -12,7 +12,7 @@ import pytest
 
 from strongroom.audit.note import NoteSigner
 from strongroom.audit.notekey import FileSigner, create_note_key
-from strongroom.backend import ABSENT, Backend, Stage
+from strongroom.backend import ABSENT, Backend, Secret, Stage
 from strongroom.errors import (
     IntegrityError,
     SecretNotFoundError,
@@ -23,11 +23,11 @@ from strongroom.errors import (
 from strongroom.layers.replica import ReadOnly, said_of
 from strongroom.layers.revocable import Revocable
 from strongroom.memory import ALL, MemoryBackend
-from strongroom.names import Companion, Name
+from strongroom.names import Companion, Key, Name
 from strongroom.patterns import matcher
 from strongroom.replication.record import Record
 from strongroom.revokedlist import EVERY, CopyPlace, KnownRevocations
-from strongroom.rotation.revocation_places import StorePlace
+from strongroom.rotation.revocation_places import Held, StorePlace
 from strongroom.rotation.revocations import Revocation, Revocations
 from strongroom.store import SecretStore
 from strongroom.testing.clock import FakeClock
@@ -247,6 +247,26 @@ def test_a_record_that_cannot_be_read_does_not_hide_a_revoked_version(world: Wor
     world.holds(NAME, "v9.what")
     with pytest.raises(IntegrityError):
         world.read(NAME)
+
+
+def test_a_copy_that_does_not_open_any_more_is_written_over(world: World) -> None:
+    """Under keys that are gone it is nobody's list, and its version cannot be told."""
+
+    class Closed(MemoryBackend):
+        """Holds what no key opens, until it is purged."""
+
+        def get(self, key: Key, version: str | Stage) -> Secret:
+            found = super().get(key, version)
+            if found.value == SecretValue("sealed"):
+                raise IntegrityError("it does not open")
+            return found
+
+    world.writer.renew()
+    place = CopyPlace(Closed(), "prod")
+    place._backend.put(place.key, SecretValue("sealed"), None)
+    world.writer.share(place)
+    copied = place.read()
+    assert copied == Held(StorePlace(world.far, "prod").read().note, copied.version)  # type: ignore[union-attr]
 
 
 def test_the_list_is_read_once_in_a_while(world: World) -> None:

@@ -169,6 +169,35 @@ class TestCopying:
         with pytest.raises(InvalidRequestError, match="not an AWS region"):
             native(store).ensure(KEY, {"evil.example": ""})
 
+    @pytest.mark.parametrize(
+        ("said", "means"),
+        [
+            ("Pending", CopyState.COPYING),
+            ("Detached", CopyState.ALIEN),
+            ("Failed", CopyState.FAILED),
+            ("Whatever", CopyState.FAILED),
+        ],
+    )
+    def test_every_status_of_the_model_has_a_meaning(
+        self, aws: Aws, store: Backend, said: Any, means: CopyState
+    ) -> None:
+        """And one that no model had yet is no success."""
+        native(store).ensure(KEY, {OTHER: ""})
+        primary: Any = aws.manager._account.shelf(REGION)[FULL]
+        primary.replicas[OTHER].status = said
+        assert native(store).copies(KEY)[OTHER].state is means
+
+    def test_the_clients_of_other_regions_are_closed_with_the_store(self, store: Backend) -> None:
+        """And forgotten in a forked child, whose parent still uses them."""
+        native(store).survey([OTHER])
+        client = store.inner._elsewhere.at(OTHER)  # type: ignore[attr-defined]
+        assert client._sdk is not None
+        store.after_fork()
+        assert client._sdk is None
+        native(store).survey([OTHER])
+        store.close()
+        assert client._sdk is None
+
 
 class TestStrangers:
     def test_a_name_that_is_taken_there_is_a_conflict(self, aws: Aws, store: Backend) -> None:

@@ -119,7 +119,14 @@ def replicas_of(config: Config, entry: StoreEntry) -> list[ReplicaEntry]:
 
 
 def _is(config: Config, alias: str, entry: StoreEntry) -> bool:
-    return entry.alias == alias or bool(entry.url and entry.url == config.stores[alias].url)
+    same = bool(entry.url) and _place(entry.url) == _place(config.stores[alias].url)
+    return entry.alias == alias or same
+
+
+def _place(url: str) -> tuple[str, frozenset[str]]:
+    """What a URL names, however it is to be made there."""
+    base, _, query = url.partition("?")
+    return base, frozenset(one for one in query.split("&") if one and not one.startswith("create="))
 
 
 def _replica(

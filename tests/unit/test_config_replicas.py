@@ -20,6 +20,7 @@ from strongroom.errors import (
     UnavailableError,
     UnsupportedOperationError,
 )
+from strongroom.layering import replica_of
 from strongroom.memory import MemoryBackend
 from strongroom.names import Name, Reserved
 from strongroom.registry import open_backend
@@ -126,6 +127,14 @@ def test_a_replica_is_one_by_whatever_way_it_is_opened(place: Place, target: str
     with place.open(config, place.eu) as eu:
         eu.put(NAME, CANARY)
         assert eu.get(NAME).record
+
+
+def test_how_a_database_would_be_made_is_no_part_of_which_it_is() -> None:
+    """`?create=` stands where it may be new; another endpoint is another store."""
+    stores = '[store.eu]\nurl = "memory://eu"\n[store.us]\nurl = "local:///srv/us.db?create=keyset"\n'
+    config = read_text(Path("c.toml"), stores + '[replica.us]\nsource = "eu"\n', "")
+    assert replica_of(config, config.entry("local:///srv/us.db")) is config.replicas["us"]
+    assert replica_of(config, config.entry("local:///srv/us.db?endpoint=http://127.0.0.1:1")) is None
 
 
 def test_what_is_not_replicated_is_written_as_ever(place: Place) -> None:
@@ -292,7 +301,7 @@ def test_what_somebody_else_wrote_is_taken_over_where_the_file_says_so(place: Pl
 
 
 def test_reading_loads_nothing_of_what_writes_replicas(tmp_path: Path) -> None:
-    """A program that reads a replica, or a failover over one."""
+    """A program that reads a replica, or a failover over one; nor does one that reads the source."""
     path = tmp_path / "c.toml"
     stores = (
         '[store.eu]\nurl = "memory://eu"\n[store.us]\nurl = "memory://us"\n[store.b]\nfailover = ["us"]\n'
@@ -301,14 +310,17 @@ def test_reading_loads_nothing_of_what_writes_replicas(tmp_path: Path) -> None:
     path.chmod(0o600)
     code = (
         "import sys, strongroom\n"
-        "for one in ('us', 'b'):\n"
+        "for one in ('us', 'b', 'eu'):\n"
         f"    with strongroom.open(one, config={str(path)!r}) as store:\n"
-        "        print(store.origin)\n"
-        "found = [name for name in sys.modules if name.startswith('strongroom.replication.')]\n"
-        "print(sorted(found), 'strongroom.rotation' in sys.modules)\n"
+        "        list(store.list_names())\n"
+        "    found = [name for name in sys.modules if name.startswith('strongroom.replication.')]\n"
+        "    print(sorted(found), 'strongroom.rotation' in sys.modules)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.splitlines()[-1] == "['strongroom.replication.record'] False"
+    *replicas_read, source_read = run.stdout.splitlines()
+    assert replicas_read == ["[] False", "['strongroom.replication.record'] False"]
+    assert "replicator" not in source_read
+    assert source_read.endswith("False")
 
 
 def test_who_has_a_copy_of_a_leaked_secret_is_told(place: Place) -> None:

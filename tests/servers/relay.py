@@ -28,6 +28,7 @@ class Relay:
         self.port: int = self._listener.getsockname()[1]
         self.connections = 0
         self._severed = False
+        self._waiting: list[socket.socket] = []
         self._cut_done = threading.Event()
         self._selector.register(self._commands, selectors.EVENT_READ)
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -40,18 +41,21 @@ class Relay:
     def __exit__(self, *exc: object) -> None:
         self._wake.send(b"q")
         self._thread.join()
+        self.mend()
         for each in (self._listener, self._commands, self._wake):
             each.close()
         self._selector.close()
 
     def sever(self) -> None:
-        """Reset every connection and each new one, until `mend`."""
+        """Reset every connection, and leave each new one without an answer, until `mend`."""
         self._severed = True
         self.cut()
 
     def mend(self) -> None:
-        """Forward again."""
+        """Forward again; who has waited must connect anew."""
         self._severed = False
+        while self._waiting:
+            self._waiting.pop().close()
 
     def cut(self) -> None:
         """Reset every connection; returns when it is done. New ones are accepted."""
@@ -75,8 +79,7 @@ class Relay:
     def _accept(self) -> None:
         client, _ = self._listener.accept()
         if self._severed:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            client.close()
+            self._waiting.append(client)
             return
         server = socket.create_connection(self._target)
         self.connections += 1

@@ -26,6 +26,7 @@ from strongroom_aws.fencing import SID
 from strongroom_aws.secrets_manager import SecretsManager
 from tests.canary import CANARY
 from tests.unit.aws_support import FULL, KEY, backend, put_first, rotation, shown, value
+from tests.unit.direct_aws import connect_directly
 from tests.unit.strict_aws_support import OTHER, REGION, Aws, labels, refuses
 
 THIRD = "ap-south-1"
@@ -48,9 +49,10 @@ def _aws() -> Iterator[Aws]:
 
 
 @pytest.fixture
-def aws(_aws: Aws) -> Aws:
+def aws(_aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Aws:
     """An empty account."""
     _aws.renew()
+    connect_directly(monkeypatch, _aws.server)
     return _aws
 
 
@@ -187,8 +189,11 @@ class TestCopying:
         primary.replicas[OTHER].status = said
         assert native(store).copies(KEY)[OTHER].state is means
 
-    def test_the_clients_of_other_regions_are_closed_with_the_store(self, store: Backend) -> None:
+    def test_the_clients_of_other_regions_are_closed_with_the_store(
+        self, store: Backend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """And forgotten in a forked child, whose parent still uses them."""
+        monkeypatch.undo()
         native(store).survey([OTHER])
         client = store.inner._elsewhere.at(OTHER)  # type: ignore[attr-defined]
         assert client._sdk is not None

@@ -39,6 +39,7 @@ from strongroom.value import SecretValue
 from strongroom_aws.secrets_manager import SecretsManager
 from tests.canary import CANARY
 from tests.scale import scaled
+from tests.unit.direct_aws import connect_directly
 from tests.unit.strict_aws_support import OTHER, REGION, Aws
 
 DOMAIN, THIRD = "prod", "ap-south-1"
@@ -133,8 +134,9 @@ def _aws() -> Iterator[Aws]:
 
 
 @pytest.fixture
-def scene(_aws: Aws) -> Scene:
+def scene(_aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Scene:
     _aws.renew()
+    connect_directly(monkeypatch, _aws.server)
     return Scene(_aws)
 
 

@@ -33,8 +33,8 @@ from tests.unit.envelope_support import local_key
 pytestmark = pytest.mark.timeout(300)
 
 DOMAIN = "prod"
-TIMEOUT = 0.4
-"""Seconds that a client waits for a server behind a cut link; loopback answers within milliseconds."""
+TIMEOUT = 1.5
+"""Seconds that a client waits for a server behind a cut link: far more than any other needs to answer."""
 LINKS = ["namespaces", "relay"] if NIGHTLY else ["either"]
 
 
@@ -163,20 +163,20 @@ def test_a_link_that_is_cut_in_the_middle_of_a_sync_is_gone_on_with(regions: tup
     """What was done stays done, what was not is told, and the next sync writes nothing twice."""
     eu, us = regions
     app = Recorded(eu.backend, DOMAIN, alias="eu")
-    names = [Name(f"db/n{number}") for number in range(6)]
+    names = [Name(f"db/n{number}") for number in range(4)]
     replicator = Replicator(eu.member, us.member, parallel=1)
     for number in (1, 2):
         for name in names:
             app.put(name, _value(number), None)
         if number == 1:
             replicator.sync()
-    report = replicator.sync(progress=lambda done, _: us.cut() if done == 3 else None)
-    assert len(report.done) == 3
-    assert len(report.failed) + len(report.skipped) == 3
+    report = replicator.sync(progress=lambda done, _: us.cut() if done == 2 else None)
+    assert len(report.done) == 2
+    assert len(report.failed) + len(report.skipped) == 2
     assert all(isinstance(error, UnavailableError) for error in report.failed.values())
     us.heal()
-    assert [us.now(name) for name in names] == ["2"] * 3 + ["1"] * 3
-    assert len(replicator.sync().done) == 3
+    assert [us.now(name) for name in names] == ["2"] * 2 + ["1"] * 2
+    assert len(replicator.sync().done) == 2
     assert {len(us.backend.versions(name)) for name in names} == {2}
     assert replicator.status().healthy
 

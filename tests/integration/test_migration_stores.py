@@ -124,7 +124,7 @@ def _said(items: Sequence[str], verb: str, say: Say) -> Iterator[str]:
 
 def test_a_migration_killed_in_the_middle_is_resumed_without_a_version_twice(tmp_path: Path) -> None:
     """SIGKILL while it copies: a repeat does what is missing, and each name has its two versions once."""
-    count = scaled(10_000, "names of a killed migration", share=250)
+    count = scaled(10_000, "names of a killed migration", share=500)
     names = [f"n{number}" for number in range(count)]
     for name in ("from.db", "to.db"):
         local(tmp_path, name=name).close()

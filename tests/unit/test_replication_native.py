@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -170,7 +171,7 @@ class TestSync:
         plan = scene.replicator().plan()
         assert set(actions(plan.steps).values()) == {"same"}
         assert len(plan.steps) == len(names)
-        pages = 2 * (1 + len(names) // 100)
+        pages = 2 * math.ceil(len(names) / 100)
         sheets = {"GetSecretValue": 2}
         assert dict(scene.aws.server.calls) == {"ListSecrets": pages} | sheets
 

@@ -1,7 +1,8 @@
 """Drift checks: what it takes to learn that ten thousand secrets of a replica are as their source has them.
 
 The doubles run in this process, so that part of the time is theirs: an upper bound. moto's Parameter Store
-lists ten a page where AWS lists fifty, and looks at all parameters for each page: it has a tenth of them.
+lists ten a page where AWS lists fifty, and looks at all parameters for each page; SoftHSM looks at all
+objects for each that is made. These two have a tenth of the secrets.
 """
 
 from __future__ import annotations
@@ -147,5 +148,5 @@ PROVIDERS = (
     Provider("gcp-sm", _secret_manager, 1000),
     Provider("azure-kv", _key_vault, 25),
     Provider("vault", _vault, SECRETS, 1),
-    Provider("pkcs11", _token, SECRETS),
+    Provider("pkcs11", _token, 1_000, secrets=1_000),
 )

@@ -269,6 +269,17 @@ def test_a_deletion_that_dies_before_the_secret_is_gone_is_undone_by_the_next_wr
     assert source.layer.order.standing(NAME).deleted
 
 
+def test_a_restore_that_cannot_be_ordered_at_once_has_happened(source: Source) -> None:
+    """The secret is back, and the caller is not told otherwise: who reads it next orders it."""
+    source.layer.put(NAME, value("one"), None)
+    source.layer.delete(NAME)
+    source.faulty.run("restore", lambda: source.faulty.unreachable("get", times=1), after=True)
+    source.layer.restore(NAME)
+    assert source.layer.order.standing(NAME, value=False).record is None
+    source.layer.put(NAME, value("two"), None)
+    assert source.seq() == 4
+
+
 def test_a_store_without_compare_and_set_is_no_source() -> None:
     """Two writes could have one place."""
     lacking = ALL & ~Capability.CAS

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from typing import TYPE_CHECKING, Final, final
 
 from strongroom.backend import ABSENT, ANY_CAS, Absent, Clock, unsupported
-from strongroom.errors import SecretConflictError
+from strongroom.errors import SecretConflictError, UnavailableError
 from strongroom.names import Name
 from strongroom.replication.order import Order
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from strongroom.value import SecretValue
 
 _ATTEMPTS: Final = 20
+_LAGS: Final = 6
+"""How often one and the same version may be found current, where labels lag or somebody is at it just now."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
@@ -96,7 +100,9 @@ class Recorded(Layer):
         self._require(key)
         self.inner.restore(key)
         if isinstance(key, Name) and self._covered(key):
-            self.order.next(key)  # binds what came back above its tombstone
+            # Bound above its tombstone; if not by us, then by whoever reads it next: it has come back already.
+            with contextlib.suppress(UnavailableError, SecretConflictError):
+                self.order.next(key)
 
     def _put_over_any(self, name: Name, value: SecretValue) -> SecretVersion:
         """Unconditional means on top of whatever is there: who loses a race writes on the winner."""
@@ -110,7 +116,8 @@ class Recorded(Layer):
                 return self.inner.put(name, value, base or ABSENT, make(value).text)
             except SecretConflictError as exc:
                 error = exc
-            if bases[-2:] == 2 * bases[-1:] and not (error.retryable or self.eventual):
+            same = _LAGS if error.retryable or self.eventual else 2
+            if bases[-same:] == same * bases[-1:]:
                 break  # nobody was first: the name is in the bin, say
             self._clock.sleep(pause * self._clock.chance())
             pause = min(2 * pause, _LONGEST_PAUSE)

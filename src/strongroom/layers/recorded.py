@@ -100,7 +100,7 @@ class Recorded(Layer):
         self._require(key)
         self.inner.restore(key)
         if isinstance(key, Name) and self._covered(key):
-            # Bound above its tombstone; if not by us, then by whoever reads it next: it has come back already.
+            # Bound above its tombstone; if not by us, then by who reads it next: it has come back already.
             with contextlib.suppress(UnavailableError, SecretConflictError):
                 self.order.next(key)
 

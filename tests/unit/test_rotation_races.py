@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from strongroom.rotation.schedule import Schedule
 from strongroom.testing.faults import Fault, FaultyBackend
 from strongroom.value import SecretValue
 from tests.rotation_scene import NAME, Scene
-from tests.rotation_target import OneSlot, credential
+from tests.rotation_target import OneSlot, credential, identifier_of
 from tests.unit.test_rotation_engine import Human
 
 COMPANION = ALL & ~Capability.NATIVE_PENDING
@@ -81,6 +82,48 @@ def test_what_a_paused_worker_made_late_is_swept_at_the_end(tmp_path: Path) -> N
     scene.target.issue("late", credential("late"), entry.id, 0)
     assert scene.finish(entry.id).state is State.DONE
     assert scene.only_current_is_live()
+
+
+def killed_once_it_holds_a_value(scene: Scene) -> Entry:
+    """A rotation whose worker died between the put and the word to the ledger whose value that is."""
+    entry, record = scene.engine.start(NAME), scene.ledger.record
+
+    def dies(mine: Entry, state: State, **changes: Any) -> Entry:
+        if "made" in (changes.get("facts") or {}):
+            raise KeyboardInterrupt
+        return record(mine, state, **changes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scene.ledger, "record", dies)
+        with pytest.raises(KeyboardInterrupt):
+            scene.engine.advance(entry.id)
+    scene.clock.advance(120)
+    return entry
+
+
+@pytest.mark.parametrize("flags", [ALL, COMPANION])
+def test_what_was_made_late_is_swept_though_nobody_can_say_whose_value_is_held(
+    tmp_path: Path, flags: Capability
+) -> None:
+    """The loser of a race made it, and both were killed: it may bear a higher epoch than the winner's."""
+    scene = Scene(tmp_path, "two", backend=MemoryBackend(flags))
+    entry = killed_once_it_holds_a_value(scene)
+    for epoch in (0, 1):
+        scene.target.issue(f"late-{epoch}", credential(f"late-{epoch}"), entry.id, epoch)
+    assert scene.finish(entry.id).state is State.DONE
+    assert scene.only_current_is_live()
+
+
+def test_a_sweep_spares_what_was_promoted_though_a_person_has_put_another_value_since(tmp_path: Path) -> None:
+    """Readers' caches may have it still; it is not this rotation's to end."""
+    scene = Scene(tmp_path, "two")
+    entry = killed_once_it_holds_a_value(scene)
+    assert scene.engine.advance(entry.id).state is State.GRACE
+    promoted = scene.value()
+    scene.target.issue("by-hand", by_hand := credential("by-hand"))
+    scene.store.put(NAME, by_hand)
+    assert scene.finish(entry.id).state is State.DONE
+    assert scene.target.live() == {identifier_of(promoted), "by-hand"}
 
 
 def test_a_worker_that_was_overtaken_while_it_made_a_credential_takes_it_back(tmp_path: Path) -> None:

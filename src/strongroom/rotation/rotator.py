@@ -87,7 +87,8 @@ class Rotator(ABC):
     def reclaim(self, r: Rotation) -> tuple[str, ...]:
         """Remove from the target what an earlier, crashed `create_secret` of this rotation left there.
 
-        Only credentials that carry `r.id` and an epoch below `r.epoch` may be removed.
+        Only credentials that carry `r.id` and an epoch below `r.epoch` may be removed, and none that
+        `r.current`, `r.previous` or `r.pending` holds.
 
         Returns:
             identifiers of credentials that nobody is known to have made; they are reported, never removed.

@@ -263,10 +263,17 @@ def _in_use(work: Work, current: SecretValue, values: Mapping[str, SecretValue])
 
 
 def _sweep(work: Work, current: SecretValue) -> None:
-    """A paused worker may have made a credential after another reclaimed: it bears a lower epoch."""
-    if made := work.facts.get("made"):
-        strangers = work.hook("reclaim", work.rotator.reclaim, pending=current, epoch=int(made))
-        _report(work, strangers)
+    """A paused worker may have made a credential after another reclaimed: it bears a lower epoch.
+
+    Where the ledger was not told whose value is held, by a worker that died just then, none of theirs is of a
+    higher epoch than this worker's, and the one in use is known by its value.
+    """
+    made, promoted = work.facts.get("made"), work.value_of(work.entry.version)
+    if made is None and promoted is None:
+        return
+    epoch = work.entry.epoch if made is None else int(made)
+    values = {"pending": current, "previous": promoted}
+    _report(work, work.hook("reclaim", work.rotator.reclaim, epoch=epoch, **values))
 
 
 STEPS: Final[Mapping[State, Callable[[Work], None]]] = {

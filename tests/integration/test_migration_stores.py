@@ -13,6 +13,7 @@ from strongroom.backend import Stage
 from strongroom.cli.copying import target_of
 from strongroom.replication.migrating import Migration, Move
 from strongroom.store import SecretStore
+from strongroom.testing.clock import FakeClock
 from strongroom.value import SecretValue
 from tests.canary import CANARY
 from tests.chaos.forked import Forked, Say
@@ -62,7 +63,7 @@ def test_a_history_survives_a_journey_through_every_kind_of_store(stores: list[S
             stores[0].put(name, value)
         stores[0].set_tags(name, TAGS)
     for source, target in itertools.pairwise(stores):
-        migration = Migration(source, target_of(target))
+        migration = Migration(source, target_of(target, FakeClock()))
         steps = migration.plan(list(VALUES))
         assert [step.losses for step in steps] == [(), ()], target.origin
         outcome = migration.apply(steps)
@@ -90,7 +91,7 @@ def test_what_only_the_source_can_hold_is_told_of_each_kind(stores: list[SecretS
     source.set_tags(name, {"*" * 130: "x" * 300})
     told = {}
     for target in stores[1:]:
-        migration = Migration(source, target_of(target))
+        migration = Migration(source, target_of(target, FakeClock()))
         steps = migration.plan([name])
         told[target.origin.partition(":")[0]] = [loss.what for loss in steps[0].losses]
         outcome = migration.apply(steps)

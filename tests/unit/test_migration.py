@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strongroom.backend import Absent, Capability, SecretVersion, Stage
+from strongroom.backend import Absent, Capability, SecretVersion, Stage, WriteBudget
 from strongroom.cli.copying import target_of
 from strongroom.errors import (
     IntegrityError,
@@ -21,6 +21,7 @@ from strongroom.names import Key
 from strongroom.replication.history import carried
 from strongroom.replication.migrating import Existing, Migration, Move, Outcome, Step
 from strongroom.store import SecretStore
+from strongroom.testing.clock import FakeClock
 from strongroom.testing.faults import unavailable
 from strongroom.value import SecretValue
 from tests.canary import CANARY, assert_no_canary
@@ -224,6 +225,18 @@ def test_a_name_that_the_source_lacks_and_a_target_that_cannot_be_written_are_re
         migrate(filled("one"), store(), "none")
     with pytest.raises(UnsupportedOperationError):
         migrate(filled("one"), store(ALL.reads))
+
+
+def test_a_copy_writes_no_faster_than_the_target_takes() -> None:
+    """Three versions at one in ten seconds: two waits, by the clock that was given."""
+
+    class Slow(MemoryBackend):
+        write_budget = WriteBudget(1, 10.0)
+
+    clock, source = FakeClock(), filled("one", "two", "three")
+    migration = Migration(source, target_of(SecretStore(Slow(), cache=None), clock))
+    assert migration.apply(migration.plan([NAME])).errors == {}
+    assert clock.slept == [10.0, 10.0]
 
 
 def test_a_target_that_is_down_ends_the_run() -> None:

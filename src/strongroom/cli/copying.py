@@ -18,6 +18,7 @@ from .options import Options, changing, opened, pass_options
 from .output import print_json, print_table, progress
 
 if TYPE_CHECKING:
+    from strongroom.clock import Clock
     from strongroom.replication.inventory import Loss, Target
     from strongroom.replication.migrating import Outcome
     from strongroom.replication.migrating import Step as Carried
@@ -93,9 +94,10 @@ def _migrate(
     transfer.finish(written, outcome.errors, sum(step.writes for step in steps))
 
 
-def target_of(store: SecretStore) -> Target:
-    """A store as a migration's target: what it would refuse is known without I/O."""
+def target_of(store: SecretStore, clock: Clock | None = None) -> Target:
+    """A store as a migration's target: it tells what it refuses, and is written no faster than it takes."""
     from strongroom import stages
+    from strongroom.replication.budget import Budget
     from strongroom.replication.inventory import Target
 
     backend, gate = store._backend, store._gate  # noqa: SLF001  (what a store refuses before any I/O)
@@ -105,7 +107,7 @@ def target_of(store: SecretStore) -> Target:
         stages.check_size(backend, key, value, "put")
         backend.check(key, value, tags)
 
-    return Target(store, check)
+    return Target(store, check, Budget(backend.write_budget, clock).take)
 
 
 def _tell(options: Options, steps: Sequence[Carried], outcome: Outcome, losses: Sequence[Loss]) -> None:

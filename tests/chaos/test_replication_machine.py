@@ -281,6 +281,25 @@ def _settings(count: int) -> settings:
     )
 
 
+def test_a_deletion_that_came_half_way_before_its_source_was_lost_is_kept_for_a_person() -> None:
+    """Its record had reached the replica that takes over, and what it deletes was there still."""
+    name = NAMES[0]
+    with in_memory() as backends:
+        scene = Scene(backends, NAMES, FakeClock(), encrypted=False)
+        one, two, three = scene.places.values()
+        scene.write(one, name)
+        for place in (two, three):
+            scene.replicator(one, place).sync()
+        scene.delete(one, name)
+        two.far.fault("put", lost_answer, after=True)
+        scene.replicator(one, two).sync()
+        two.far.clear()
+        scene.takeover(two, drained=False)
+        scene.assert_converged()
+        scene.assert_nothing_lost()
+        assert two.kept(name) == {None}
+
+
 def test_three_stores_in_memory_converge_after_anything() -> None:
     """Both ways to hold a pending value."""
     count = scaled(2_000, "sequences of the replication machine, in memory", share=40)

@@ -65,7 +65,7 @@ HOLDS = {
     "plain, a console": Race({**ANN, "console": r.foreign("f"), **one()}, SOME),
     "plain, two writers, two processes": Race({**ANN, "ben": r.puts("b"), **two()}, large=True),
     "plain, deleted, two processes": Race({"op": r.deletes(), **two()}, large=True),
-    "plain, deleted and restored": Race({"op": r.deletes(restores=True), **one()}, NIGHT),
+    "plain, deleted and restored": Race({"op": r.deletes(restores=True), **one()}, NIGHT, large=True),
     "plain, purged, and a new life": Race({"op": r.purges(then="n"), **one()}, NIGHT),
     "companion": Race({**ANN, **one(COMPANION)}, faults(2, 1, 1, small=(1, 0, 0))),
     "companion, two writes": Race({**BOTH, **one(COMPANION)}, CRASH),

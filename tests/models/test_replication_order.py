@@ -47,7 +47,7 @@ SOME = faults(1, 1, 1, small=(0, 0, 0))
 
 HOLDS = {
     "two writers": Race({"ann": r.puts("a"), "ben": r.puts("b"), **ONE}, faults(1, 1, 1, small=(0, 1, 0))),
-    "one writer, two replicators": Race({"ann": r.puts("a", "b"), **TWO}, faults(1, 1, 1, small=(1, 0, 0))),
+    "one writer, two replicators": Race({"ann": r.puts("a", "b"), **TWO}, faults(1, 1, 1, small=(0, 0, 0))),
     "a writer and a console": Race({"ann": r.puts("a"), "console": r.foreign("f"), **ONE}, SOME),
     "compare-and-set and a console": Race({"ann": r.replaces("a"), "console": r.foreign("f"), **ONE}, SOME),
     "a console, two replicators": Race({"console": r.foreign("f", "g"), **TWO}, large=True),

@@ -197,7 +197,6 @@ def test_a_deletion_has_a_place_and_a_restored_version_a_higher_one(source: Sour
     assert (back.record.order, back.bound, back.deleted) == ((1, 3), True, False)
     assert back.own is not None
     assert back.own.order == (1, 1)
-    assert back.highest == back.record
 
 
 def test_a_rotation_s_value_promoted_after_a_restore_is_ordered_anew(source: Source) -> None:

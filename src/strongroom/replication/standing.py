@@ -45,12 +45,6 @@ class Standing:
         """Whether nothing is current: missing, purged or in the bin."""
         return self.version is None
 
-    @property
-    def highest(self) -> Record | None:
-        """The highest record the store has of the secret: of its value, or of its deletion."""
-        known = [one for one in (self.record, self.own, self.page.tombstone) if one]
-        return max(known, key=lambda one: one.order, default=None)
-
 
 class Version(NamedTuple):
     """A version as it was read; the secret is None if its value does not open."""

@@ -73,6 +73,7 @@ class Applier:
         replica: the replica's order; its writes are paced already.
         events: what is told of each write.
         epoch: the source's; what the replica holds of an older one may be a write that the source never had.
+        until: the highest epoch that may occur, where that is another: a fenced source gives its last writes.
         keeper: keeps such writes.
         checker: knows which versions are revoked: they are not carried any further.
     """
@@ -84,11 +85,13 @@ class Applier:
         events: Events,
         *,
         epoch: int = 0,
+        until: int = 0,
         keeper: Keeper | None = None,
         checker: Checker | None = None,
     ):
         self._source, self._replica, self._events = source, replica, events
         self._epoch, self._keeper, self._checker = epoch, keeper, checker
+        self._until = until or epoch
 
     def look(self, name: Name) -> Step:
         """What is to be done about a name. Writes nothing."""
@@ -176,7 +179,7 @@ class Applier:
         """Stop where a takeover came since the sheets were aligned: what comes back from the new source may
         stand above what its applications have written since, and would go over it."""
         known = (standing.record, held.record)
-        if self._epoch and any(record and record.epoch > self._epoch for record in known):
+        if self._until and any(record and record.epoch > self._until for record in known):
             raise SecretConflictError(
                 "another store has taken over meanwhile", hint="strongroom replica status", retryable=True
             )

@@ -197,7 +197,13 @@ class Replicator:
     def _applier(self, sheet: Sheet | None) -> Applier:
         epoch = sheet.epoch if sheet and not sheet.fenced else 0
         return Applier(
-            self._from, self._to, self._events, epoch=epoch, keeper=self._keeper, checker=self._checker
+            self._from,
+            self._to,
+            self._events,
+            epoch=epoch,
+            until=sheet.epoch - sheet.fenced if sheet else 0,
+            keeper=self._keeper,
+            checker=self._checker,
         )
 
     def _survey(self, names: Sequence[str] | None) -> Survey:

@@ -9,11 +9,13 @@ from typing import Final
 import pytest
 
 from strongroom.backend import Absent, Backend, Capability, SecretVersion, WriteBudget
+from strongroom.errors import UnavailableError
 from strongroom.layers.layer import Layer
 from strongroom.layers.recorded import Recorded
 from strongroom.memory import ALL, MemoryBackend
 from strongroom.names import Key, Reserved
 from strongroom.registry import backend_class
+from strongroom.replication.budget import Budget
 from strongroom.replication.member import Member
 from strongroom.replication.replicator import Replicator
 from strongroom.testing.clock import FakeClock
@@ -111,3 +113,19 @@ def test_who_sets_no_limit_is_waited_for_by_nobody(scheme: str) -> None:
     assert backend_class(scheme).write_budget is None
     assert changes(scheme, clock, share=100).times[""]
     assert clock.slept == []
+
+
+def test_a_secret_that_has_had_its_writes_of_a_day_is_left_for_later() -> None:
+    """A thread that slept until tomorrow would keep all others waiting behind it."""
+    clock = FakeClock()
+    budget = Budget(WriteBudget(144, 86_400.0, "secret"), clock)
+    for _ in range(144):
+        budget.take("hot")
+    began = clock.monotonic()
+    with pytest.raises(UnavailableError) as caught:
+        budget.take("hot")
+    assert (caught.value.performed, caught.value.retry_after) == (False, 86_400.0)
+    budget.take("cold")
+    assert clock.monotonic() == began
+    clock.advance(86_400)
+    budget.take("hot")

@@ -7,6 +7,7 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Final, final
 
 from strongroom.clock import Clock
+from strongroom.errors import UnavailableError
 from strongroom.layers.layer import Layer
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from strongroom.names import Key
     from strongroom.value import SecretValue
 
+LONGEST: Final = 60.0
+"""Seconds that a write waits: a secret that has had a day's writes on AWS must not hold up all others."""
 _KEPT: Final = 1024
 
 
@@ -32,7 +35,11 @@ class Budget:
         self._lock, self._most = threading.Lock(), _KEPT
 
     def take(self, name: str) -> None:
-        """Wait until one more write of this name is within the budget, and count it."""
+        """Wait until one more write of this name is within the budget, and count it.
+
+        Raises:
+            UnavailableError: that would be longer than `LONGEST`; nothing was sent.
+        """
         if self._limit is None:
             return
         wait = self._booked(name if self._limit.each == "secret" else "", self._limit)
@@ -46,6 +53,13 @@ class Budget:
             while times and times[0] <= now - limit.seconds:
                 times.popleft()
             at = now if len(times) < limit.writes else max(now, times[-limit.writes] + limit.seconds)
+            if at - now > LONGEST:
+                raise UnavailableError(
+                    f"the provider takes {limit.writes} writes in {limit.seconds:.0f} s, and has had them",
+                    performed=False,
+                    retryable=True,
+                    retry_after=at - now,
+                )
             times.append(at)
             if len(self._times) > self._most:
                 self._forget(now - limit.seconds)

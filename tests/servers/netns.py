@@ -6,11 +6,13 @@ after SIGKILL. Where they are not allowed, tests put a relay in the link's place
 
 from __future__ import annotations
 
+import errno
 import functools
 import itertools
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from tests.session import note
 # RFC 2544 gives 198.18.0.0/15 to tests between two networks: no machine has routes there.
 _NETWORK: Final = (198 << 24) + (18 << 16)
 _LINKS: Final = 1 << 15  # of four addresses each
+_DISCARD: Final = 9
+_SECONDS: Final = 30
 _links = itertools.count(os.getpid() * 8)
 
 
@@ -32,7 +36,7 @@ class Region:
         address: of the server's own network.
         inside: what a command begins with that is to run there.
         cut: take the link away; what is on its way is lost, and nobody is told.
-        heal: give it back.
+        heal: give it back; returns when packets come through.
     """
 
     address: str
@@ -66,7 +70,13 @@ def region() -> Iterator[Region]:
         for device in ("lo", "eth0"):
             _ip("link", "set", device, "up", within=inside)
         link = functools.partial(_ip, "link", "set", "eth0", within=inside)
-        yield Region(there, inside, lambda: link("down"), lambda: link("up"))
+
+        def heal() -> None:
+            link("up")
+            _ip("neigh", "flush", "dev", name)  # that nobody answered is remembered for some seconds
+            _await(there)
+
+        yield Region(there, inside, lambda: link("down"), heal)
 
 
 @contextmanager
@@ -81,6 +91,17 @@ def _namespace() -> Iterator[int]:
             raise OSError("no namespace")
         note("servers", name="network namespaces")
         yield process.pid
+
+
+def _await(address: str) -> None:
+    """Return once packets come through: a port that nobody listens on refuses."""
+    deadline = time.monotonic() + _SECONDS
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            probe.settimeout(0.2)
+            if probe.connect_ex((address, _DISCARD)) == errno.ECONNREFUSED:
+                return
+    raise OSError(f"the link to {address} does not come up")
 
 
 def _ip(*arguments: str, within: Sequence[str] = ()) -> None:

@@ -258,11 +258,14 @@ class ReadsThePageFirst(Order):  # type: ignore[misc]
 
 
 class BindsBlindly(Order):  # type: ignore[misc]
-    """Obvious: nobody else writes the page."""
+    """Obvious: nobody else writes the page, and what was current is so. Either look alone would save it."""
 
     def _written(self, name: Name, page: Page, if_version: str | None) -> bool:
         self.backend.put(page_key(name), SecretValue(page.text), None)
         return True
+
+    def _require_current(self, name: Name, version: str) -> None:
+        """It was."""
 
 
 class BuriesOnce(Order):  # type: ignore[misc]

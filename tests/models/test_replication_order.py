@@ -97,7 +97,7 @@ BROKEN = {
         ),
         r.FALSE_ALARM,
     ),
-    "binding without compare-and-set on the page": (
+    "binding without compare-and-set and without another look": (
         Race(
             {
                 "console": r.foreign("f", "g"),

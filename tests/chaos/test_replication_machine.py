@@ -302,7 +302,7 @@ def test_a_deletion_that_came_half_way_before_its_source_was_lost_is_kept_for_a_
 
 def test_three_stores_in_memory_converge_after_anything() -> None:
     """Both ways to hold a pending value."""
-    count = scaled(2_000, "sequences of the replication machine, in memory", share=40)
+    count = scaled(2_000, "sequences of the replication machine, in memory", share=10)
     run_state_machine_as_test(_machine(in_memory, encrypted=False), settings=_settings(count))
 
 

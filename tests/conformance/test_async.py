@@ -33,6 +33,8 @@ class TestAsyncMemory(AsyncSuite):
 class TestAsyncMemoryCompanion(AsyncSuite):
     """Pending values in a companion."""
 
+    undeclared = Capability.NATIVE_PENDING
+
     @pytest.fixture
     def backend(self) -> MemoryBackend:
         return MemoryBackend(ALL & ~Capability.NATIVE_PENDING)
@@ -62,6 +64,7 @@ class TestAsyncSecretsManager(AsyncSuite):
 class TestAsyncVault(AsyncSuite):
     """The real OpenBao."""
 
+    undeclared = Capability.NATIVE_PENDING
     second_way = True
 
     @pytest.fixture(scope="class")

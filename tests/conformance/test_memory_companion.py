@@ -14,6 +14,8 @@ C = Capability
 class TestMemoryCompanion(Suite):
     """Pending values in a companion, as on Vault."""
 
+    undeclared = Capability.NATIVE_PENDING
+
     @pytest.fixture
     def backend(self) -> MemoryBackend:
         return MemoryBackend(ALL & ~C.NATIVE_PENDING)

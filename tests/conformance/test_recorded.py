@@ -48,6 +48,8 @@ class TestRecorded(Recording):
 class TestRecordedCompanion(Recording):
     """Over a companion, where a promote is a put of the secret."""
 
+    undeclared = Capability.NATIVE_PENDING
+
     @pytest.fixture
     def backend(self) -> Backend:
         return Recorded(MemoryBackend(COMPANION), "conformance", alias="prod")

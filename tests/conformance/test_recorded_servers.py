@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from strongroom.backend import Backend
+from strongroom.backend import Backend, Capability
 from strongroom.layers.edge import edge
 from strongroom.layers.recorded import Recorded
 from strongroom.testing.aws import StrictServer
@@ -53,6 +53,8 @@ if NIGHTLY:
     class TestRecordedVault(Nightly):
         """Check-and-set, and a companion."""
 
+        undeclared = Capability.NATIVE_PENDING
+
         @pytest.fixture(scope="class")
         @classmethod
         def backend(cls, openbao_server: OpenBao, kv2_mount: str) -> Backend:
@@ -64,6 +66,8 @@ if NIGHTLY:
 
     class TestRecordedGoogle(Nightly):
         """The intent under the secret's etag, and the record in the patch that clears it."""
+
+        undeclared = Capability.DELETE | Capability.NATIVE_PENDING
 
         @pytest.fixture(scope="class")
         @classmethod

@@ -12,7 +12,6 @@ one of the keys has to be within the replica's reach when the source's region is
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final, final
 
 from strongroom.backend import Capability
@@ -41,7 +40,7 @@ from .sheet import read_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from strongroom.audit.event import AuditHook
     from strongroom.backend import SecretInfo
@@ -293,7 +292,6 @@ class NativeReplicator:
         """
         plan = self.plan()
         counts = plan.counts
-        behind = [step.since for step in plan.due if step.since]
         return Status(
             self.replica.alias,
             self.source.alias,
@@ -302,7 +300,7 @@ class NativeReplicator:
             in_sync=counts[Action.SAME],
             missing=counts[Action.CREATE] + counts[Action.REFUSED],
             lag_versions=sum(step.behind for step in plan.steps),
-            lag=max(self._clock.now() - min(behind), timedelta(0)) if behind else None,
+            lag=plan.lag(self._clock.now()),
             drift=sum(step.drifted for step in plan.steps),
             foreign=counts[Action.FOREIGN],
             last_sync=self._synced,

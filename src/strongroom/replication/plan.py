@@ -5,11 +5,12 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from strongroom.errors import SecretStoreError
 
@@ -119,6 +120,11 @@ class Plan:
     def counts(self) -> Mapping[Action, int]:
         """How many names there are of each action that occurs."""
         return Counter(step.action for step in self.steps)
+
+    def lag(self, now: datetime) -> timedelta | None:
+        """The age of the oldest write that the replica misses; None if it misses none, or nobody can tell."""
+        behind = [step.since for step in self.due if step.since]
+        return max(now - min(behind), timedelta(0)) if behind else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ gone on with by whoever runs the next.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, final
 
 from strongroom.backend import ANY_CAS, Capability
@@ -34,7 +33,7 @@ from .survey import Survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from strongroom.audit.event import AuditHook
     from strongroom.layers.revocable import Checker
@@ -139,7 +138,6 @@ class Replicator:
         """
         plan = self.plan()
         counts = plan.counts
-        behind = [step.since for step in plan.due if step.since]
         return Status(
             self.replica.alias,
             self.source.alias,
@@ -148,7 +146,7 @@ class Replicator:
             in_sync=sum(step.here for step in plan.steps if step.action is Action.SAME),
             missing=sum(step.missing for step in plan.steps),
             lag_versions=sum(step.behind for step in plan.steps),
-            lag=max(self._clock.now() - min(behind), timedelta(0)) if behind else None,
+            lag=plan.lag(self._clock.now()),
             drift=sum(step.drifted for step in plan.steps),
             quarantined=counts[Action.QUARANTINE],
             diverged=len(DivergenceReport(self.source.backend).names()),

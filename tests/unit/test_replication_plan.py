@@ -27,6 +27,7 @@ from strongroom.replication.member import Member
 from strongroom.replication.plan import Action, Step
 from strongroom.replication.record import Record
 from strongroom.replication.replicator import Replicator
+from strongroom.value import SecretValue
 from tests.canary import assert_no_canary
 from tests.unit.replication_support import (
     DB,
@@ -352,19 +353,28 @@ def test_an_emptied_source_deletes_nothing(two: Pair, tmp_path: Path) -> None:
     assert two.at_replica() == "one"
 
 
-def test_a_value_that_does_not_fit_fails_by_itself(two: Pair) -> None:
-    """The others go on."""
+def test_what_the_replica_never_holds_is_refused_by_itself_and_told_by_a_plan(two: Pair) -> None:
+    """Too large for it, or of a form that its provider does not take; the others go on."""
 
     class Small(MemoryBackend):
         def limit(self, key: object) -> int | None:
             return 40
 
+        def check(self, key: object, value: SecretValue, tags: object) -> None:
+            if value.reveal().endswith(b"odd"):
+                raise InvalidRequestError("an odd value")
+
     two.there = Counted(Small(origin="small"))
     two.write(text="x" * 40)
+    two.write(Name("db/odd"), "odd")
     two.write(Name("db/short"), "")
+    told = {step.name: step.reason for step in two.replicator().plan().waiting}
+    assert list(told) == ["db/odd", "db/password"]
+    assert "over the limit of 40" in told["db/password"]
     report = two.replicator().sync()
-    assert isinstance(report.failed["db/password"], InvalidRequestError)
+    assert {step.name: step.reason for step in report.skipped} == told
     assert list(actions(report.done)) == ["db/short"]
+    assert not report.failed
 
 
 @pytest.mark.parametrize("lacks", [Capability.LIST, Capability.CAS])

@@ -14,6 +14,7 @@ from strongroom import pairs
 from strongroom.backend import ABSENT, Capability
 from strongroom.errors import (
     IntegrityError,
+    InvalidRequestError,
     SecretConflictError,
     SecretNotFoundError,
     UnavailableError,
@@ -217,8 +218,15 @@ class Applier:
         return any(_bears(source, held.name, version, held.own) for version in older[:LOOKS_BACK])
 
     def _checked(self, standing: Standing, step: Step) -> Step:
-        """What is revoked is not carried on, though the list of revocations be old: readers ask it anew."""
-        if self._checker is None or step.action not in _VALUES or standing.version is None:
+        """What does not fit, or is revoked, is not carried on.
+
+        A list of revocations may be old for that: readers ask it anew.
+        """
+        if step.action not in _VALUES or standing.version is None:
+            return step
+        if standing.secret and (problem := self._unfit(standing.name, standing.secret.value)):
+            return replace(step, action=Action.REFUSED, reason=problem)
+        if self._checker is None:
             return step
         text = standing.record.text if standing.record else None
         try:
@@ -226,6 +234,15 @@ class Applier:
         except SecretNotFoundError:
             return replace(step, action=Action.REFUSED, reason="the source's version is revoked")
         return step
+
+    def _unfit(self, name: Name, value: SecretValue) -> str:
+        """Why the replica's provider never holds a value, known without a request."""
+        try:
+            check_size(self._replica.backend, name, value, "replicate")
+            self._replica.backend.check(name, value, {})
+        except InvalidRequestError as error:
+            return error.message
+        return ""
 
     def _ordered(self, standing: Standing, held: Holding) -> Standing:
         """Have the source say where its version, or its deletion, stands, if it was not asked before."""
@@ -249,7 +266,6 @@ class Applier:
             self._carry(step, secret.value, held, record)
 
     def _carry(self, step: Step, value: SecretValue, held: Holding, record: Record) -> None:
-        check_size(self._replica.backend, held.name, value, "replicate")
         put = self._put_over_bin if step.action is Action.RESTORE else self._put
         self._prove(held.name, put(held, value, record), record)
 

@@ -12,6 +12,7 @@ from strongroom.errors import (
 )
 from strongroom.memory import ALL
 from strongroom.names import Name
+from strongroom.replication.plan import Action
 from strongroom.replication.sheet import NO_TAKEOVER, Sheet
 from strongroom.testing.faults import Killed, kill
 
@@ -63,6 +64,22 @@ def test_what_only_the_old_source_had_is_newer_nowhere() -> None:
     assert world.eu.holds(DB, "first")
     assert len(world.us.provider.versions(_key())) == versions
     assert len(world.us.report.of(DB)) == 7
+
+
+def test_what_the_old_source_never_holds_is_refused_there_too_once_its_own_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is carried over an epoch that is over is judged as everything else is."""
+    world = World()
+    world.lost(world.eu)
+    world.taken(world.us)
+    world.back(world.eu)
+    world.eu.put(DB, "lost")
+    monkeypatch.setattr(world.eu.provider, "limit", lambda key: 1 if key == _key() else None)
+    report = world.replicator(world.us, world.eu).sync()
+    assert [(step.name, step.action) for step in report.skipped] == [(DB, Action.REFUSED)]
+    assert not report.failed
+    assert world.us.report.value(DB).matches(text("lost"))
 
 
 def test_a_new_name_of_the_old_source_is_kept_and_goes() -> None:

@@ -201,7 +201,7 @@ class Applier:
         else:
             record = self._source.bind(held.name, standing.version, floor=held.record)
         standing = replace(standing, record=record)
-        return judged(standing, held), standing
+        return self._checked(standing, judged(standing, held)), standing
 
     def _went_back(self, step: Step, standing: Standing, held: Holding) -> bool:
         """Whether the source has what the replica has, but made an older version current: a label was moved.

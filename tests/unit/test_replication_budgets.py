@@ -13,11 +13,12 @@ from strongroom.errors import UnavailableError
 from strongroom.layers.layer import Layer
 from strongroom.layers.recorded import Recorded
 from strongroom.memory import ALL, MemoryBackend
-from strongroom.names import Key, Reserved
+from strongroom.names import Key, Name, Reserved
 from strongroom.registry import backend_class
 from strongroom.replication.budget import Budget
 from strongroom.replication.member import Member
 from strongroom.replication.replicator import Replicator
+from strongroom.replication.running import GIVES_UP_AFTER, Run
 from strongroom.testing.clock import FakeClock
 from strongroom.value import SecretValue
 from tests import drift
@@ -129,3 +130,19 @@ def test_a_secret_that_has_had_its_writes_of_a_day_is_left_for_later() -> None:
     assert clock.monotonic() == began
     clock.advance(86_400)
     budget.take("hot")
+
+
+def test_names_that_have_had_their_writes_keep_no_others_from_being_tried() -> None:
+    """The store is there: only one that does not answer at all is given up."""
+    budget = Budget(WriteBudget(1, 86_400.0, "secret"), FakeClock())
+    hot = [Name(f"hot{n}") for n in range(2 * GIVES_UP_AFTER)]
+    for name in hot:
+        budget.take(str(name))
+
+    def write(name: Name) -> Name:
+        budget.take(str(name))
+        return name
+
+    run = Run(1, write)
+    assert run.each([*hot, Name("cold")]) == [Name("cold")]
+    assert (len(run.failed), run.left) == (len(hot), [])

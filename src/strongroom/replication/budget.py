@@ -12,6 +12,7 @@ from strongroom.layers.layer import Layer
 
 if TYPE_CHECKING:
     from strongroom.backend import Absent, Backend, SecretVersion, WriteBudget
+    from strongroom.errors import SecretStoreError
     from strongroom.names import Key
     from strongroom.value import SecretValue
 
@@ -38,7 +39,8 @@ class Budget:
         """Wait until one more write of this name is within the budget, and count it.
 
         Raises:
-            UnavailableError: that would be longer than `LONGEST`; nothing was sent.
+            UnavailableError: that would be longer than `LONGEST`, ``retry_after`` says how long; nothing was
+                sent.
         """
         if self._limit is None:
             return
@@ -69,6 +71,11 @@ class Budget:
         for whose in [whose for whose, times in self._times.items() if times[-1] <= before]:
             del self._times[whose]
         self._most = max(_KEPT, 2 * len(self._times))  # else each write would look through all of them
+
+
+def is_away(error: SecretStoreError | None) -> bool:
+    """Whether a store does not answer at all: what says when it will is there, and takes other names."""
+    return isinstance(error, UnavailableError) and error.retry_after is None
 
 
 @final

@@ -23,10 +23,10 @@ from strongroom.errors import (
     SecretConflictError,
     SecretNotFoundError,
     SecretStoreError,
-    UnavailableError,
     UnsupportedOperationError,
 )
 
+from .budget import is_away
 from .history import carried, in_order, same
 from .inventory import Inventory, Loss, Place, Target
 
@@ -163,7 +163,7 @@ class Migration:
                 self._carry(todo[name], outcome)
             except SecretStoreError as error:
                 outcome.errors[name] = error.with_traceback(None)
-            if isinstance(outcome.errors.get(name), UnavailableError):
+            if is_away(outcome.errors.get(name)):
                 break
         return outcome
 

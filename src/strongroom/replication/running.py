@@ -7,8 +7,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
 
-from strongroom.errors import SecretStoreError, UnavailableError
+from strongroom.errors import SecretStoreError
 
+from .budget import is_away
 from .plan import Action, Step
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Run(Generic[T]):
         except SecretStoreError as exc:
             error = exc.with_traceback(None)
         with self._lock:
-            self._away = self._away + 1 if isinstance(error, UnavailableError) else 0
+            self._away = self._away + 1 if is_away(error) else 0
             self._count += 1
             if error is not None:
                 self.failed[str(name)] = error

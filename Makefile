@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # What `pip install 'strongroom[all]'` takes, and what the tests need.
-EXTRAS := cli,aws,vault,gcp,azure,pkcs11,keyring,render,audit,rotation,dev
+EXTRAS := cli,aws,vault,gcp,azure,pkcs11,keyring,render,audit,rotation,terraform,dev
 BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv/.installed-bench

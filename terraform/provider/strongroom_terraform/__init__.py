@@ -1,0 +1,1 @@
+"""Terraform's provider of Strongroom: plugin protocol 6, in Python."""

@@ -1,0 +1,48 @@
+"""The stores of one provider block: opened when first asked for, closed when Terraform is done."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from strongroom.clock import Clock
+from strongroom.config import Config
+from strongroom.config import open as open_store
+
+if TYPE_CHECKING:
+    from strongroom.store import SecretStore
+
+
+class Stores:
+    """What a provider block is configured with; safe across threads.
+
+    Args:
+        config: the strongroom.toml, or nothing: then stores are named by URL only.
+        clock: injected in tests.
+    """
+
+    def __init__(self, config: Config | None, clock: Clock | None = None) -> None:
+        self.config, self.clock = config, clock or Clock()
+        self._lock = threading.Lock()
+        self._opened = ExitStack()
+        self._stores: dict[str, SecretStore] = {}
+
+    def store(self, target: str) -> SecretStore:
+        """A store by alias or URL.
+
+        Raises:
+            SecretStoreError: as `strongroom.open` says.
+        """
+        with self._lock:
+            if target not in self._stores:
+                self._stores[target] = self._opened.enter_context(
+                    open_store(target, config=self.config, clock=self.clock)
+                )
+            return self._stores[target]
+
+    def close(self) -> None:
+        """Close every store; again does nothing."""
+        with self._lock:
+            self._stores.clear()
+            self._opened.close()

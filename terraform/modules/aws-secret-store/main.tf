@@ -1,0 +1,107 @@
+data "aws_caller_identity" "current" {}
+
+data "aws_partition" "current" {}
+
+data "aws_region" "current" {}
+
+locals {
+  id     = replace(var.name, "/", "-")
+  region = data.aws_region.current.id
+  key    = var.kms_key_arn != null ? var.kms_key_arn : module.kms[0].key_arn
+
+  # Known before the rotation module makes it, since the key's policy lets CloudWatch encrypt this group alone.
+  log_group = "/aws/lambda/${local.id}-rotation"
+
+  keys = merge(
+    { (local.region) = local.key },
+    { for region, replica in var.replicas : region => replica.kms_key_arn if replica.kms_key_arn != null },
+  )
+}
+
+module "kms" {
+  source = "./modules/kms"
+  count  = var.kms_key_arn == null ? 1 : 0
+
+  name       = var.name
+  log_groups = var.rotation == null ? [] : [local.log_group]
+  tags       = var.tags
+}
+
+module "secrets" {
+  source = "./modules/secrets"
+
+  name                 = var.name
+  secrets              = var.secrets
+  values               = var.values
+  value_versions       = var.value_versions
+  replicas             = var.replicas
+  kms_key_arn          = local.key
+  recovery_window_days = var.recovery_window_days
+  tags                 = var.tags
+}
+
+module "iam" {
+  source = "./modules/iam"
+
+  name           = var.name
+  account_id     = data.aws_caller_identity.current.account_id
+  region         = local.region
+  partition      = data.aws_partition.current.partition
+  replicas       = keys(var.replicas)
+  kms_key_arns   = local.keys
+  ledger         = var.ledger
+  readers        = var.readers
+  rotators       = var.rotators
+  administrators = var.administrators
+  tags           = var.tags
+}
+
+module "network" {
+  source = "./modules/network"
+  count  = var.network == null ? 0 : 1
+
+  name       = var.name
+  vpc_id     = var.network.vpc_id
+  subnet_ids = var.network.subnet_ids
+  endpoints  = var.network.endpoints
+  targets    = var.network.targets
+  tags       = var.tags
+}
+
+module "rotation" {
+  source = "./modules/rotation"
+  count  = var.rotation == null ? 0 : 1
+
+  name                    = var.name
+  secrets                 = module.secrets.rotating
+  package                 = var.rotation.package
+  rotator_policy_arn      = module.iam.policy_arns["rotator"]
+  function_policy_arns    = var.rotation.function_policy_arns
+  schedule                = var.rotation.schedule
+  window                  = var.rotation.window
+  rotate_immediately      = var.rotation.rotate_immediately
+  tick                    = var.rotation.tick
+  python                  = var.rotation.python
+  architecture            = var.rotation.architecture
+  timeout_seconds         = var.rotation.timeout_seconds
+  memory_mib              = var.rotation.memory_mib
+  environment             = var.rotation.environment
+  reserved_concurrency    = var.rotation.reserved_concurrency
+  code_signing_config_arn = var.rotation.code_signing_config_arn
+  log_retention_days      = var.rotation.log_retention_days
+  log_kms_key_arn         = var.kms_key_arn == null ? local.key : var.rotation.log_kms_key_arn
+  vpc                     = one(module.network[*].vpc)
+  tags                    = var.tags
+}
+
+module "alarms" {
+  source = "./modules/alarms"
+  count  = var.rotation == null ? 0 : 1
+
+  name               = var.name
+  function_name      = module.rotation[0].function_name
+  dead_letter_name   = module.rotation[0].dead_letter_name
+  alarm_actions      = var.alarm_actions
+  overdue_after_days = var.rotation.tick == null ? null : var.rotation.overdue_after_days
+  tags               = var.tags
+}

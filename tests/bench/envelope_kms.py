@@ -16,7 +16,8 @@ from strongroom.value import SecretValue
 from tests.bench.envelope_peers import CONTEXT
 from tests.bench.harness import Bar, Row
 from tests.servers import moto_kms
-from tests.servers.moto import REGION, Moto
+from tests.servers.boto import REGION
+from tests.servers.moto import Moto
 
 MESSAGES = 1000
 BAR = Bar(at_most=1, unit="calls")

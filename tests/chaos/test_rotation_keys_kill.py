@@ -27,7 +27,7 @@ from tests.integration import transit_support
 from tests.rotation_killing import Case, Effect, Killed
 from tests.scale import NIGHTLY, scaled
 from tests.servers import moto_kms
-from tests.servers.moto import REGION
+from tests.servers.boto import REGION
 from tests.servers.openbao import OpenBao
 from tests.servers.softhsm import TestToken
 from tests.unit.keyring_support import NAME, Root

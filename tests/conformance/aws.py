@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from strongroom.backend import Backend
 from strongroom.registry import open_backend
 from strongroom.testing.conformance_base import NativeReader
 from strongroom.value import SecretValue
 from tests.canary import not_ours
+from tests.servers.boto import REGION, session
 
-REGION = "eu-west-1"
 PREFIX = "conformance"
 
 
@@ -21,10 +19,7 @@ def aws(endpoint: str) -> Backend:
 
 def reader(endpoint: str) -> NativeReader:
     """What ``boto3`` returns for a secret id alone, as everybody's code asks for it."""
-    import boto3
-
-    session: Any = boto3.Session("test", "test", region_name=REGION)
-    client = session.client("secretsmanager", endpoint_url=endpoint)
+    client = session(REGION).client("secretsmanager", endpoint_url=endpoint)
 
     def read(name: str) -> SecretValue | None:
         with not_ours():

@@ -9,7 +9,8 @@ from strongroom.registry import open_backend
 from strongroom.testing.conformance_base import NativeReader
 from strongroom.value import SecretValue
 from tests.canary import not_ours
-from tests.conformance.aws import PREFIX, REGION
+from tests.conformance.aws import PREFIX
+from tests.servers.boto import REGION, session
 
 
 def ssm(endpoint: str, **settings: Any) -> Backend:
@@ -20,10 +21,7 @@ def ssm(endpoint: str, **settings: Any) -> Backend:
 
 def reader(endpoint: str) -> NativeReader:
     """What ``boto3`` returns for a parameter's name alone, as everybody's code asks for it."""
-    import boto3
-
-    session: Any = boto3.Session("test", "test", region_name=REGION)
-    client = session.client("ssm", endpoint_url=endpoint)
+    client = session(REGION).client("ssm", endpoint_url=endpoint)
 
     def read(name: str) -> SecretValue | None:
         with not_ours():

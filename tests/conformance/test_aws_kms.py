@@ -14,7 +14,8 @@ from strongroom.registry import open_key, open_signer
 from strongroom.value import SecretValue
 from tests.conformance.support import SignerSuite, WrapperSuite
 from tests.servers import moto_kms
-from tests.servers.moto import REGION, Moto
+from tests.servers.boto import REGION
+from tests.servers.moto import Moto
 
 NOWHERE = "http://127.0.0.1:9"
 NOBODY: dict[str, str | SecretValue] = {

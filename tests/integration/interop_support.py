@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import aws_encryption_sdk
-import boto3
 from aws_cryptographic_material_providers.mpl import AwsCryptographicMaterialProviders, models
 from aws_cryptographic_material_providers.mpl.config import MaterialProvidersConfig
 from aws_encryption_sdk.identifiers import AlgorithmSuite
@@ -20,6 +19,7 @@ from strongroom.backend import Settings
 from strongroom.keys import KeyWrapper
 from strongroom.registry import open_key
 from strongroom.value import SecretValue
+from tests.servers.boto import session
 from tests.servers.moto import Moto
 from tests.servers.node import Node, NodeError
 from tests.unit.envelope_support import local_key
@@ -149,8 +149,7 @@ class PythonSDK:
 
 
 def _kms_client(region: str, endpoint: str) -> Any:
-    session: Any = boto3.Session("test", "test", region_name=region)
-    return session.client("kms", endpoint_url=endpoint)
+    return session(region).client("kms", endpoint_url=endpoint)
 
 
 class JavaScriptSDK:

@@ -23,7 +23,8 @@ from strongroom_vault.certificates import CertificateRotator
 from strongroom_vault.database_root import DatabaseRootRotator
 from strongroom_vault.secret_ids import SecretIdRotator
 from tests.canary import CANARY, not_ours
-from tests.servers.moto import REGION, Moto
+from tests.servers.boto import REGION
+from tests.servers.moto import Moto
 from tests.servers.openbao import OpenBao
 from tests.servers.postgres import Postgres
 

@@ -20,7 +20,8 @@ from strongroom.registry import open_export
 from strongroom.testing.clock import FakeClock
 from strongroom.toml.file import read_text
 from tests.canary import CANARY
-from tests.servers.moto import REGION, Moto
+from tests.servers.boto import REGION
+from tests.servers.moto import Moto
 from tests.unit.audit_log import ORIGIN, Log
 
 BUCKET = "audit"

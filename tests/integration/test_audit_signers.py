@@ -15,7 +15,8 @@ from strongroom.keys import Signer
 from strongroom.registry import create_key, open_signer
 from tests.integration.transit_support import made
 from tests.servers import moto_kms
-from tests.servers.moto import REGION, Moto
+from tests.servers.boto import REGION
+from tests.servers.moto import Moto
 from tests.servers.openbao import OpenBao
 from tests.servers.softhsm import TestToken
 from tests.unit.audit_log import ORIGIN

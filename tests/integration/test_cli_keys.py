@@ -19,9 +19,10 @@ from tests.conformance.azure_keys import url as azure_url
 from tests.integration import transit_support
 from tests.servers import moto_kms
 from tests.servers.azure import Vault
+from tests.servers.boto import REGION
 from tests.servers.google import Process
 from tests.servers.https import Authority
-from tests.servers.moto import REGION, Moto
+from tests.servers.moto import Moto
 from tests.servers.openbao import OpenBao
 from tests.unit.google_support import made_key
 

@@ -21,7 +21,8 @@ from tests.canary import CANARY
 from tests.chaos.forked import Say, forked
 from tests.scale import scaled
 from tests.servers import moto_kms
-from tests.servers.moto import REGION, Moto
+from tests.servers.boto import REGION
+from tests.servers.moto import Moto
 
 Calls = Counter[str]
 

@@ -17,7 +17,7 @@ from strongroom_local.keyset import KeysetFile
 from tests.canary import CANARY_BYTES, plaintext
 from tests.integration.interop_support import Kms, Ours
 from tests.servers import moto_kms, node
-from tests.servers.moto import REGION
+from tests.servers.boto import REGION
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 CONTEXT = {"tenant": "acme", "\U0001f511": "a=b"}

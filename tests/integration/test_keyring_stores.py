@@ -29,7 +29,8 @@ from tests.conformance.test_vault import vault
 from tests.scale import scaled
 from tests.servers import moto_kms
 from tests.servers.azure import Vault
-from tests.servers.moto import REGION, Moto
+from tests.servers.boto import REGION
+from tests.servers.moto import Moto
 from tests.servers.openbao import OpenBao
 from tests.unit.keyring_support import CONTEXT, MESSAGE, NAME, Root, opens, round_trips, sealed
 

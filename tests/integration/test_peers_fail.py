@@ -17,7 +17,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
@@ -31,7 +30,8 @@ from strongroom.store import SecretStore
 from strongroom.testing import FakeClock
 from tests.canary import CANARY, not_ours
 from tests.integration import gcp_support
-from tests.servers.moto import REGION, Moto
+from tests.servers.boto import REGION, session
+from tests.servers.moto import Moto
 from tests.servers.relay import Relay
 
 if TYPE_CHECKING:
@@ -98,14 +98,10 @@ class TestDenied:
         store.close()
 
 
-# One session: it keeps the parsed API model, which takes longer to read than a test to run.
-SESSION: Any = boto3.Session("test", "test", region_name=REGION)
-
-
 def plain_client(url: str) -> Any:
     """Another program's client, which asks once."""
     config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=5, proxies={})
-    return SESSION.client("secretsmanager", endpoint_url=url, config=config)
+    return session(REGION).client("secretsmanager", endpoint_url=url, config=config)
 
 
 @dataclass

@@ -26,7 +26,8 @@ from strongroom.value import SecretValue
 from strongroom_aws.access_keys import AccessKeyRotator
 from tests.canary import assert_no_canary_in
 from tests.integration.rotation_targets import Account, account_on
-from tests.servers.moto import REGION, Moto
+from tests.servers.boto import REGION
+from tests.servers.moto import Moto
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from strongroom.value import SecretValue
 from strongroom_aws.key_versions import SPECS, KMSKeyRotator
 from tests.scale import NIGHTLY
 from tests.servers import moto_kms
-from tests.servers.moto import REGION, Moto
+from tests.servers.boto import REGION
+from tests.servers.moto import Moto
 
 ADMIN = SecretValue.of({"access_key_id": "test", "secret_access_key": "test"})
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from moto.awslambda.models import LambdaBackend
 from moto.server import ThreadedMotoServer
@@ -15,9 +14,9 @@ from moto.server import ThreadedMotoServer
 from strongroom.rotation.functions.aws_lambda import Function
 from tests.canary import not_ours
 from tests.function_support import NAME, Deployed, token
+from tests.servers.boto import REGION, session
 from tests.servers.process import free_port
 
-REGION = "eu-west-1"
 ARN = f"arn:aws:lambda:{REGION}:123456789012:function:rotate"
 
 
@@ -54,8 +53,7 @@ def calls(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def _client(url: str) -> Any:
-    session: Any = boto3.Session("test", "test", region_name=REGION)
-    return session.client("secretsmanager", endpoint_url=url)
+    return session(REGION).client("secretsmanager", endpoint_url=url)
 
 
 def test_rotate_secret_of_moto_rotates(moto_url: str, deployed: Deployed, calls: list[str]) -> None:

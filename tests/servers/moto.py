@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tests.servers.boto import REGION, session
 from tests.servers.process import free_port, listens, running, wait_for_interrupt
-
-REGION = "eu-west-1"
 
 
 @dataclass(frozen=True)
@@ -22,10 +21,7 @@ class Moto:
 
     def client(self, service: str, region: str = REGION) -> Any:
         """A plain boto3 client, as another program would use; read what Strongroom wrote with it."""
-        import boto3  # slow to import, and only these tests need it
-
-        session: Any = boto3.Session("test", "test", region_name=region)
-        return session.client(service, endpoint_url=self.url)
+        return session(region).client(service, endpoint_url=self.url)
 
     def reset(self) -> None:
         """Forget everything, in all regions."""
@@ -53,7 +49,7 @@ class Moto:
 def server() -> Iterator[Moto]:
     """A moto server in its own process."""
     port = free_port()
-    argv = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    argv = [sys.executable, "-m", "tests.servers.moto_quick", "-H", "127.0.0.1", "-p", str(port)]
     with running("moto (AWS)", argv, lambda: listens(port)):
         yield Moto(f"http://127.0.0.1:{port}")
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from strongroom.keys import encode_context
+from tests.servers import moto_quick
 from tests.servers.moto import Moto
 from tests.servers.process import free_port, listens, running
 
@@ -192,7 +193,5 @@ def mend() -> None:
 
 
 if __name__ == "__main__":
-    from moto.server import main
-
     mend()
-    main(sys.argv[1:])
+    moto_quick.main()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.servers import moto_mended_ssm
+from tests.servers import moto_mended_ssm, moto_quick
 from tests.servers.moto import Moto
 from tests.servers.process import free_port, listens, running
 
@@ -76,7 +76,5 @@ def mend() -> None:
 
 
 if __name__ == "__main__":
-    from moto.server import main
-
     mend()
-    main(sys.argv[1:])
+    moto_quick.main()

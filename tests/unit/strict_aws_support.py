@@ -7,17 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from strongroom.testing.aws import Behaviour, Faults, StrictSecretsManager, StrictServer
+from tests.servers.boto import session
 
 REGION, OTHER = "eu-west-1", "us-east-1"
 T1, T2, T3 = (f"{n}" * 32 for n in (1, 2, 3))
-# One session: it keeps the parsed API model, which takes longer to read than a test to run.
-_SESSION: Any = boto3.Session("test", "test")
 _CONFIG = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=5, proxies={})
 
 
@@ -45,9 +43,7 @@ class Aws:
         return self.server.faults
 
     def client(self, region: str = REGION) -> Any:
-        return _SESSION.client(
-            "secretsmanager", region_name=region, endpoint_url=self.server.url, config=_CONFIG
-        )
+        return session(region).client("secretsmanager", endpoint_url=self.server.url, config=_CONFIG)
 
     def wait(self, seconds: float) -> None:
         self.now[0] += seconds

@@ -33,7 +33,8 @@ from strongroom.testing.conformance_safety import at_once
 from strongroom.value import SecretValue
 from tests.canary import CANARY, assert_no_canary_in, not_ours
 from tests.servers import https, moto_kms
-from tests.servers.moto import REGION, Moto
+from tests.servers.boto import REGION
+from tests.servers.moto import Moto
 
 if TYPE_CHECKING:
     from tests.servers.https import Authority, Request, Response, Server

@@ -12,6 +12,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.servers.boto import session
 from tests.unit.strict_aws_support import T1, T2, T3, refuses
 
 if TYPE_CHECKING:
@@ -138,10 +139,7 @@ def test_deprecated_versions_are_always_listed(db: Any) -> None:
 
 def test_the_versions_of_a_missing_secret_are_an_internal_error(moto_server: Moto) -> None:
     """AWS: ResourceNotFoundException."""
-    import boto3
-
-    session: Any = boto3.Session("test", "test", region_name="eu-west-1")
-    client = session.client("secretsmanager", endpoint_url=moto_server.url, config=_NO_RETRY)
+    client = session().client("secretsmanager", endpoint_url=moto_server.url, config=_NO_RETRY)
     with pytest.raises(ClientError) as caught:
         client.list_secret_version_ids(SecretId="missing")
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
@@ -161,10 +159,7 @@ def test_replicas_are_in_sync_at_once(db: Any) -> None:
 
 def test_a_replica_cannot_be_promoted(moto_server: Moto, db: Any) -> None:
     """AWS: StopReplicationToReplica; here it is not implemented."""
-    import boto3
-
-    session: Any = boto3.Session("test", "test", region_name="us-east-1")
-    client = session.client("secretsmanager", endpoint_url=moto_server.url, config=_NO_RETRY)
+    client = session("us-east-1").client("secretsmanager", endpoint_url=moto_server.url, config=_NO_RETRY)
     with pytest.raises(ClientError) as caught:
         client.stop_replication_to_replica(SecretId="db")
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500

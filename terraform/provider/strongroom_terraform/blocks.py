@@ -8,7 +8,7 @@ mistake made here can bring a value into state.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
@@ -206,6 +206,7 @@ class Provider:
     """
 
     schema: Schema
+    configure: Callable[[Values], Stores]
     resources: Sequence[type[Resource]] = field(default=())
     data_sources: Sequence[type[DataSource]] = field(default=())
     ephemerals: Sequence[type[Ephemeral]] = field(default=())

@@ -32,13 +32,22 @@ Values: TypeAlias = dict[str, Value]
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """A type of Terraform's, as its JSON writes it: ``"string"`` or ``["map", "string"]``."""
+    """A type of Terraform's, as its JSON writes it: ``"string"``, ``["map", "string"]`` or ``["object", …]``.
+
+    Attributes:
+        kind: string, number, bool, list, set, map, object, or dynamic (its JSON travels with each value).
+        element: of a list, set or map.
+        fields: of an object.
+    """
 
     kind: str
     element: Type | None = None
+    fields: Mapping[str, Type] | None = None
 
     def json(self) -> object:
         """As it stands in a schema."""
+        if self.fields is not None:
+            return [self.kind, {name: each.json() for name, each in self.fields.items()}]
         return [self.kind, self.element.json()] if self.element else self.kind
 
 
@@ -73,6 +82,23 @@ class Attribute:
 
 
 @dataclass(frozen=True, slots=True)
+class Nested:
+    """A block within a block; none of ours has one, the schema stand-ins of tests do.
+
+    Attributes:
+        schema: of each.
+        nesting: single, list or set.
+        min_items: 0 for any number.
+        max_items: 0 for any number.
+    """
+
+    schema: Schema
+    nesting: str
+    min_items: int = 0
+    max_items: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Schema:
     """The attributes of one block.
 
@@ -80,13 +106,24 @@ class Schema:
         description: what the block is for, in one or two sentences.
         attributes: by name.
         version: raised when a state written under an older one must be upgraded.
+        blocks: nested ones by name; their values stand beside the attributes.
     """
 
     description: str
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     version: int = 0
+    blocks: Mapping[str, Nested] = field(default_factory=dict)
 
     @property
     def secret(self) -> frozenset[str]:
         """The attributes whose values travel as `SecretValue`."""
         return frozenset(n for n, a in self.attributes.items() if a.write_only or a.sensitive)
+
+    @property
+    def type(self) -> Type:
+        """The object type of one such block."""
+        fields = {name: each.type for name, each in self.attributes.items()}
+        for name, nested in self.blocks.items():
+            one = nested.schema.type
+            fields[name] = one if nested.nesting == "single" else Type(nested.nesting, one)
+        return Type("object", fields=fields)

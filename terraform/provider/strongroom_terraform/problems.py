@@ -45,4 +45,5 @@ def problem(summary: str, *path: str | int, detail: str = "") -> ProblemError:
 
 def from_store(error: SecretStoreError, *path: str | int) -> ProblemError:
     """A store's error at the attribute that it is about; its message and hint hold no value by contract."""
-    return ProblemError(Diagnostic(str(error), error.hint or "", path))
+    hint = error.hint or ""
+    return ProblemError(Diagnostic(str(error).removesuffix(f" ({hint})"), hint, path))

@@ -446,6 +446,19 @@ def test_a_pipe_is_read_forwards_only() -> None:
         assert list(file) == [b"two\n"]
 
 
+def test_a_line_over_many_frames_is_no_longer_than_asked_for() -> None:
+    """Python's own `readline` gives up to twice as much where `peek` shows a frame of it at a time."""
+    with reader(Unseekable(message_of(b"abcd\nef\n", 2))) as file:
+        assert [file.readline(size) for size in (3, 0, 9, -1, None, 1)] == [
+            b"abc",
+            b"",
+            b"d\n",
+            b"ef\n",
+            b"",
+            b"",
+        ]
+
+
 def test_a_closed_reader_gives_nothing_and_leaves_its_source_open() -> None:
     """As any file."""
     source = io.BytesIO(message_of(b"value", 3))

@@ -16,7 +16,7 @@ from .message import FINAL_OVERHEAD, REGULAR_OVERHEAD
 from .pipes import is_seekable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from strongroom.keys import KeyWrapper
 
@@ -122,12 +122,28 @@ class DecryptingReader(io.BufferedIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Exactly `size` bytes, fewer only at the end; all the rest by default."""
+        return self._gathered(size, self.read1)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Up to the next newline and with it; at most `size` bytes.
+
+        That of `io.IOBase` compares `size` with each `peek`, not with their sum, and may give more.
+        """
+        return self._gathered(size, self._line1, until=b"\n")
+
+    def _line1(self, size: int) -> bytes:
+        length = self.peek().find(b"\n") + 1 or io.DEFAULT_BUFFER_SIZE
+        return self.read1(length if size < 0 else min(size, length))
+
+    def _gathered(self, size: int | None, some: Callable[[int], bytes], until: bytes | None = None) -> bytes:
         parts, left = list[bytes](), -1 if size is None else size
         try:
             with self._lock:
-                while left and (part := self.read1(left)):
+                while left and (part := some(left)):
                     parts.append(part)
                     left -= len(part) if left > 0 else 0
+                    if until and part.endswith(until):
+                        break
                 return parts[0] if len(parts) == 1 else b"".join(parts)
         except BaseException:
             parts, part = [], b""  # this frame travels with the error

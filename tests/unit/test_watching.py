@@ -572,7 +572,7 @@ class TestThread:
 
     def test_it_starts_with_the_first_and_ends_with_the_last(self, store: SecretStore) -> None:
         """A store that nobody watches has no thread."""
-        assert not pollers()
+        assert gone()
         ends = [store.on_change(name, Told()) for name in (NAME, NAME, "db/other")]
         (thread,) = pollers()
         assert thread.daemon

@@ -110,7 +110,11 @@ class Resource(Block):
 
 
 class PartlyDoneError(Exception):
-    """Part of a change was done: `state` is kept, and `diagnostics` say what was not."""
+    """Part of a change was done: `state` is kept, and `diagnostics` say what was not.
+
+    Raised by `create` it makes the object tainted: the next apply deletes it and makes it anew.
+    UNKNOWN in `state` is kept as None.
+    """
 
     def __init__(self, state: State, *diagnostics: Diagnostic) -> None:
         super().__init__(diagnostics[0].summary)

@@ -28,7 +28,11 @@ def told(error: Exception) -> Sequence[Diagnostic]:
 
 
 def _where(error: Exception) -> str:
-    trace = error.__traceback__
-    while trace and trace.tb_next:
+    """The innermost line of our own, which says more than where an SDK stumbled."""
+    place, trace = "", error.__traceback__
+    while trace:
+        path = PurePath(trace.tb_frame.f_code.co_filename)
+        if any(part.startswith("strongroom") for part in path.parts[-4:]):
+            place = f" in {path.name}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return f" in {PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
+    return place

@@ -3,40 +3,119 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from .blocks import Provider
-from .plugin import NotPluginError, Plugin, certificate, handshake, private_folder
-from .service import Service
+if TYPE_CHECKING:
+    from .blocks import Provider
+
+_HELP: Final = """\
+terraform-provider-strongroom               be the plugin that Terraform starts
+terraform-provider-strongroom install DIR   lay out DIR as a filesystem mirror; print the CLI configuration
+terraform-provider-strongroom debug         serve one user by hand; print TF_REATTACH_PROVIDERS
+terraform-provider-strongroom --version
+"""
 
 
 def main() -> None:
-    """Serve Terraform."""
-    from .provider import provider
+    """The console script."""
+    sys.exit(_run(sys.argv[1:]))
 
-    sys.exit(serve(provider()))
+
+def _run(arguments: Sequence[str]) -> int:
+    match list(arguments):
+        case []:
+            return _ours(serve)
+        case ["debug"]:
+            return _ours(debug)
+        case ["install", folder]:
+            return _install(Path(folder))
+        case ["--version"]:
+            from importlib.metadata import version
+
+            sys.stdout.write(version("strongroom") + "\n")
+            return 0
+    sys.stdout.write(_HELP)
+    return 0 if arguments in (["--help"], ["-h"], ["help"]) else 2
+
+
+def _install(folder: Path) -> int:
+    from .install import install
+
+    try:
+        sys.stdout.write(install(folder))
+        return 0
+    except OSError as error:
+        sys.stderr.write(f"{folder} cannot be written: {error.strerror}\n")
+    return 2
+
+
+def _ours(how: Callable[[Provider], int]) -> int:
+    try:
+        from . import plugin  # noqa: F401  # what it needs comes with the extra
+        from .provider import provider
+    except ImportError as error:
+        sys.stderr.write(f"{error.name} is not installed: pip install 'strongroom[terraform]'\n")
+        return 2
+    return how(provider())
 
 
 def serve(provider: Provider) -> int:
-    """Be the plugin that Terraform started, until it is done with it; an exit code."""
+    """Be the plugin that Terraform started, until it is done with it.
+
+    Returns:
+        An exit code: 1 when it was not Terraform that started it, with a line on standard error.
+    """
+    from .plugin import NotPluginError, certificate, handshake
+
     try:
         client = certificate(os.environ)
     except NotPluginError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    with private_folder(os.environ) as folder:
-        asyncio.run(_served(provider, folder, client))
+    _serve(provider, client, lambda address, ours: _say(handshake(address, ours)))
     return 0
 
 
-async def _served(provider: Provider, folder: str, client: str) -> None:
-    await Plugin(Service(provider)).serve(folder, client, _say)
+def debug(provider: Provider) -> int:
+    """Serve in clear on a socket that only this user reaches, until SIGTERM; for a debugger.
+
+    Returns:
+        0
+    """
+    from .install import SOURCE
+
+    def ready(address: str, _ours: str) -> None:
+        at = {"Network": "unix", "String": address}
+        reattach = {"Protocol": "grpc", "ProtocolVersion": 6, "Pid": os.getpid(), "Test": True, "Addr": at}
+        _say(f"TF_REATTACH_PROVIDERS='{json.dumps({SOURCE: reattach})}'")
+
+    _serve(provider, None, ready)
+    return 0
 
 
-def _say(address: str, ours: str) -> None:
-    sys.stdout.write(handshake(address, ours) + "\n")
+def _serve(provider: Provider, client: str | None, ready: Callable[[str, str], None]) -> None:
+    from .plugin import Plugin, private_folder
+    from .service import Service
+
+    async def served(folder: str) -> None:
+        await Plugin(Service(provider)).serve(folder, client, ready)
+
+    with private_folder(os.environ) as folder:
+        asyncio.run(served(folder))
+
+
+def _say(line: str) -> None:
+    """The one line of standard output; from then on nothing but our own log leaves the process."""
+    from .logs import confine
+
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
+    confine()
 
 
 if __name__ == "__main__":

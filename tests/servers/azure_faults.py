@@ -49,7 +49,8 @@ class Faults:
         self._held: tuple[str, float | None] = ("", None)
         self._creates: deque[float] = deque()
         self._limit: int | None = None
-        self._lock = threading.Lock()
+        self._waiting = 0
+        self._lock = threading.Condition()
 
     def drop_requests(self, operation: str = "*", times: int = 1) -> None:
         """The next `times` connections end before anything is done."""
@@ -92,6 +93,8 @@ class Faults:
             yield
         finally:
             self._gate.set()
+            with self._lock:  # or one that its client left would meet the next test's faults
+                self._lock.wait_for(lambda: not self._waiting, timeout=10)
 
     def clear(self) -> None:
         """Forget faults and counts."""
@@ -105,12 +108,16 @@ class Faults:
 
     def before(self, operation: str) -> tuple[Response | None, bool]:
         """Count the call; what to answer instead of the truth (None: nothing), and whether to perform it."""
+        held, seconds = self._held
         with self._lock:
             self.calls[operation] += 1
-        held, seconds = self._held
-        if not self._gate.is_set() and fnmatchcase(operation, held):
+            waits = not self._gate.is_set() and fnmatchcase(operation, held)
+            self._waiting += waits
+        if waits:
             self._gate.wait(seconds)
         with self._lock:
+            self._waiting -= waits
+            self._lock.notify_all()
             self._check_denied(operation)
             planned = self._planned(operation)
             return planned or (self._over_limit(operation), False)

@@ -1,121 +1,63 @@
 locals {
-  arn = "arn:${var.partition}:secretsmanager"
+  # What is below NAME/ is the store's, in each of its regions; Secrets Manager ends each name in six of its characters.
+  at      = { for region in local.regions : region => "arn:${var.partition}:secretsmanager:${region}:${var.account_id}:secret:" }
+  home    = local.at[var.region]
+  away    = [for region in sort(var.replicas) : local.at[region]]
+  regions = concat([var.region], sort(var.replicas))
+  copied  = length(var.replicas) > 0
 
-  # Secrets Manager adds six characters of its own to a name; what is below NAME/ is the store's, and no more.
-  here       = "${local.arn}:${var.region}:${var.account_id}:secret:"
-  elsewhere  = [for region in sort(var.replicas) : "${local.arn}:${region}:${var.account_id}:secret:"]
-  everywhere = concat([local.here], local.elsewhere)
-  regions    = concat([var.region], sort(var.replicas))
-
-  secrets = [for place in local.everywhere : "${place}${var.name}/*"]
+  secrets = [for region in local.regions : "${local.at[region]}${var.name}/*"]
 
   # Strongroom's own secrets stand before the prefix, so that a grant on NAME/* never reaches them.
   ledger = {
-    store     = ["${local.here}_strongroom/rotation/${var.name}/*", "${local.here}_strongroom/rotation-index/${var.name}/*"]
-    region    = ["${local.here}_strongroom/rotation/*", "${local.here}_strongroom/rotation-index/*"]
+    store     = [for kind in ["rotation", "rotation-index"] : "${local.home}_strongroom/${kind}/${var.name}/*"]
+    region    = [for kind in ["rotation", "rotation-index"] : "${local.home}_strongroom/${kind}/*"]
     elsewhere = []
   }[var.ledger]
+
+  # Who the source of the copies is, since when, and what was deleted under which place in the order.
+  digest_key = "_strongroom/digest-key/${var.name}/replication-??????"
+  sheet      = "_strongroom/replication-sheet/${var.name}/sheet-??????"
+  pages      = "_strongroom/replication/${var.name}/*"
 }
 
 locals {
-  domain = var.partition == "aws-cn" ? "amazonaws.com.cn" : "amazonaws.com"
+  keyed        = [for region in local.regions : region if contains(keys(var.kms_key_arns), region)]
+  keyed_copies = [for region in local.keyed : region if region != var.region]
+  domain       = var.partition == "aws-cn" ? "amazonaws.com.cn" : "amazonaws.com"
 
-  # The key is used by Secrets Manager alone, for this store's secrets: it names the secret in the context.
+  # A key is used through Secrets Manager alone, for this store's secrets: it names the secret in the context.
   # https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
-  through_secrets_manager = {
-    StringEquals = { "kms:ViaService" = [for region in sort(keys(var.kms_key_arns)) : "secretsmanager.${region}.${local.domain}"] }
-    StringLike   = { "kms:EncryptionContext:SecretARN" = local.secrets }
+  keys = {
+    for use, of in {
+      home   = { regions = [for region in local.keyed : region if region == var.region], name = "${var.name}/*" }
+      all    = { regions = local.keyed, name = "${var.name}/*" }
+      copies = { regions = local.keyed_copies, name = "${var.name}/*" }
+      order  = { regions = local.keyed_copies, name = local.digest_key }
+      } : use => {
+      Resource = [for region in of.regions : var.kms_key_arns[region]]
+      Condition = {
+        StringEquals = { "kms:ViaService" = [for region in of.regions : "secretsmanager.${region}.${local.domain}"] }
+        StringLike   = { "kms:EncryptionContext:SecretARN" = [for region in of.regions : "${local.at[region]}${of.name}"] }
+      }
+    }
   }
 
-  key_actions = {
-    reader        = ["kms:Decrypt"]
-    rotator       = ["kms:Decrypt", "kms:GenerateDataKey"]
-    administrator = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"]
-  }
-
-  key = {
-    for role, actions in local.key_actions : role => [
-      for arns in [values(var.kms_key_arns)] : {
-        Sid       = "TheKeyOfTheSecrets"
-        Effect    = "Allow"
-        Action    = actions
-        Resource  = arns
-        Condition = local.through_secrets_manager
-      } if length(arns) > 0
+  # The digest key is copied with the secrets, so that who takes over knows what was written before.
+  key_uses = {
+    reader  = [{ Sid = "OpenTheSecrets", Action = ["kms:Decrypt"], use = "all" }]
+    rotator = [{ Sid = "OpenAndWriteTheSecrets", Action = ["kms:Decrypt", "kms:GenerateDataKey"], use = "home" }]
+    administrator = [
+      { Sid = "OpenAndWriteTheSecrets", Action = ["kms:Decrypt", "kms:GenerateDataKey"], use = "all" },
+      { Sid = "EncryptCopies", Action = ["kms:Encrypt"], use = "copies" },
+      { Sid = "CopyTheKeyOfDigests", Action = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"], use = "order" },
     ]
   }
-}
 
-locals {
-  # AWS has no finer grant for these two; batches give only what GetSecretValue gives one by one.
-  listing = {
-    Sid       = "FindTheSecrets"
-    Effect    = "Allow"
-    Action    = ["secretsmanager:BatchGetSecretValue", "secretsmanager:ListSecrets"]
-    Resource  = ["*"]
-    Condition = { StringEquals = { "aws:RequestedRegion" = local.regions } }
+  on_keys = {
+    for role, uses in local.key_uses : role => [
+      for it in uses : merge({ Sid = it.Sid, Effect = "Allow", Action = it.Action }, local.keys[it.use])
+      if length(local.keys[it.use].Resource) > 0
+    ]
   }
-
-  reader = concat([
-    {
-      Sid    = "ReadTheSecrets"
-      Effect = "Allow"
-      Action = [
-        "secretsmanager:DescribeSecret",
-        "secretsmanager:GetSecretValue",
-        "secretsmanager:ListSecretVersionIds",
-      ]
-      Resource  = local.secrets
-      Condition = { StringNotEquals = { "secretsmanager:VersionStage" = "AWSPENDING" } }
-    },
-    local.listing,
-  ], local.key.reader)
-
-  rotator = concat([
-    {
-      Sid    = "RotateTheSecrets"
-      Effect = "Allow"
-      Action = [
-        "secretsmanager:DescribeSecret",
-        "secretsmanager:GetSecretValue",
-        "secretsmanager:PutSecretValue",
-        "secretsmanager:UpdateSecretVersionStage",
-      ]
-      Resource = ["${local.here}${var.name}/*"]
-    },
-    ], [
-    for ledger in [local.ledger] : {
-      Sid    = "KeepTheLedger"
-      Effect = "Allow"
-      Action = [
-        "secretsmanager:CreateSecret",
-        "secretsmanager:DescribeSecret",
-        "secretsmanager:GetSecretValue",
-        "secretsmanager:PutSecretValue",
-        "secretsmanager:UpdateSecretVersionStage",
-      ]
-      Resource = ledger
-    } if length(ledger) > 0
-  ], local.key.rotator)
-
-  administrator = concat([
-    {
-      Sid    = "AdministrateTheSecrets"
-      Effect = "Allow"
-      Action = [
-        "secretsmanager:CreateSecret",
-        "secretsmanager:DeleteSecret",
-        "secretsmanager:DescribeSecret",
-        "secretsmanager:GetSecretValue",
-        "secretsmanager:ListSecretVersionIds",
-        "secretsmanager:PutSecretValue",
-        "secretsmanager:RestoreSecret",
-        "secretsmanager:TagResource",
-        "secretsmanager:UntagResource",
-        "secretsmanager:UpdateSecretVersionStage",
-      ]
-      Resource = local.secrets
-    },
-    local.listing,
-  ], local.key.administrator)
 }

@@ -3,33 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
-from strongroom.clock import Clock
 from strongroom_terraform.blocks import Block, Change, Resource, State
 from strongroom_terraform.problems import Diagnostic, ProblemError
 from strongroom_terraform.schema import UNKNOWN, Value, Values
-
-
-class Hurried(Clock):
-    """A clock whose waits take no time, and that tells of each."""
-
-    def __init__(self) -> None:
-        self.passed = 0.0
-        self.waits: list[float] = []
-
-    def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.passed)
-
-    def monotonic(self) -> float:
-        return self.passed
-
-    def sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
-        self.passed += seconds
-
-    def chance(self) -> float:
-        return 0.0
 
 
 def configured(block: Block, said: Values) -> Values:

@@ -16,6 +16,7 @@ from strongroom.envelope.cipher import encrypt
 from strongroom.errors import PermissionDeniedError, SecretStoreError, UnavailableError
 from strongroom.registry import create_key
 from strongroom.store import SecretStore
+from strongroom.testing.clock import FakeClock
 from strongroom.value import SecretValue
 from strongroom_terraform.blocks import Ephemeral, Opened
 from strongroom_terraform.decrypt import Decrypt
@@ -24,7 +25,7 @@ from strongroom_terraform.generated import RandomValue
 from strongroom_terraform.problems import ProblemError
 from strongroom_terraform.schema import UNKNOWN, Value
 from strongroom_terraform.stores import Stores
-from terraform.tests.life import Hurried, configured, told
+from terraform.tests.life import configured, told
 from tests.canary import CANARY, CANARY_BYTES, assert_no_canary, assert_no_canary_in
 from tests.unit.cli_support import new_store_url
 
@@ -39,7 +40,7 @@ def stores(tmp_path: Path) -> Iterator[Stores]:
         f'[store.other]\nurl = "{new_store_url()}"\n[key.file]\nurl = "local-key://{tmp_path}/keys.json"\n'
     )
     (tmp_path / "strongroom.toml").write_text(text)
-    found = Stores(Config.load(tmp_path / "strongroom.toml"), Hurried())
+    found = Stores(Config.load(tmp_path / "strongroom.toml"), FakeClock())
     yield found
     found.close()
 
@@ -219,8 +220,8 @@ class TestRenew:
         self, stores: Stores, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Not in the middle of the apply."""
-        monkeypatch.setenv("APP_DB__PASSWORD", CANARY)
-        found = refused(SecretEphemeral(stores), store="env://APP_", name=NAME, recheck="5m")
+        monkeypatch.setenv("APP__DB__PASSWORD", CANARY)
+        found = refused(SecretEphemeral(stores), store="env://APP", name=NAME, recheck="5m")
         assert found == [("this store keeps no versions that could be looked at", ("recheck",))]
 
 

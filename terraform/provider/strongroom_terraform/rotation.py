@@ -10,7 +10,7 @@ from strongroom.references import SCHEME, Reference
 
 from .blocks import Change, Resource, State
 from .places import STORE, alias_of, blamed, known
-from .problems import Diagnostic, ProblemError
+from .problems import Diagnostic, ProblemError, problem
 from .rotating import Rotating, Subject, subject
 from .schema import BOOL, STRING, UNKNOWN, Attribute, Schema, Value, Values
 
@@ -99,6 +99,8 @@ class RotationResource(Resource):
         """By ``STORE/NAME`` or its reference. The first apply records the trigger, and rotates nothing."""
         with blamed():
             found = Reference.parse(f"{SCHEME}{identity.removeprefix(SCHEME)}")
+        if found.version or found.pointer:
+            raise problem("a rotation is a whole secret's: import STORE/NAME")
         values: Values = {**dict.fromkeys(self.schema.attributes), "store": found.alias, "name": found.name}
         self._subject(values)
         return State({**values, "wait": True}, _IMPORTED)

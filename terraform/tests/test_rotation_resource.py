@@ -1,0 +1,381 @@
+"""`strongroom_rotation` without Terraform: once a trigger, however often its apply is killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strongroom.config import Config
+from strongroom.memory import MemoryBackend
+from strongroom.rotation.ledger import Entry, State
+from strongroom.rotation.sqliteledger import SQLiteLedger
+from strongroom.rotation.sqlledger import SQLLedger
+from strongroom.rotations import engine
+from strongroom.testing.clock import FakeClock
+from strongroom_terraform.problems import ProblemError
+from strongroom_terraform.rotating import PATIENCE
+from strongroom_terraform.rotation import RotationResource
+from strongroom_terraform.schema import UNKNOWN, Value, Values
+from strongroom_terraform.stores import Stores
+from terraform.tests.life import Life, configured, told
+from tests.rotation_target import Target
+from tests.unit.rotation_cli_support import NAME, Place
+
+HOUR = 3600.0
+SAID: Values = {"name": NAME, "trigger": "first"}
+
+
+class Rig:
+    """A secret, its target, and one resource over both."""
+
+    def __init__(self, folder: Path):
+        self.place, self.clock = Place(folder), FakeClock()
+        self.life = Life(self.resource())
+
+    def resource(self) -> RotationResource:
+        """As a new provider process has it."""
+        config = Config.load(self.place.folder / "strongroom.toml")
+        return RotationResource(Stores(config, self.clock))
+
+    def again(self) -> None:
+        """Another provider process, with the state that Terraform has."""
+        self.life = Life(self.resource(), self.life.state)
+
+    def write(self, **facts: str) -> None:
+        """Another configuration, and a provider that reads it."""
+        self.place.write(**facts)
+        self.again()
+
+    def rotator(self, name: str) -> None:
+        """Another rotator of ours, without options."""
+        path = self.place.folder / "strongroom.toml"
+        text = path.read_text()
+        start, end = text.index("rotator = "), text.index("[ledger]")
+        path.write_text(f'{text[:start]}rotator = "{name}"\n{text[end:]}')
+        self.again()
+
+    def later(self) -> None:
+        """Every grace is over, and a worker has come by."""
+        self.clock.advance(3 * HOUR)
+        with engine(Config.load(self.place.folder / "strongroom.toml"), clock=self.clock) as worker:
+            worker.tick()
+
+    def ledger(self) -> list[Entry]:
+        """All rotations, the newest first."""
+        path = self.place.folder / "ledger.db"
+        with closing(SQLiteLedger(path, clock=self.clock)) as ledger:
+            return list(ledger.find())
+
+    def refused(self, said: Values) -> tuple[str, str, tuple[str | int, ...]]:
+        """Apply in vain: the summary, the hint, and what is blamed."""
+        with pytest.raises(ProblemError) as failed:
+            self.life.apply(said)
+        [one] = failed.value.diagnostics
+        return one.summary, one.detail, one.path
+
+    def changes(self) -> int:
+        """How often the target has got another credential."""
+        return len(self.place.target.changes("change"))
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_creating_it_rotates_and_the_next_plan_is_empty(rig: Rig) -> None:
+    """The new value is current and works; the resource tells which rotation that was, and how far it is."""
+    made = rig.life.apply(SAID)
+    [entry] = rig.ledger()
+    assert (rig.changes(), rig.place.works()) == (1, True)
+    assert made == {
+        "store": "prod",
+        "name": NAME,
+        "trigger": "first",
+        "wait": True,
+        "id": f"strongroom://prod/{NAME}",
+        "policy": "db",
+        "rotation_id": entry.id,
+        "state": "done",
+        "last_rotated_at": "2026-01-01T00:00:00Z",
+        "next_due_at": None,
+    }
+    assert rig.life.is_empty(SAID)
+    assert (rig.changes(), rig.life.warnings) == (1, [])
+
+
+def test_another_trigger_rotates_again_and_going_back_to_the_first_too(rig: Rig) -> None:
+    """Once each; a trigger is no name of a rotation, its change is the wish."""
+    ids = set()
+    for trigger in ("first", "second", "first", None):
+        ids.add(rig.life.apply({"name": NAME, "trigger": trigger})["rotation_id"])
+        rig.later()
+    assert (len(ids), rig.changes(), rig.place.works()) == (4, 4, True)
+
+
+def test_a_rotation_in_grace_holds_the_next_one_up(rig: Rig) -> None:
+    """Told at once, at the name, and not waited for; once its grace is over the same apply comes through."""
+    rig.rotator("random")
+    assert rig.life.apply(SAID)["state"] == "grace"
+    summary, hint, path = rig.refused({**SAID, "trigger": "second"})
+    assert ("is open" in summary, "rotation status" in hint, path) == (True, True, ("name",))
+    assert (len(rig.ledger()), rig.clock.slept) == (1, [])
+    rig.later()
+    rig.life.apply({**SAID, "trigger": "second"})
+    assert [entry.state for entry in rig.ledger()] == [State.GRACE, State.DONE]
+
+
+def test_what_only_waiting_changes_is_no_rotation(rig: Rig) -> None:
+    """`wait` is how, not whether."""
+    rig.life.apply(SAID)
+    assert not rig.life.is_empty({**SAID, "wait": False})
+    rig.life.apply({**SAID, "wait": False})
+    assert rig.changes() == 1
+    assert rig.life.is_empty({**SAID, "wait": False})
+
+
+def test_without_waiting_it_is_only_begun(rig: Rig) -> None:
+    """A worker carries it on; the resource tells how far it is."""
+    said: Values = {**SAID, "wait": False}
+    assert rig.life.apply(said)["state"] == "started"
+    assert rig.changes() == 0
+    with engine(Config.load(rig.place.folder / "strongroom.toml"), clock=rig.clock) as worker:
+        worker.tick()
+    assert rig.life.is_empty(said)
+    assert rig.life.state
+    assert (rig.life.state.values["state"], rig.changes()) == ("done", 1)
+
+
+class DiedError(BaseException):
+    """The process was killed here."""
+
+
+class Deaths:
+    """Kills at the n-th effect of an apply, in the ledger, the store or the target, before or after it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch):
+        self.left = -1
+        for owner, names in (
+            (SQLLedger, ("begin", "claim", "renew", "record", "release", "move")),
+            (MemoryBackend, ("put_pending", "promote_pending", "discard_pending", "retire")),
+            (Target, ("_effect",)),
+        ):
+            for name in names:
+                patch.setattr(owner, name, self._mortal(getattr(owner, name)))
+
+    def _mortal(self, effect: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(effect)
+        def mortal(*args: Any, **facts: Any) -> Any:
+            self._count()
+            done = effect(*args, **facts)
+            self._count()
+            return done
+
+        return mortal
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise DiedError
+
+
+def _killed_everywhere(rig: Rig, deaths: Deaths, said: Values) -> Iterator[int]:
+    """Apply, killed at its first effect, then at its second, and so on until one comes through."""
+    for at in range(1, 1000):
+        deaths.left, rotations = at, len(rig.ledger())
+        rig.again()
+        try:
+            rig.life.apply(said)
+        except DiedError:
+            yield rotations
+        else:
+            return
+
+
+@pytest.mark.parametrize("before", [None, "zeroth"], ids=["create", "update"])
+def test_an_apply_that_is_killed_anywhere_rotates_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    """Killed at each effect in turn, each time in a new process that goes on where the last one died."""
+    rig = Rig(tmp_path)
+    if before:
+        rig.life.apply({"name": NAME, "trigger": before})
+        rig.later()
+    done, deaths = rig.changes(), Deaths(monkeypatch)
+    died = sum(1 for _ in _killed_everywhere(rig, deaths, SAID))
+    monkeypatch.undo()
+    assert died > 10
+    assert (rig.changes(), len(rig.ledger())) == (done + 1, done + 1)
+    assert (rig.place.works(), rig.ledger()[0].state) == (True, State.DONE)
+    assert rig.life.is_empty(SAID)
+
+
+@pytest.mark.parametrize("at", range(1, 60, 3))
+def test_an_apply_killed_once_anywhere_rotates_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """And the second apply is the last; it waits for the lease of the dead, not for a person."""
+    rig, deaths = Rig(tmp_path), Deaths(monkeypatch)
+    deaths.left = at
+    try:
+        rig.life.apply(SAID)
+    except DiedError:
+        rig.again()
+        rig.life.apply(SAID)
+    assert (rig.changes(), len(rig.ledger()), rig.place.works()) == (1, 1, True)
+    assert sum(rig.clock.slept) <= PATIENCE.total_seconds()
+
+
+def test_a_target_that_is_down_for_a_moment_is_waited_for(rig: Rig) -> None:
+    """The first failures of a step are tried again in the same apply."""
+    rig.place.down.touch()
+    sleep = rig.clock.sleep
+
+    def up(seconds: float) -> None:
+        rig.place.down.unlink(missing_ok=True)
+        sleep(seconds)
+
+    rig.clock.sleep = up  # type: ignore[method-assign]
+    assert rig.life.apply(SAID)["state"] == "done"
+    assert rig.clock.slept == [10.0]
+
+
+def test_a_target_that_stays_down_fails_the_apply_and_the_next_one_goes_on(rig: Rig) -> None:
+    """With the same rotation; nothing is in state before."""
+    rig.place.down.touch()
+    summary, hint, path = rig.refused(SAID)
+    assert summary == f"the rotation of prod:{NAME} is created: UnavailableError in set_secret (created)"
+    assert ("apply again" in hint, path) == (True, ("name",))
+    assert sum(rig.clock.slept) == PATIENCE.total_seconds()
+    assert rig.life.state is None
+    [failed] = rig.ledger()
+    rig.place.down.unlink()
+    rig.again()
+    assert rig.life.apply(SAID)["rotation_id"] == failed.id
+    assert (rig.changes(), len(rig.ledger())) == (1, 1)
+
+
+def test_one_that_has_stopped_waits_for_a_person(rig: Rig) -> None:
+    """Applies do not resume what automation gave up; once a person has, the next one finds it done."""
+    rig.write(schedule="attempts = 1")
+    rig.place.down.touch()
+    summary, hint, _ = rig.refused(SAID)
+    [entry] = rig.ledger()
+    assert ("orphaned" in summary, f"rotation resume {entry.id}" in hint) == (True, True)
+    rig.place.down.unlink()
+    assert "orphaned" in rig.refused(SAID)[0]
+    with engine(Config.load(rig.place.folder / "strongroom.toml"), clock=rig.clock) as person:
+        person.resume(entry.id)
+    assert rig.life.apply(SAID)["rotation_id"] == entry.id
+    assert (rig.changes(), len(rig.ledger())) == (1, 1)
+
+
+def test_one_that_was_aborted_is_begun_anew_by_the_next_apply(rig: Rig) -> None:
+    """Under an id of its own, which is as certain as the first."""
+    rig.write(schedule="attempts = 1")
+    rig.place.down.touch()
+    rig.refused(SAID)
+    [entry] = rig.ledger()
+    rig.place.down.unlink()
+    with engine(Config.load(rig.place.folder / "strongroom.toml"), clock=rig.clock) as person:
+        assert person.abort(entry.id).state is State.ABORTED
+    assert rig.life.apply(SAID)["rotation_id"] != entry.id
+    assert {one.state for one in rig.ledger()} == {State.DONE, State.ABORTED}
+    assert rig.place.works()
+
+
+def test_making_it_anew_with_the_same_trigger_is_told_and_not_done_twice(rig: Rig) -> None:
+    """Nobody could tell it from an apply that was killed; another trigger rotates."""
+    first = rig.life.apply(SAID)
+    assert rig.life.state
+    rig.life.resource.delete(rig.life.state.values, rig.life.state.private)
+    rig.life = Life(rig.resource())
+    assert rig.life.apply(SAID)["rotation_id"] == first["rotation_id"]
+    [warning] = rig.life.warnings
+    assert (warning.path, warning.warning, "already" in warning.summary) == (("trigger",), True, True)
+    assert rig.changes() == 1
+
+
+def test_an_import_reads_and_the_first_apply_records_the_trigger_alone(rig: Rig) -> None:
+    """The plan says so; the next other trigger rotates."""
+    made = rig.life.apply(SAID)
+    for identity in (f"prod/{NAME}", f"strongroom://prod/{NAME}"):
+        rig.life = Life(rig.resource())
+        assert rig.life.bring(identity) == {**made, "trigger": None}
+    rig.life.apply({"name": NAME, "store": "prod", "trigger": "imported"})
+    assert [warning.path for warning in rig.life.warnings] == [("trigger",)]
+    assert rig.changes() == 1
+    rig.later()
+    rig.life.apply({"name": NAME, "store": "prod", "trigger": "next"})
+    assert rig.changes() == 2
+
+
+@pytest.mark.parametrize(
+    "identity", ["prod", "nowhere/db/password", "prod/other", "prod/db/password?version=1"]
+)
+def test_an_import_of_what_no_policy_names_is_refused(rig: Rig, identity: str) -> None:
+    """Before anything is in state."""
+    with pytest.raises(ProblemError):
+        rig.life.bring(identity)
+
+
+def test_what_no_policy_names_fails_the_plan_at_its_name(rig: Rig) -> None:
+    """With the nearest name; a store that is not there at `store`."""
+    for said, path in (({"name": "db/passwort"}, "name"), ({"name": NAME, "store": "prdo"}, "store")):
+        with pytest.raises(ProblemError) as failed:
+            rig.life.plan({**said})
+        [(_, blamed)] = told(failed.value)
+        assert blamed == (path,)
+    assert "did you mean 'db/password'?" in rig.refused({"name": "db/passwort"})[1]
+
+
+def test_a_policy_that_is_gone_keeps_the_state_and_lets_it_be_destroyed(rig: Rig) -> None:
+    """A plan that would keep it says what is missing."""
+    made = rig.life.apply(SAID)
+    path = rig.place.folder / "strongroom.toml"
+    path.write_text(path.read_text().replace(f'names = ["{NAME}"]', 'names = ["db/other"]'))
+    rig.again()
+    assert rig.refused(SAID)[2] == ("name",)
+    assert rig.life.state
+    assert rig.life.state.values == made
+    rig.life.resource.delete(made, b"")
+
+
+def test_what_is_not_known_yet_waits_for_the_apply(rig: Rig) -> None:
+    """An unknown trigger may be the one that is in state: then nothing is rotated."""
+    assert rig.life.plan({"name": UNKNOWN}).planned["policy"] is UNKNOWN
+    rig.life.apply(SAID)
+    assert rig.life.plan({**SAID, "trigger": UNKNOWN}).planned["rotation_id"] is UNKNOWN
+    rig.life.apply({**SAID, "trigger": UNKNOWN}, {"trigger": "first"})
+    assert rig.changes() == 1
+
+
+def test_a_failover_is_rotated_at_the_member_that_takes_its_writes(rig: Rig) -> None:
+    """As the policy names it."""
+    path = rig.place.folder / "strongroom.toml"
+    both = path.read_text().replace('default = "prod"\n', 'default = "all"\n')
+    both = both.replace("[rotation.db]\n", '[rotation.db]\nstore = "prod"\n')
+    path.write_text(f'{both}\n[store.all]\nfailover = ["prod", "other"]\n[store.other]\nurl = "env://X"\n')
+    rig.again()
+    assert rig.life.apply(SAID)["id"] == f"strongroom://prod/{NAME}"
+    assert rig.changes() == 1
+
+
+def test_a_value_that_a_person_brings_is_waited_for_by_no_apply(rig: Rig) -> None:
+    """It says how to bring it."""
+    rig.rotator("human")
+    assert rig.life.apply(SAID)["state"] == "waiting"
+    [warning] = rig.life.warnings
+    assert f"strongroom put {NAME} --rotation" in warning.detail
+
+
+def test_validate_asks_nothing_of_what_is_unknown(rig: Rig) -> None:
+    """Nothing is configured yet then."""
+    block = RotationResource(Stores(None))
+    unknown: dict[str, Value] = dict.fromkeys(block.schema.attributes, UNKNOWN)
+    assert not block.validate(configured(block, unknown))

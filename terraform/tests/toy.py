@@ -6,8 +6,10 @@ provider in the middle of the next apply, after the effect.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -101,6 +103,8 @@ class Thing(Resource):
         note(f"write {name} {type(value).__name__}")
         if name == "leaky":
             raise RuntimeError(CANARY)
+        if name == "noisy":
+            self._noise()
         if isinstance(value, SecretValue):
             (folder() / f"{name}").write_bytes(value.reveal())
         if (folder() / "die").exists():
@@ -112,6 +116,16 @@ class Thing(Resource):
         if name == "half":
             raise PartlyDoneError(State(values), Diagnostic("only half of it is done", path=("tags",)))
         return State(values, str(written).encode())
+
+    def _noise(self) -> None:
+        print(CANARY)
+        print(CANARY, file=sys.stderr)
+        warnings.warn(CANARY, stacklevel=1)
+        logging.getLogger("botocore").error(CANARY)
+        try:
+            raise RuntimeError(CANARY)
+        except RuntimeError:
+            logging.getLogger("strongroom.toy").exception("the toy is noisy")
 
     def read(self, values: Values, private: bytes) -> State | None:
         name = str(values["id"]).removeprefix("toy/")

@@ -15,9 +15,11 @@ SOURCE: Final = "registry.terraform.io/strongroom/strongroom"
 """The provider's address; ``source = "strongroom/strongroom"`` in a configuration."""
 NAME: Final = "terraform-provider-strongroom"
 
-# -I: Terraform starts providers in the folder of the configuration, from which nothing may be imported.
 _PROGRAM: Final = """#!/bin/sh
-exec {python} -I -m strongroom_terraform.main "$@"
+# The same bytes on every machine, so that one .terraform.lock.hcl fits all: which Python stands outside.
+# -I: Terraform starts providers in the folder of the configuration, from which nothing may be imported.
+here=$(dirname "$(readlink -f "$0")")
+exec "$(cat "$here/../python")" -I -m strongroom_terraform.main "$@"
 """
 _MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -47,8 +49,8 @@ provider_installation {{
 def install(mirror: Path) -> str:
     """Lay out a filesystem mirror with the provider that runs in this Python's environment.
 
-    Terraform hashes the program into ``.terraform.lock.hcl`` at ``terraform init``. The program is a starter
-    of two lines: what it starts is this environment, which pip checks by its own hashes.
+    Terraform hashes the program into ``.terraform.lock.hcl`` at ``terraform init``. The program only starts
+    what is installed in this environment, which pip checks by hashes of its own.
 
     Args:
         mirror: a folder; made where it is missing, and only this provider's files are written in it.
@@ -62,27 +64,25 @@ def install(mirror: Path) -> str:
     version = distribution_version("strongroom")
     folder = mirror.absolute() / SOURCE / version / _platform()
     folder.mkdir(parents=True, exist_ok=True)
-    program = _written(folder / f"{NAME}_v{version}")
-    _written(folder / NAME)  # dev_overrides knows no versions
-    digest = hashlib.sha256(program.read_bytes()).hexdigest()
-    lines = [f"{digest}  {folder.relative_to(mirror.absolute()) / name}\n" for name in (program.name, NAME)]
-    (mirror / "SHA256SUMS").write_text("".join(lines))
+    _written(folder.parent / "python", sys.executable, 0o644)
+    programs = [folder / f"{NAME}_v{version}", folder / NAME]  # dev_overrides knows no versions
+    for program in programs:
+        _written(program, _PROGRAM, 0o755)
+    _written(mirror.absolute() / "SHA256SUMS", "".join(_sum(mirror, each) for each in programs), 0o644)
     quoted = {"mirror": str(mirror.absolute()), "source": SOURCE, "folder": str(folder)}
     return _BLOCKS.format_map({key: json.dumps(value) for key, value in quoted.items()})
 
 
-def _written(path: Path) -> Path:
+def _sum(mirror: Path, program: Path) -> str:
+    """A line for ``sha256sum --check``."""
+    return f"{hashlib.sha256(program.read_bytes()).hexdigest()}  {program.relative_to(mirror.absolute())}\n"
+
+
+def _written(path: Path, text: str, mode: int) -> None:
     beside = path.with_name(f".{path.name}.new")
-    beside.write_text(_PROGRAM.format(python=_quoted(sys.executable)))
-    beside.chmod(0o755)
+    beside.write_text(text)
+    beside.chmod(mode)
     os.replace(beside, path)
-    return path
-
-
-def _quoted(text: str) -> str:
-    import shlex
-
-    return shlex.quote(text)
 
 
 def _platform() -> str:

@@ -71,14 +71,15 @@ def serve(provider: Provider) -> int:
         An exit code: 1 when it was not Terraform that started it, with a line on standard error.
     """
     from .plugin import NotPluginError, certificate, handshake
+    from .problems import ProblemError
 
     try:
         client = certificate(os.environ)
-    except NotPluginError as error:
+        _serve(provider, client, lambda address, ours: _say(handshake(address, ours)))
+        return 0
+    except (NotPluginError, ProblemError) as error:
         sys.stderr.write(f"{error}\n")
-        return 1
-    _serve(provider, client, lambda address, ours: _say(handshake(address, ours)))
-    return 0
+    return 1
 
 
 def debug(provider: Provider) -> int:

@@ -12,6 +12,9 @@ NODE := tests/servers/node
 NODE_STAMP := $(NODE)/node_modules/.package-lock.json
 FUZZ_STAMP := .venv/.fuzz
 PEER_STAMP := .venv/.peer
+SCHEMAS := .schemas/.fetched
+CHECKOV := .checkov/.installed
+TOOLS := $(NODE_STAMP) $(PEER_STAMP) $(SCHEMAS) $(CHECKOV)
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -28,7 +31,7 @@ help:
 	@echo 'make nightly  the same tests with the full counts, then ten minutes of fuzzing'
 	@echo 'make bench    a table of times beside their bars, and build/bench.json'
 
-install: $(STAMP) $(NODE_STAMP) $(PEER_STAMP)
+install: $(STAMP) $(TOOLS)
 
 # Debian ships venv without ensurepip unless python3-venv is there; pip can then fill an empty environment itself.
 $(STAMP): pyproject.toml tests/servers/install.sh tests/servers/debian.txt
@@ -49,6 +52,17 @@ $(PEER_STAMP): $(STAMP)
 	$(BIN)/python -m pip install -q --no-deps --upgrade --target .venv/peer aws-secretsmanager-caching==1.1.3
 	touch $@
 
+# The schemas of Terraform providers that no package registry has as programs, for `validate` and `terraform test`.
+$(SCHEMAS): terraform/tests/schemas.txt | $(STAMP)
+	$(BIN)/python -m terraform.tests.schemas
+	touch $@
+
+# Checkov pins what we do not: it gets an environment of its own.
+$(CHECKOV): terraform/tests/checkov.txt | $(STAMP)
+	test -x .checkov/bin/python || $(BIN)/python -m venv --without-pip .checkov
+	$(BIN)/python -m pip --python .checkov/bin/python install -q -r $<
+	touch $@
+
 # The fuzzer is for the nightly run alone.
 $(FUZZ_STAMP): $(STAMP)
 	$(BIN)/python -m pip install -q -e '.[fuzz]'
@@ -60,14 +74,14 @@ demo: $(STAMP)
 drill: $(STAMP)
 	@$(BIN)/python -m tests.drill
 
-test: $(STAMP) $(NODE_STAMP) $(PEER_STAMP)
+test: $(STAMP) $(TOOLS)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-nightly: $(STAMP) $(NODE_STAMP) $(PEER_STAMP) $(FUZZ_STAMP)
+nightly: $(STAMP) $(TOOLS) $(FUZZ_STAMP)
 	STRONGROOM_NIGHTLY=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q --timeout=3600
 	$(BIN)/python -m tests.fuzz -max_total_time=600 -print_final_stats=1
 
@@ -80,4 +94,4 @@ $(BENCH_STAMP): $(STAMP)
 	touch $@
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(NODE)/node_modules
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemas .checkov $(NODE)/node_modules

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from terraform.tests.standin import mirror
 from terraform.tests.tools import (
     SOURCE,
     TERRAFORMS,
@@ -79,3 +80,17 @@ def one_workspace(short_folder: Path, one_terraform: Terraform) -> Iterator[Work
     workspace = Workspace(short_folder, one_terraform)
     yield workspace
     workspace.assert_no_canary()
+
+
+@pytest.fixture(scope="session")
+def standins() -> Iterator[Path]:
+    """A mirror with every stand-in but AWS's (a newer version than the real one: Terraform would take it)."""
+    with tempfile.TemporaryDirectory(prefix="tf") as folder:
+        yield mirror(Path(folder), ["google", "azurerm", "vault", "postgresql", "external"])
+
+
+@pytest.fixture(scope="session")
+def aws_standin() -> Iterator[Path]:
+    """A mirror with AWS's stand-in alone."""
+    with tempfile.TemporaryDirectory(prefix="tf") as folder:
+        yield mirror(Path(folder), ["aws"])

@@ -25,6 +25,7 @@ _UNKNOWN_EXTENSIONS: Final = (0, 12)  # plain, and with what is known of it
 _UNKNOWN: Final = msgpack.ExtType(0, b"\0")
 _LIMIT: Final = 1024
 """Digits of a number; Terraform's own have 512 bits of mantissa, 155 digits."""
+_DEPTH: Final = 100
 
 
 class WireValueError(Exception):
@@ -144,18 +145,20 @@ _TAKE: Final[dict[str, Callable[[Type, Any, Path], Value]]] = {
 }
 
 
-def typed(written: object) -> Type:
-    """A type from its JSON.
+def typed(written: object, depth: int = 0) -> Type:
+    """A type from its JSON, nested 100 deep at most.
 
     Raises:
         WireValueError: it is none of those that we know.
     """
+    if depth > _DEPTH:
+        raise WireValueError("it is a type nested too deep")
     if isinstance(written, str) and written in ("string", "bool", "number", "dynamic"):
         return Type(written)
     if isinstance(written, list) and len(written) == 2 and written[0] in ("list", "set", "map"):
-        return Type(written[0], typed(written[1]))
+        return Type(written[0], typed(written[1], depth + 1))
     if isinstance(written, list) and len(written) == 2 and isinstance(written[1], dict):
-        return Type("object", fields={name: typed(each) for name, each in written[1].items()})
+        return Type("object", fields={name: typed(each, depth + 1) for name, each in written[1].items()})
     raise WireValueError("it is a type that we do not know")
 
 

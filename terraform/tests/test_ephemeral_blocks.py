@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import strongroom
 from strongroom.config import Config, key
 from strongroom.envelope.cipher import encrypt
 from strongroom.errors import PermissionDeniedError, SecretStoreError, UnavailableError
@@ -101,6 +102,32 @@ class TestSecret:
             assert (
                 revealed(opened(SecretEphemeral(stores), store=target, name=NAME).values["value"]) == CANARY
             )
+
+    def test_an_answer_in_doubt_is_given_with_a_warning(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A failover's second member answers while the first does not; nobody knows how new it is."""
+        text = (
+            f'[store.away]\nurl = "vault:///secret/app?endpoint=http://127.0.0.1:9"\n'
+            f'auth = {{ token = "env://NO_TOKEN" }}\n[store.here]\nurl = "{new_store_url()}"\n'
+            '[store.app]\nfailover = ["away", "here"]\n'
+        )
+        (tmp_path / "strongroom.toml").write_text(text)
+        monkeypatch.setenv("NO_TOKEN", "none")
+        stores = Stores(Config.load(tmp_path / "strongroom.toml"), FakeClock())
+        stores.store("here").put(NAME, CANARY)
+        [warning] = opened(SecretEphemeral(stores), store="app", name=NAME).warnings
+        assert ("degraded" in warning.summary, warning.path, warning.warning) == (True, ("name",), True)
+        stores.close()
+
+    def test_each_opening_asks_the_store(self, stores: Stores, store: SecretStore) -> None:
+        """What another process has rotated in between is not answered from memory."""
+        store.put(NAME, f"{CANARY}-1")
+        block = SecretEphemeral(stores)
+        opened(block, name=NAME)
+        with strongroom.open("prod", config=stores.config) as other:
+            other.put(NAME, f"{CANARY}-2")
+        assert revealed(opened(block, name=NAME).values["value"]) == f"{CANARY}-2"
 
     def test_a_pointer_takes_one_part(self, stores: Stores, store: SecretStore) -> None:
         """A text as it is, anything else as JSON."""

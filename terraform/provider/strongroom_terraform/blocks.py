@@ -137,11 +137,13 @@ class Opened:
         values: every attribute; sensitive ones as `SecretValue`. Never stored by Terraform.
         renew_at: when Terraform asks again, or None.
         private: given back to `renew` and `close`; in Terraform's memory only.
+        warnings: to be told with it.
     """
 
     values: Values
     renew_at: datetime | None = None
     private: bytes = b""
+    warnings: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, final
 
@@ -19,6 +19,7 @@ from .problems import Diagnostic, ProblemError, problem
 from .schema import STRING, Attribute, Schema, Value, Values
 
 if TYPE_CHECKING:
+    from strongroom.backend import Secret
     from strongroom.store import SecretStore
 
 _STAGES: Final = (Stage.CURRENT.value, Stage.PREVIOUS.value)
@@ -91,11 +92,12 @@ class SecretEphemeral(Ephemeral):
             value = part(secret.value, _text(config["pointer"] or ""))
         watch = Watch.of(config, secret.version)
         values = {**config, "version": version or secret.version, **forms(value)}
+        warnings = tuple(_doubts(secret))
         if watch is None:
-            return Opened(values)
+            return Opened(values, warnings=warnings)
         with blamed("recheck"):
             watch.look(store)  # what cannot be looked at later is told now
-        return Opened(values, self.stores.clock.now() + watch.every, watch.packed())
+        return Opened(values, self.stores.clock.now() + watch.every, watch.packed(), warnings)
 
     def renew(self, private: bytes) -> Renewed:
         """By metadata alone: is what was read still good?"""
@@ -177,6 +179,16 @@ class Watch(NamedTuple):
         except SecretNotFoundError:
             return None
         return found[0] if found else None
+
+
+def _doubts(secret: Secret) -> Iterator[Diagnostic]:
+    """As `strongroom get` says it on stderr."""
+    doubts = [doubt for doubt in ("stale", "degraded", "audit_degraded") if getattr(secret, doubt)]
+    if secret.behind:
+        doubts.append(f"behind by {secret.behind} or more writes")
+    if doubts:
+        summary = f"the answer for {secret.name} is {', '.join(doubts)}"
+        yield Diagnostic(summary, f"{secret.origin} has answered; see docs/guide.md", ("name",), warning=True)
 
 
 def _text(value: Value) -> str:

@@ -235,6 +235,7 @@ class Service:
             result=dynamic(block.schema, {**config, **opened.values}),
             private=opened.private,
             renew_at=timestamp(opened.renew_at) if opened.renew_at else None,
+            diagnostics=diagnostics(opened.warnings),
         )
 
     @_answers("RenewResponse")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from strongroom.clock import Clock
@@ -37,7 +38,7 @@ class Stores:
         with self._lock:
             if target not in self._stores:
                 self._stores[target] = self._opened.enter_context(
-                    open_store(target, config=self.config, clock=self.clock)
+                    open_store(target, config=_uncached(self.config or Config(), target), clock=self.clock)
                 )
             return self._stores[target]
 
@@ -46,3 +47,10 @@ class Stores:
         with self._lock:
             self._stores.clear()
             self._opened.close()
+
+
+def _uncached(config: Config, target: str) -> Config:
+    """With a store that asks its provider each time: what another has written, a rotation of the same apply
+    among them, must be seen by the next block."""
+    alone = replace(config.entry(target), cache=None)
+    return replace(config, stores={**config.stores, target: alone})

@@ -49,7 +49,9 @@ def administrate(store: SecretStore) -> None:
     store.set_tags(NEW, {"old": None})
     if Capability.CAS in store.capabilities:
         store.rollback(DB, if_version=store.get(DB).version)
-        hold(store)
+        hold(store, API)
+        hold(store, NEW)
+    store.retire(NEW, version=made.id)
     if Capability.DELETE in store.capabilities:
         store.delete(NEW)
         store.restore(NEW)
@@ -57,10 +59,10 @@ def administrate(store: SecretStore) -> None:
     assert NEW not in set(store.list_names())
 
 
-def hold(store: SecretStore) -> None:
+def hold(store: SecretStore, name: str) -> None:
     """Pending values: one becomes current, one is dropped."""
     for ends in ("promote", "discard"):
-        pending = store.pending(API, str(uuid.uuid4()))
-        pending.put(f"{CANARY} {ends}", base_version=store.get(API).version)
+        pending = store.pending(name, str(uuid.uuid4()))
+        pending.put(f"{CANARY} {ends}", base_version=store.get(name).version)
         pending.get()
         getattr(pending, ends)()

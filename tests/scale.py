@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from tests.session import note
 
+T = TypeVar("T")
 NIGHTLY = os.environ.get("STRONGROOM_NIGHTLY") == "1"
 
 
@@ -18,3 +21,11 @@ def scaled(n: int, name: str | None = None, share: int = 10) -> int:
     test = os.environ.get("PYTEST_CURRENT_TEST", "").partition(" (")[0]
     note("counts", name=name or test.rpartition("::")[2] or "unnamed", nightly=str(n), run=str(count))
     return count
+
+
+def by_day(name: str, cases: Iterable[T], keep: Callable[[T], bool]) -> list[T]:
+    """All cases by night; by day those of which `keep` holds. The run ends by printing how many."""
+    whole = list(cases)
+    kept = [case for case in whole if NIGHTLY or keep(case)]
+    note("counts", name=name, nightly=str(len(whole)), run=str(len(kept)))
+    return kept

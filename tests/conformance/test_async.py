@@ -34,6 +34,7 @@ class TestAsyncMemoryCompanion(AsyncSuite):
     """Pending values in a companion."""
 
     undeclared = Capability.NATIVE_PENDING
+    second_way = True
 
     @pytest.fixture
     def backend(self) -> MemoryBackend:

@@ -22,7 +22,9 @@ def _mended() -> Iterator[Moto]:
 
 
 class TestAwsMoto(Suite):
-    """The same backend, another implementation of AWS."""
+    """The same backend, another implementation of AWS: the strict double has more of its rules."""
+
+    second_way = True
 
     @pytest.fixture(scope="class")
     @classmethod

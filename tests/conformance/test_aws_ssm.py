@@ -32,6 +32,7 @@ class Parameters(Ours):
     many = 60
     undeclared = UNDECLARED
     thrown_away = True
+    share = 25
 
     @pytest.fixture(scope="class")
     @classmethod

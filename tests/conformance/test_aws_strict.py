@@ -64,6 +64,8 @@ class TestAwsStrict(StrictSuite):
 class TestAwsStrictEncrypted(StrictSuite, EncryptedSuite):
     """The same, holding only messages."""
 
+    second_way = True
+
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, server: StrictServer) -> Backend:

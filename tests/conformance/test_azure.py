@@ -48,6 +48,7 @@ class AzureSuite(Ours):
     many = 30  # more than one page of 25
     undeclared = MISSING
     thrown_away = True
+    share = 25
 
     @pytest.fixture(scope="class")
     @classmethod

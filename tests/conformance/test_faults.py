@@ -31,7 +31,7 @@ from tests.conformance.aws import aws
 from tests.conformance.scenes import SCENES, Place, PromoteAfterPut, PurgeThenReuse, PutIf, Scene
 from tests.conformance.support import encrypted
 from tests.conformance.test_vault import vault
-from tests.scale import NIGHTLY
+from tests.scale import NIGHTLY, scaled
 from tests.servers.openbao import OpenBao
 
 Arrange = Callable[[Backend], Backend]
@@ -48,8 +48,8 @@ ARRANGEMENTS: dict[str, Callable[[Arrange], Arrange]] = {
 
 
 def play(raw: Backend, arrange: Arrange, scene_type: type[Scene], *, every: int = 1) -> int:
-    """Play a scene whole, then broken at every call in every way (or in every second one, in turn); the
-    number of times it was broken."""
+    """Play a scene whole, then broken at every call in every way (or in one of `every`, in turn); the number
+    of times it was broken."""
     place = _place(raw, arrange)
     if not _possible(scene_type, place.capabilities):
         pytest.skip(f"{raw.origin} does not declare what {scene_type.__name__} needs")
@@ -117,8 +117,10 @@ def _bare(raw: Backend) -> Backend:
 
 
 def _every(layers: Arrange) -> int:
-    """All layers over a server by day: each call is broken in two ways of the four, in turn."""
-    return 1 if NIGHTLY or layers is _bare else 2
+    """Over a server by day each call is broken in two ways of the four, in turn; under all layers in one."""
+    every = 2 if layers is _bare else 4
+    where = "bare" if layers is _bare else "under all layers"
+    return 4 // scaled(4, f"ways of four to break a call over a server, {where}", share=every)
 
 
 def _both_ways() -> dict[str, Arrange]:

@@ -63,6 +63,7 @@ class GoogleSuite(Suite):
     """One project for a class; every test has names of its own."""
 
     many = 120
+    share = 25
     undeclared = Capability.DELETE | Capability.NATIVE_PENDING
 
     @pytest.fixture(scope="class")

@@ -12,7 +12,7 @@ from strongroom.backend import Settings
 from strongroom.keys import KeyWrapper, Signer
 from strongroom.registry import open_key, open_signer
 from strongroom.testing.clock import FakeClock
-from strongroom.testing.conformance_keys import KeyWrapperConformance, SignerConformance
+from tests.conformance.support import SignerSuite, WrapperSuite
 from tests.servers.process import free_port
 from tests.unit.google_support import made_key
 
@@ -39,7 +39,7 @@ def _signer(version: str, url: str, settings: Settings) -> Iterator[Signer]:
     signer.close()
 
 
-class _WrapperOnTheDouble(KeyWrapperConformance):
+class _WrapperOnTheDouble(WrapperSuite):
     @pytest.fixture
     def key(self, google_process: Process) -> str:
         """A fresh key."""
@@ -84,7 +84,7 @@ class TestCloudKMSKeyVersion(_WrapperOnTheDouble):
         return f"{key}/cryptoKeyVersions/1"
 
 
-class _SignerOnTheDouble(SignerConformance):
+class _SignerOnTheDouble(SignerSuite):
     google: ClassVar[str]
     options: ClassVar[dict[str, Any]] = {}
 

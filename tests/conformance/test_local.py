@@ -38,6 +38,8 @@ class TestLocal(Suite):
 class TestLocalAsync(Ours, AsyncConformance):
     """The same through AsyncSecretStore: SQLite's connections belong to threads."""
 
+    second_way = True
+
     @pytest.fixture
     def backend(self, tmp_path: Path) -> Backend:
         return local(tmp_path)

@@ -28,6 +28,7 @@ class TokenSuite(Ours):
     """Guarded writes and pending values in a companion; plain python-pkcs11 is the native reader."""
 
     many = 30
+    share = 25
     undeclared = MISSING
 
     @pytest.fixture(scope="class")

@@ -31,6 +31,7 @@ class VaultSuite(Suite):
     """One mount for a class; every test has names of its own."""
 
     undeclared = Capability.NATIVE_PENDING
+    share = 25
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -70,6 +71,8 @@ class TestVault(VaultSuite):
 
 class TestVaultEncrypted(VaultSuite, EncryptedSuite):
     """Messages in Vault, the companion's under its own key."""
+
+    second_way = True
 
     @pytest.fixture(scope="class")
     @classmethod

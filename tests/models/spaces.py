@@ -3,12 +3,12 @@ counts."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import TypeVar
 
 from tests.models.checker import Report
 from tests.models.replay import Budget
-from tests.scale import NIGHTLY
+from tests.scale import NIGHTLY, by_day
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Hashable)
@@ -28,3 +28,8 @@ def explored(report: Report[S]) -> Report[S]:
 def nightly(whole: T, small: T) -> T:
     """The whole space's part, or the small one's."""
     return whole if NIGHTLY else small
+
+
+def small(cases: Iterable[str], *large: str) -> list[str]:
+    """All cases by night; by day those that are not large, while others show the same rules at work."""
+    return by_day("models of a protocol", cases, lambda case: case not in large)

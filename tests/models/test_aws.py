@@ -12,7 +12,7 @@ from tests.models.aws import World, born
 from tests.models.aws_model import holders, rotations, writers
 from tests.models.checker import RESUMABLE, Report, check
 from tests.models.replay import NO_FAULTS, Budget, Program, State
-from tests.models.spaces import explored, faults, nightly
+from tests.models.spaces import explored, faults, nightly, small
 
 
 class Race(NamedTuple):
@@ -100,7 +100,7 @@ BROKEN = {
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("case", HOLDS)
+@pytest.mark.parametrize("case", small(HOLDS, "discard against promote", "a rotation and a put, late"))
 def test_the_label_protocol_holds(case: str) -> None:
     """Every interleaving within the fault budget keeps the invariants, and can always still end."""
     report = explored(HOLDS[case].check(case))

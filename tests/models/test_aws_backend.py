@@ -14,7 +14,7 @@ from tests.models.aws import WRITES, World, apply
 from tests.models.aws_protocol import OVERTAKEN
 from tests.models.checker import Report, check
 from tests.models.replay import NO_FAULTS, Budget, Program, State, System
-from tests.models.spaces import explored, faults
+from tests.models.spaces import explored, faults, small
 
 BOTH = (s.R1, s.R2)
 
@@ -64,7 +64,7 @@ HOLDS: Mapping[str, tuple[Mapping[str, Program], Budget, tuple[str, ...]]] = {
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("case", HOLDS)
+@pytest.mark.parametrize("case", small(HOLDS, "two puts on top"))
 def test_the_backend_as_shipped_keeps_the_rules(case: str) -> None:
     """Every interleaving of its boto3 calls within the fault budget keeps the invariants, and can always
     end."""

@@ -12,7 +12,7 @@ from tests.models.checker import Report, check
 from tests.models.companion_model import rotations, writers
 from tests.models.kv2 import World
 from tests.models.replay import NO_FAULTS, Budget, Program, State
-from tests.models.spaces import explored, faults, nightly
+from tests.models.spaces import explored, faults, nightly, small
 
 
 class Race(NamedTuple):
@@ -86,7 +86,7 @@ BROKEN = {
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("case", HOLDS)
+@pytest.mark.parametrize("case", small(HOLDS, "two workers", "two workers, a put on top, one rotation"))
 def test_the_companion_protocol_holds(case: str) -> None:
     """Every interleaving within the fault budget keeps the invariants, and can always still end."""
     report = explored(HOLDS[case].check(case))

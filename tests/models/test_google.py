@@ -20,7 +20,7 @@ from strongroom_gcp._port import Seen, Write
 from tests.models.checker import Report, check
 from tests.models.google import LIFE, NOTHING, START, WRITES, GooglePort, World, apply
 from tests.models.replay import Budget, Port, Program, State, System
-from tests.models.spaces import explored, faults, nightly
+from tests.models.spaces import explored, faults, nightly, small
 
 AGAIN = frozenset({"busy"})
 
@@ -135,7 +135,7 @@ SPACES: Mapping[str, tuple[Mapping[str, Program], Budget]] = {
 }
 
 
-@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("space", small(SPACES, "two conditional, late"))
 def test_the_intent_protocol_keeps_its_rules(space: str) -> None:
     """In every interleaving of the calls and faults."""
     programs, budget = SPACES[space]
@@ -151,7 +151,7 @@ CREATIONS: Mapping[str, Budget] = {
 }
 
 
-@pytest.mark.parametrize("space", CREATIONS)
+@pytest.mark.parametrize("space", small(CREATIONS, "two creators, late"))
 def test_of_two_creators_one_succeeds(space: str) -> None:
     """The intent is set by the creation itself, so there is no moment without a guard."""
     report = checked(space, CREATORS, CREATIONS[space], NOTHING)

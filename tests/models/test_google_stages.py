@@ -21,8 +21,7 @@ from tests.models.checker import Report, check
 from tests.models.google_store import FIRST, LIFE, NAME, WRITES, World, apply, opened, program
 from tests.models.ledger import NONE, Client, ConflictError, UnknownError
 from tests.models.replay import Budget, Port, Program, State, System
-from tests.models.spaces import explored, faults, nightly
-from tests.scale import NIGHTLY
+from tests.models.spaces import explored, faults, nightly, small
 
 SUPERSEDED, DISCARDED = "superseded", "discarded"
 TRIES = 3  # each try writes under ids of its own: without a bound the space would have no end
@@ -208,20 +207,15 @@ BOTH = ("r1", "r2")
 ROTATIONS: Mapping[str, tuple[Mapping[str, Program], Budget, tuple[str, ...]]] = {
     "crash": ({"a": worker("a", *BOTH)}, faults(2, 0, 0, small=(1, 0, 0)), BOTH),
     "lost": ({"a": worker("a", *BOTH)}, faults(0, 2, 0, small=(0, 1, 0)), BOTH),
-    "late": (
-        {"a": worker("a", *BOTH, waits=nightly(1, 0), tries=nightly(TRIES, 1))},
-        faults(0, 0, 1, small=(0, 0, 1)),
-        BOTH,
-    ),
+    "late": ({"a": worker("a", *BOTH, waits=1, tries=TRIES)}, Budget(late=1), BOTH),
 }
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("case", ROTATIONS)
+@pytest.mark.parametrize("case", small(ROTATIONS, "late"))
 def test_a_rotation_over_intents_keeps_the_rules(case: str) -> None:
     """`stages.py` and `strongroom_gcp` as shipped, in every interleaving of the calls and faults."""
-    start = holding("r1") if case == "late" and not NIGHTLY else None
-    report = checked(case, *ROTATIONS[case], start)
+    report = checked(case, *ROTATIONS[case])
     assert report.violation is None, str(report)
 
 

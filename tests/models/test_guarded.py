@@ -33,7 +33,7 @@ from tests.models.guarded import (
 )
 from tests.models.ledger import NONE, ConflictError, UnknownError
 from tests.models.replay import Budget, Port, Program, State, System
-from tests.models.spaces import explored, faults, nightly
+from tests.models.spaces import explored, faults, nightly, small
 
 SUPERSEDED = "superseded"
 TRIES = 3  # each try takes a lease with a fence of its own: without a bound the space would have no end
@@ -287,7 +287,7 @@ RACES: Mapping[str, tuple[Mapping[str, Program], Budget]] = {
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("case", RACES)
+@pytest.mark.parametrize("case", small(RACES, "a late holder looks whether it won"))
 def test_of_two_conditional_writers_one_wins(case: str) -> None:
     """Whatever is lost, late or suspended, and whenever leases run out."""
     programs, budget = RACES[case]
@@ -358,7 +358,7 @@ ROTATIONS: Mapping[str, tuple[Mapping[str, Program], Budget, tuple[str, ...]]] =
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("case", ROTATIONS)
+@pytest.mark.parametrize("case", small(ROTATIONS, "late"))
 def test_a_rotation_under_a_guard_keeps_the_rules(case: str) -> None:
     """`stages.py` as shipped over `guarded.py` as shipped: promoted is promoted, superseded is superseded.
 

@@ -14,7 +14,7 @@ from tests.models.companion import writer
 from tests.models.companion_model import AGAIN, rotations
 from tests.models.kv2 import WRITES, Entry, Value, World, apply
 from tests.models.replay import Budget, Program, State, System
-from tests.models.spaces import explored, faults, nightly
+from tests.models.spaces import explored, faults, nightly, small
 
 BOTH = ("r1", "r2")
 SOME = nightly(BOTH, ("r1",))
@@ -64,7 +64,9 @@ HOLDS: Mapping[str, tuple[Mapping[str, Program], Budget, tuple[str, ...]]] = {
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("case", HOLDS)
+@pytest.mark.parametrize(
+    "case", small(HOLDS, "crash, lost answer, a put on top", "two workers, a put on top, late")
+)
 def test_stages_as_shipped_keep_the_rules(case: str) -> None:
     """Every interleaving of the real code's calls within the fault budget keeps the invariants, and can
     end."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from strongroom.companion import check_rotation_id, rotation_uuid
 from strongroom.errors import InvalidRequestError, SecretConflictError, SecretStoreError, UnavailableError
 from strongroom.memory import MemoryBackend
 from strongroom.rotation.functions.aws_lambda import Function
@@ -47,9 +48,9 @@ class SecretsManager:
         self.client = aws.client()
         self.arn = self.client.describe_secret(SecretId=FULL)["ARN"]
 
-    def reserve(self) -> str:
+    def reserve(self, made: str = "") -> str:
         """What RotateSecret does first."""
-        made = token()
+        made = made or token()
         self.aws.manager.add_empty_version(REGION, FULL, made, "AWSPENDING")
         return made
 
@@ -92,6 +93,21 @@ def service(request: pytest.FixtureRequest, aws: Aws, tmp_path: Path) -> Secrets
 def keys(aws: Aws, tmp_path: Path) -> SecretsManager:
     deployed = _deployed(aws, tmp_path)
     return SecretsManager(aws, deployed, Function(config=deployed.config, clock=deployed.clock))
+
+
+def test_a_rotation_that_terraforms_aws_provider_asks_for_has_its_token(
+    keys: SecretsManager,
+) -> None:
+    """No UUID: of the time and a count. Another that is none is refused before anything is asked."""
+    made = keys.reserve("terraform-2026112322360371760000000a")
+    keys.call_all(made)
+    assert keys.labels()["AWSCURRENT"] == made
+    assert keys.deployed.target.accepts(keys.deployed.value())
+    assert check_rotation_id(made) == made
+    assert rotation_uuid(made) == rotation_uuid(made) != rotation_uuid(f"{made[:-1]}b")
+    for other in (made.upper(), made[:-1], token().upper(), f"{made}\n"):
+        with pytest.raises(InvalidRequestError, match="no UUID"):
+            keys.call("createSecret", other)
 
 
 def test_four_calls_rotate_a_secret_and_its_version_is_the_token(service: SecretsManager) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .backend import ABSENT, Backend, Capability, Secret, Stage
 from .errors import (
@@ -20,20 +21,43 @@ from .errors import (
 from .names import Companion, Name
 from .value import Kind, SecretValue
 
+if TYPE_CHECKING:
+    from uuid import UUID
+
 
 def check_rotation_id(rotation_id: str) -> str:
     """Check that a rotation id is a UUID, and return it in its canonical form.
 
+    Terraform's AWS provider calls RotateSecret with a token of another form, of the time and a count, which
+    is the id of the version that Secrets Manager then awaits: it stays as it is.
+
     Raises:
-        InvalidRequestError: it is not; a guessable or reused id could meet another rotation's value.
+        InvalidRequestError: it is neither; a guessable or reused id could meet another rotation's value.
     """
     with contextlib.suppress(ValueError, AttributeError, TypeError):
-        import uuid  # takes longer than a read of an embedded store that has no rotation
-
-        return str(uuid.UUID(rotation_id))
+        return rotation_id if _is_terraforms(rotation_id) else str(rotation_uuid(rotation_id))
     raise InvalidRequestError("a rotation id is a UUID", operation="pending", hint="use str(uuid.uuid4())")
 
 
+def rotation_uuid(rotation_id: str) -> UUID:
+    """The UUID that a rotation id is, or that stands for it: the same every time.
+
+    Raises:
+        ValueError: it is no rotation id.
+    """
+    import uuid  # takes longer than a read of an embedded store that has no rotation
+
+    if not _is_terraforms(rotation_id):
+        return uuid.UUID(rotation_id)
+    return uuid.uuid5(uuid.UUID(_NAMESPACE), rotation_id)
+
+
+def _is_terraforms(rotation_id: str) -> bool:
+    """https://github.com/hashicorp/terraform-plugin-sdk, helper/id: UniqueId."""
+    return re.fullmatch(r"terraform-[0-9]{18}[0-9a-f]{8}", rotation_id) is not None
+
+
+_NAMESPACE = "3c7c2f0e-6f0b-5a43-8d0c-9f3b1f5f6a52"
 _NONE = type(None)
 _EPOCHS = {"held": (int, _NONE), "claimed": (int,), "done": (_NONE,)}
 

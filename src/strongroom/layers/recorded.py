@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import uuid
 from typing import TYPE_CHECKING, Final, final
 
 from strongroom.backend import ABSENT, ANY_CAS, Absent, Clock, unsupported
+from strongroom.companion import rotation_uuid
 from strongroom.errors import SecretConflictError, UnavailableError
 from strongroom.names import Name
 from strongroom.replication.order import Order
@@ -76,7 +76,7 @@ class Recorded(Layer):
         if record is not None or not isinstance(key, Name) or not self._covered(key):
             return self.inner.put_pending(key, rotation_id, value, base_version, record)
         # The rotation's own id makes a repeat bear the very same record: it is one write.
-        write_id = uuid.UUID(rotation_id).hex
+        write_id = rotation_uuid(rotation_id).hex
         try:
             _, make = self.order.next(key, base_version)
         except SecretConflictError:  # the backend knows whether this is a repeat, and what to say

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from strongroom.backend import Stage
+from strongroom.companion import rotation_uuid
 from strongroom.errors import (
     InvalidRequestError,
     PermissionDeniedError,
@@ -197,7 +198,7 @@ def pending_id(entry: Entry) -> str:
     """Under which the store holds the value: a value that was discarded leaves its id behind for good."""
     if not entry.replaced:
         return entry.id
-    return str(uuid.uuid5(uuid.UUID(entry.id), str(entry.replaced)))
+    return str(uuid.uuid5(rotation_uuid(entry.id), str(entry.replaced)))
 
 
 def backoff(attempts: int, chance: float) -> timedelta:

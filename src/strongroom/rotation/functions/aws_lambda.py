@@ -10,12 +10,14 @@ https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambd
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from strongroom import retry
 from strongroom.clock import Clock
+from strongroom.companion import check_rotation_id
 from strongroom.errors import InvalidRequestError, SecretConflictError, SecretNotFoundError, UnavailableError
 from strongroom.rotation.ledger import State
 from strongroom.rotation.policy import secret_of
@@ -41,7 +43,6 @@ VISIBLE: Final = 30.0
 """Seconds after which a label that was set is seen in reads, or is not there."""
 _ARN: Final = re.compile(r"arn:aws[\w-]*:secretsmanager:(?P<region>[\w-]+):\d{12}:secret:(?P<name>.+)-\w{6}")
 _LOCATION: Final = re.compile(r"arn:aws[\w-]*:secretsmanager:(?P<region>[\w-]+)::secret:(?P<name>.+)")
-_TOKEN: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PROVED: Final = {
     "createSecret": State.CREATED,
     "setSecret": State.SET,
@@ -86,7 +87,7 @@ class Call:
         secret, token, step = map(str, texts)
         if step not in _PROVED:
             raise InvalidRequestError("not a step of Secrets Manager's rotation", hint=", ".join(_PROVED))
-        if not _TOKEN.fullmatch(token):
+        if not _is_rotation_id(token):
             hint = "Secrets Manager makes one; a token of one's own must be a UUID in lower case"
             raise InvalidRequestError("the ClientRequestToken is no UUID", hint=hint)
         found = _ARN.fullmatch(secret)
@@ -287,6 +288,13 @@ def _policy(policies: Iterable[Policy], call: Call) -> Policy | None:
 def _is_of(policy: Policy, call: Call) -> bool:
     here = _LOCATION.fullmatch(location(policy))
     return here is not None and here["name"] == call.name and call.region in ("", here["region"])
+
+
+def _is_rotation_id(token: str) -> bool:
+    """In its canonical form: it is a version's id as well, and ids are compared as they stand."""
+    with suppress(InvalidRequestError):
+        return check_rotation_id(token) == token
+    return False
 
 
 def _answer(entry: Entry | None, call: Call) -> dict[str, str]:

@@ -8,27 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from strongroom.cli.main import cli
-from strongroom.config import Config
-from strongroom.config import open as open_store
 from strongroom.errors import PermissionDeniedError
-from strongroom.rotations import engine
-from strongroom.store import SecretStore
-from strongroom.testing.clock import FakeClock
-from tests.canary import CANARY, not_ours
+from tests.canary import not_ours
 from tests.integration.vault_support import policy_token
-from tests.rotation_target import Target, credential
 from tests.servers.openbao import OpenBao, dev_server
 
 from . import roles
 from .rendering import rendered
+from .scene import ACTS, REPLICA, STORE, Scene
 from .vault_calls import Recorder, Rule, rules
 
 MODULE = "vault-secret-store/modules/policies"
-PREFIX, OTHER, TRANSIT = "prod", "dr", "least"
-ROTATED = ("svc/one", "svc/two")
+TRANSIT = "least"
 SHAPES: dict[str, dict[str, Any]] = {
     "alone": {},
     "patterns": {"patterns": True, "ledger": "elsewhere"},
@@ -37,102 +29,23 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass
-class Scene:
-    """One mount with a store in it, and the files of those who use it; a second store is its replica."""
-
-    server: OpenBao
-    mount: str
-    folder: Path
-    shape: str
-
-    def __post_init__(self) -> None:
-        self.target = Target(self.folder / "target.db")
-        self.configure(replicated=False)
-        with self.store() as store:
-            for slot, name in enumerate(ROTATED):
-                first = credential(f"app-{slot}")
-                self.target.issue(f"app-{slot}", first)
-                store.put(name, first)
-            roles.seed(store)
-        self.configure(replicated=self.shape == "replicated")
-
-    @property
-    def file(self) -> Path:
-        """strongroom.toml."""
-        return self.folder / "strongroom.toml"
-
-    def configure(self, *, replicated: bool = True, source: str = PREFIX) -> None:
-        """Write strongroom.toml; the token stands in the environment."""
-        replica = OTHER if source == PREFIX else PREFIX
-        key = f"vault-transit:///{TRANSIT}/wrap?endpoint={self.server.address}"
-        auth = 'auth = { method = "token", token = "env://LEAST" }\n'
-        encrypt = 'encrypt = { keys = ["wrap"], domain = "prod" }\n' if self.shape == "encrypted" else ""
-        stores = "".join(
-            f'[store.{prefix}]\nurl = "vault:///{self.mount}/{prefix}?endpoint={self.server.address}"\n'
-            f"cache = false\n{auth}{encrypt}"
-            for prefix in (PREFIX, OTHER)
-        )
-        names = '["svc/**"]' if self.shape == "patterns" else '["svc/one", "svc/two"]'
-        ledger = f"strongroom://{source}" if self.shape == "alone" else f"sqlite://{self.folder}/ledger.db"
-        rotation = (
-            f'[ledger]\nurl = "{ledger}"\n[rotation.db]\nnames = {names}\nstore = "{source}"\ngrace = "2h"\n'
-            f'rotator = "tests.function_support:TwoAt"\noptions = {{ target = "{self.target.path}" }}\n'
-        )
-        copies = (
-            f'[coordinator]\nurl = "sqlite://{self.folder}/coordinator.db"\n'
-            f'[replica.{replica}]\nsource = "{source}"\ndomain = "prod"\n'
-        )
-        wrap = f'[key.wrap]\nurl = "{key}"\n{auth}' if encrypt else ""
-        self.file.write_text(f"{stores}{wrap}{rotation}{copies if replicated else ''}")
-
-    def store(self) -> SecretStore:
-        """As an application opens it."""
-        return open_store(PREFIX, config=Config.load(self.file))
-
-    def command(self, *args: str) -> None:
-        """The program, which does what it was asked to do."""
-        done = CliRunner().invoke(cli, [*args, "--config", str(self.file)])
-        assert done.exit_code in (0, 10), done.output
-
-
-def reads(scene: Scene) -> None:
-    """Everything that reads."""
-    with scene.store() as store:
-        roles.read(store)
-
-
-def rotates(scene: Scene) -> None:
-    """Both secrets, to the end of their grace."""
-    clock = FakeClock()
-    with engine(Config.load(scene.file), clock=clock) as found:
-        for name in ROTATED:
-            rotation = found.start(f"{PREFIX}:{name}")
-            found.advance(rotation.id)
-        clock.advance(3 * 3600)
-        found.tick(10)
-
-
-def administrates(scene: Scene) -> None:
-    """Every write; and that a replica comes about, follows and takes over."""
-    with scene.store() as store:
-        roles.administrate(store)
-    if scene.shape == "replicated":
-        for verb in ("plan", "sync", "status"):
-            scene.command("replica", verb)
-        with scene.store() as store:
-            store.put(roles.API, f"{CANARY} not copied")
-        scene.command("replica", "takeover", OTHER, "--lost", "--yes")
-        scene.configure(source=OTHER)
-        scene.command("replica", "sync")
-        scene.command("replica", "divergence", roles.API, "--discard", "--yes")
-
-
-ACTS: dict[str, Callable[[Scene], None]] = {
-    "reader": reads,
-    "rotator": rotates,
-    "administrator": administrates,
-}
+def staged(server: OpenBao, mount: str, folder: Path, shape: str) -> Scene:
+    """Two prefixes of one mount; the token stands in the environment."""
+    auth = 'auth = { method = "token", token = "env://LEAST" }\n'
+    sealed = shape == "encrypted"
+    encrypt = 'encrypt = { keys = ["wrap"], domain = "prod" }\n' if sealed else ""
+    key = f'[key.wrap]\nurl = "vault-transit:///{TRANSIT}/wrap?endpoint={server.address}"\n{auth}'
+    return Scene(
+        folder,
+        {
+            prefix: f'url = "vault:///{mount}/{prefix}?endpoint={server.address}"\n{auth}{encrypt}'
+            for prefix in (STORE, REPLICA)
+        },
+        tables=key if sealed else "",
+        ledger="" if shape == "alone" else f"sqlite://{folder}/ledger.db",
+        patterns=shape == "patterns",
+        replicated=shape == "replicated",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +68,7 @@ def mount(openbao: OpenBao) -> str:
 def policies(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, str]]:
     """By shape and role, for the mount ``MOUNT``, as Terraform renders them."""
     return {
-        shape: rendered(tmp_path_factory.mktemp(shape), MODULE, name=PREFIX, mount="MOUNT", **given)
+        shape: rendered(tmp_path_factory.mktemp(shape), MODULE, name=STORE, mount="MOUNT", **given)
         for shape, given in SHAPES.items()
     }
 
@@ -185,10 +98,10 @@ def run(
     recorder = Recorder()
     recorder.install(monkeypatch)
     monkeypatch.setenv("LEAST", openbao.token)
-    scene = Scene(openbao, mount, tmp_path, shape)
+    scene = staged(openbao, mount, tmp_path, shape)
     if shape == "replicated" and role == "rotator":
         scene.command("replica", "sync")
-    there = policy.replace(f"/{PREFIX}/", f"/{OTHER}/").replace(f'/{PREFIX}"', f'/{OTHER}"')
+    there = policy.replace(f"/{STORE}/", f"/{REPLICA}/").replace(f'/{STORE}"', f'/{REPLICA}"')
     both = policy + there if shape == "replicated" and role == "administrator" else policy
     recorder.token = policy_token(openbao, both)
     monkeypatch.setenv("LEAST", recorder.token)
@@ -200,9 +113,9 @@ def test_nothing_is_missing_and_nothing_is_unused(run: Run) -> None:
     """A listing looks for pending values too, and does without where it may not see them: a reader's."""
     assert run.recorder.asked
     refused = {(asked.capability, asked.path) for asked in run.recorder.asked if asked.refused}
-    theirs = {("list", f"{run.mount}/metadata/_strongroom/pending/{PREFIX}")}
+    theirs = {("list", f"{run.mount}/metadata/_strongroom/pending/{STORE}")}
     assert refused == (theirs if run.role == "reader" else set())
-    assert list(run.recorder.unused(run.policy, OTHER, PREFIX)) == []
+    assert list(run.recorder.unused(run.policy, REPLICA, STORE)) == []
 
 
 def test_a_reader_writes_nothing_and_sees_nothing_that_waits(
@@ -214,7 +127,7 @@ def test_a_reader_writes_nothing_and_sees_nothing_that_waits(
 ) -> None:
     """The server says no."""
     monkeypatch.setenv("LEAST", openbao.token)
-    scene = Scene(openbao, mount, tmp_path, "alone")
+    scene = staged(openbao, mount, tmp_path, "alone")
     policy = policies["alone"]["reader_policy"].replace("MOUNT", mount)
     monkeypatch.setenv("LEAST", policy_token(openbao, policy))
     with scene.store() as store:

@@ -4,7 +4,7 @@ variable "name" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^[a-z0-9][a-z0-9-]*(/[a-z0-9][a-z0-9-]*)*$", var.name)) && length(replace(var.name, "/", "--")) <= 24
+    condition     = can(regex("^[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*$", var.name)) && length(replace(var.name, "/", "--")) <= 24
     error_message = "The name is lower-case letters, digits and dashes, in parts joined by /: 24 at most, where / counts two."
   }
 }
@@ -34,6 +34,11 @@ variable "value_versions" {
   type        = map(number)
   default     = {}
   nullable    = false
+
+  validation {
+    condition     = alltrue([for name in keys(var.value_versions) : contains(keys(var.secrets), name)])
+    error_message = "Each name in value_versions is one of secrets."
+  }
 }
 
 variable "replicas" {

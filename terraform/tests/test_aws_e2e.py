@@ -1,0 +1,98 @@
+"""The module for AWS whole: real Terraform, the real AWS provider, moto, and the packed function."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from strongroom.config import Config
+from strongroom.config import open as open_store
+from strongroom.rotation.functions import wheels
+from strongroom.rotation.functions.packaging import Request, package
+from terraform.tests import aws
+from terraform.tests.tools import TERRAFORMS, Terraform
+from terraform.tests.workspace import Workspace
+from tests.canary import CANARY, assert_no_canary, not_ours
+from tests.scale import NIGHTLY
+
+ROOT = Path(__file__).parents[1]
+HOME, AWAY = "eu-west-1", "us-east-1"
+STEPS = ["createSecret", "setSecret", "testSecret", "finishSecret"]
+ROLE = "arn:aws:iam::123456789012:role/application"
+THERE = [program for program in TERRAFORMS if not program.missing]
+PROGRAMS = THERE if NIGHTLY else THERE[:1]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[aws.Aws]:
+    """An empty AWS whose functions run."""
+    folder = tmp_path / "functions"
+    folder.mkdir()
+    with aws.server(folder) as found:
+        yield found
+
+
+@pytest.fixture(params=PROGRAMS, ids=lambda program: program.name)
+def example(request: pytest.FixtureRequest, tmp_path: Path, aws_provider: Path) -> Iterator[Workspace]:
+    """Examples and modules, copied, and a Terraform to run one; at the end nothing holds the canary.
+
+    No trace is written: the AWS provider's holds request bodies, values too.
+    """
+    shutil.copytree(ROOT / "modules", tmp_path / "modules")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    program = Terraform(request.param, mirrors=[aws_provider])
+    workspace = Workspace(tmp_path / "examples", program, trace=False)
+    yield workspace
+    workspace.assert_no_canary()
+
+
+@pytest.fixture
+def regions(example: Workspace, server: aws.Aws, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """The example with two regions, pointed at the server, with the function packed as its page says.
+
+    pip's part of the packing is left out: this function needs no wheel.
+    """
+    example.folder = here = example.folder / "aws-two-regions"
+    example.write(server.provider(HOME) + server.provider(AWAY, "us"), "override.tf")
+    config = here / "strongroom.toml"
+    config.write_text(config.read_text().replace(f"{HOME}/prod", f"{HOME}/prod?endpoint={server.moto.url}"))
+    monkeypatch.setattr(wheels, "fetch", lambda *_: {})
+    (here / "rotate.zip").write_bytes(package(Request("aws-lambda", config=config)).data)
+    with not_ours():
+        made = server.moto.client("iam")
+        made.create_role(RoleName="application", AssumeRolePolicyDocument="{}")
+    example.env = {"TF_VAR_readers": f'["{ROLE}"]', "TF_VAR_mail_api_key": CANARY}
+    return example
+
+
+def test_two_regions_are_applied_rotated_planned_and_destroyed(regions: Workspace, server: aws.Aws) -> None:
+    """An apply rotates once, by the zip's own code; a second plan is empty; values stand nowhere."""
+    regions.init()
+    regions.plan()
+    regions.apply_saved()
+    assert [step for _, step in server.steps()] == STEPS
+    assert regions.plan_is_empty()
+    config = _config(regions, server)
+    with (
+        open_store("prod-eu-west-1", config=config) as store,
+        open_store("prod-us-east-1", config=config) as copy,
+    ):
+        assert store.get("mail/api-key").value.matches(CANARY)
+        assert store.versions("session/key")[0].id.startswith("terraform-")
+        assert store.get("session/key").value.matches(copy.get("session/key").value.reveal())
+    assert_no_canary(server.logged())
+    regions.destroy()
+    assert regions.state()["resources"] == []
+
+
+def _config(workspace: Workspace, server: aws.Aws) -> Config:
+    """What an application makes of the module's output, at the server."""
+    text = workspace.show_json()["values"]["outputs"]["strongroom_toml"]["value"]
+    for region in (HOME, AWAY):
+        text = text.replace(f'{region}/prod"', f'{region}/prod?endpoint={server.moto.url}"')
+    file = workspace.folder / "application.toml"
+    file.write_text(text)
+    return Config.load(file)

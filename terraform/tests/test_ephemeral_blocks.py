@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -272,6 +273,7 @@ class TestRandom:
         [
             ({"length": 8}, "length"),
             ({"length": 2000}, "length"),
+            ({"length": Decimal("32.5")}, "length"),
             ({"classes": ["letters"]}, "classes"),
             ({"classes": []}, "classes"),
             ({"classes": ["digits"], "exclude": "0123456789"}, "exclude"),

@@ -62,6 +62,8 @@ def _asked(config: Values) -> dict[str, Any]:
 
 def _problems(config: Values) -> list[Diagnostic]:
     asked = _asked(config)
+    if not isinstance(asked.get("length", 1), int):
+        return [Diagnostic("a length is a whole number", "", ("length",))]
     problem = _problem(asked)
     if problem is None:
         return []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from terraform.tests.tools import Terraform, TerraformFailedError
+from terraform.tests.tools import Terraform
 from terraform.tests.workspace import Workspace
 
 GOOGLE = """
@@ -33,11 +33,16 @@ resource "google_secret_manager_secret_version" "it" {
   secret_data_wo_version = 1
 }
 """
-WRONG = {
+MISTAKES = {
     "a misspelt argument": ("secret_id =", "secret_idd =", 'named "secret_idd" is not expected'),
     "a misspelt nested argument": ("location =", "place =", 'named "place" is not expected'),
+    "a resource that there is not": (
+        'secret_version" "',
+        'secret_edition" "',
+        "does not support resource type",
+    ),
     "a missing argument": ('secret_id = "it"', "", '"secret_id" is required'),
-    "a missing block": ("replication {", 'timeouts {\n create = "1m" \n', "user_managed"),
+    "a missing block": ("user_managed {", "auto {", 'type "replicas" are not expected'),
     "a wrong type": ("version = 1", 'version = "one"', "a number is required"),
     "an ephemeral value that would be stored": ("secret_data_wo ", "secret_data ", "Ephemeral"),
 }
@@ -58,17 +63,12 @@ def test_a_right_configuration_is_applied_and_the_second_plan_is_empty(google: W
     assert google.plan_is_empty()
 
 
-def test_every_mistake_is_caught_at_its_place(google: Workspace) -> None:
-    """Each of them makes `validate` fail with its own error."""
-    for what, (right, wrong, error) in WRONG.items():
-        google.write(GOOGLE.replace(right, wrong))
-        said = google.validate(check=False)
-        assert said.code == 1, what
-        assert error in said.text, (what, said.text)
-
-
-def test_a_resource_that_the_provider_does_not_have_is_refused(google: Workspace) -> None:
-    """The stand-in has the provider's own resources and no others."""
-    google.write(GOOGLE.replace("google_secret_manager_secret_version", "google_secret_version"))
-    with pytest.raises(TerraformFailedError, match="does not support resource type"):
-        google.validate()
+def test_every_mistake_is_caught(google: Workspace) -> None:
+    """One `validate` tells all of them, each in its own words."""
+    head, resources = GOOGLE.split("}\nresource", 1)
+    for number, (right, wrong, _) in enumerate(MISTAKES.values()):
+        broken = f"resource{resources}".replace(right, wrong).replace('"it" {', f'"it{number}" {{')
+        google.write(broken.replace("secret.it.", f"secret.it{number}."), f"mistake{number}.tf")
+    google.write(head + "}")
+    said = google.validate(check=False).text
+    assert [what for what, (_, _, error) in MISTAKES.items() if error not in said] == []

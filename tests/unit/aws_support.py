@@ -38,7 +38,9 @@ def next_process(aws: Aws, **settings: Any) -> Backend:
     """Another process's backend: it knows nothing of the others; only the SDK's slow client is shared."""
     store = backend(aws, **settings)
     client = store.inner._client  # type: ignore[attr-defined]
-    client._sdk = aws.sdks.setdefault(REGION, client._connected())
+    if REGION not in aws.sdks:
+        aws.sdks[REGION] = client._connected()
+    client._sdk = aws.sdks[REGION]
     return store
 
 

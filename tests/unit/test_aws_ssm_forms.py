@@ -24,9 +24,9 @@ from tests.canary import CANARY, assert_no_canary_in
 from tests.scale import scaled
 from tests.unit.portable_names import PREFIXES, keys, texts
 
-MANY = settings(max_examples=scaled(10_000, "names in Parameter Store"))
-FEW = settings(max_examples=scaled(10_000, "listings of parameters", share=50))
-VALUES = settings(max_examples=scaled(10_000, "values through a parameter's form"))
+MANY = settings(max_examples=scaled(10_000, "names in Parameter Store", 40))
+FEW = settings(max_examples=scaled(10_000, "listings of parameters", 50))
+VALUES = settings(max_examples=scaled(10_000, "values through a parameter's form", 40))
 
 # No parameter may begin with "aws" or "ssm": names that do are written with a mark.
 STARTS = st.sampled_from(["", "", "aws", "aws/", "ssm-", "a/aws/"])

@@ -14,7 +14,7 @@ from strongroom_azure._entry import STAMP, Entry
 from strongroom_azure._order import newest_first
 from tests.scale import scaled
 
-MANY = settings(max_examples=scaled(10_000, "lists of versions", share=50))
+MANY = settings(max_examples=scaled(10_000, "lists of versions", 50))
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -17,7 +17,7 @@ from strongroom_azure._entry import MOST_TAGS, OURS, Kept, checked_tags
 from tests.canary import CANARY, assert_no_canary_in
 from tests.scale import scaled
 
-MANY = settings(max_examples=scaled(10_000, "values through Key Vault's form"))
+MANY = settings(max_examples=scaled(10_000, "values through Key Vault's form", 40))
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 EXPIRES = datetime(2030, 1, 1, tzinfo=UTC)
 

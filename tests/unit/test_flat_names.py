@@ -13,7 +13,7 @@ from strongroom.names import Companion, Key, Name, NameMode, Reserved, flat_key,
 from tests.scale import scaled
 from tests.unit.portable_names import KEYS, PREFIXES, texts
 
-MANY = settings(max_examples=scaled(10_000, "names without slashes"))
+MANY = settings(max_examples=scaled(10_000, "names without slashes", 40))
 FEW = settings(max_examples=scaled(10_000, "names that are not ours", share=50))
 # What each provider takes, and how long: Azure Key Vault and Google Secret Manager, by their own documents.
 ALPHABETS = {"-": r"[0-9a-zA-Z-]{1,127}", "_": r"[a-zA-Z0-9_-]{1,255}"}

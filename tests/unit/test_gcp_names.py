@@ -23,7 +23,7 @@ def secret_id(key: Key, prefix: str) -> str:
     return STORES[prefix]._resource(key).removeprefix("projects/acme/secrets/")
 
 
-@settings(max_examples=scaled(10_000, "names of gcp-sm"), deadline=None)
+@settings(max_examples=scaled(10_000, "names of gcp-sm", 40), deadline=None)
 @given(KEYS, KEYS, st.sampled_from(PREFIXES), st.sampled_from(PREFIXES))
 def test_names_are_injective_and_reversible(one: Key, other: Key, here: str, there: str) -> None:
     """Two keys never meet, companions and reserved ones included, and each is told from its secret's id."""

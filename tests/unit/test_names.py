@@ -30,7 +30,7 @@ from tests.canary import CANARY, assert_no_canary
 from tests.scale import scaled
 from tests.unit.portable_names import KEYS, PREFIXES, texts, units
 
-MANY = settings(max_examples=scaled(10_000, "names, legal and illegal"))
+MANY = settings(max_examples=scaled(10_000, "names, legal and illegal", 40))
 # Written from DESIGN section 4, not from the product.
 GRAMMAR = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*")
 

@@ -21,8 +21,8 @@ from tests.scale import scaled
 from tests.servers.softhsm import MODULE, TestToken
 from tests.unit.portable_names import KEYS, PREFIXES, letters
 
-MANY = settings(max_examples=scaled(10_000, "names on a token"), deadline=None)
-FEW = settings(max_examples=scaled(10_000, "labels and marks on a token", share=50), deadline=None)
+MANY = settings(max_examples=scaled(10_000, "names on a token", 40), deadline=None)
+FEW = settings(max_examples=scaled(10_000, "labels and marks on a token", 50), deadline=None)
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 TOKEN = TestToken(MODULE, "t", "1234")
 

@@ -97,7 +97,7 @@ _URIS = st.builds(
 )
 
 
-@settings(max_examples=scaled(10_000, "PKCS#11 URIs read back"))
+@settings(max_examples=scaled(10_000, "PKCS#11 URIs read back", 40))
 @given(_URIS)
 def test_what_is_written_reads_back(uri: TokenURI) -> None:
     """Injective and reversible, whatever stands in labels and ids."""

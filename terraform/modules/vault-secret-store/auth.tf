@@ -39,12 +39,13 @@ resource "vault_approle_auth_backend_role" "this" {
 resource "vault_jwt_auth_backend" "this" {
   count = try(var.jwt.create, false) ? 1 : 0
 
-  namespace          = var.namespace
-  type               = "jwt"
-  path               = var.jwt.path
-  oidc_discovery_url = var.jwt.discovery_url
-  jwks_url           = var.jwt.jwks_url
-  bound_issuer       = var.jwt.issuer
+  namespace              = var.namespace
+  type                   = "jwt"
+  path                   = var.jwt.path
+  oidc_discovery_url     = var.jwt.discovery_url
+  jwks_url               = var.jwt.jwks_url
+  jwt_validation_pubkeys = var.jwt.public_keys
+  bound_issuer           = var.jwt.issuer
 }
 
 resource "vault_jwt_auth_backend_role" "this" {

@@ -45,7 +45,6 @@ resource "vault_kv_secret_v2" "written" {
   name                 = "${var.name}/${each.key}"
   data_json_wo         = local.data[each.key]
   data_json_wo_version = each.value
-  delete_all_versions  = true
 
   # Otherwise the provider reads the value at every refresh.
   disable_read = true
@@ -72,7 +71,6 @@ resource "vault_kv_secret_v2" "first" {
   name                 = "${var.name}/${each.key}"
   data_json_wo         = local.data[each.key]
   data_json_wo_version = each.value
-  delete_all_versions  = true
   disable_read         = true
 
   custom_metadata {
@@ -87,12 +85,10 @@ resource "vault_kv_secret_v2" "first" {
 }
 
 locals {
-  # As Strongroom writes a text itself: `vault kv get -field=value` shows it as it is. Where no value is given,
-  # null: Vault refuses to write that, and an apply that writes nothing needs no value.
+  # As Strongroom writes a text itself: `vault kv get -field=value` shows it as it is.
   data = {
-    for name in keys(var.value_versions) : name => jsonencode(
-      contains(keys(var.values), name) ? { value = var.values[name], strongroom = { kind = "text" } } : null
-    )
+    for name in keys(var.value_versions) :
+    name => jsonencode({ value = lookup(var.values, name, ""), strongroom = { kind = "text" } })
   }
 
   metadata = {

@@ -1,49 +1,21 @@
-locals {
-  policies = {
-    reader        = local.reader
-    rotator       = local.rotator
-    administrator = local.administrator
-  }
+module "policies" {
+  source = "./modules/policies"
 
-  reader = <<-EOT
-    path "${var.mount.path}/data/${var.name}/*"     { capabilities = ["read"] }
-    path "${var.mount.path}/metadata/${var.name}/*" { capabilities = ["read", "list"] }
-    path "${var.mount.path}/metadata/${var.name}"   { capabilities = ["list"] }
-  EOT
-
-  rotator = <<-EOT
-    path "${var.mount.path}/data/${var.name}/*"                                { capabilities = ["create", "read", "update"] }
-    path "${var.mount.path}/metadata/${var.name}/*"                            { capabilities = ["read", "list"] }
-    path "${var.mount.path}/data/_strongroom/pending/${var.name}/*"            { capabilities = ["create", "read", "update"] }
-    path "${var.mount.path}/metadata/_strongroom/pending/${var.name}/*"        { capabilities = ["read", "list"] }
-    path "${var.mount.path}/destroy/_strongroom/pending/${var.name}/*"         { capabilities = ["update"] }
-    path "${var.mount.path}/data/_strongroom/rotation/${var.name}/*"           { capabilities = ["create", "read", "update"] }
-    path "${var.mount.path}/metadata/_strongroom/rotation/${var.name}/*"       { capabilities = ["read"] }
-    path "${var.mount.path}/data/_strongroom/rotation-index/${var.name}/*"     { capabilities = ["create", "read", "update"] }
-    path "${var.mount.path}/metadata/_strongroom/rotation-index/${var.name}/*" { capabilities = ["read"] }
-  EOT
-
-  administrator = <<-EOT
-    path "${var.mount.path}/data/${var.name}/*"                  { capabilities = ["create", "read", "update", "delete"] }
-    path "${var.mount.path}/metadata/${var.name}"                { capabilities = ["list"] }
-    path "${var.mount.path}/metadata/${var.name}/*"              { capabilities = ["create", "read", "update", "patch", "delete", "list"] }
-    path "${var.mount.path}/delete/${var.name}/*"                { capabilities = ["update"] }
-    path "${var.mount.path}/undelete/${var.name}/*"              { capabilities = ["update"] }
-    path "${var.mount.path}/destroy/${var.name}/*"               { capabilities = ["update"] }
-    path "${var.mount.path}/+/_strongroom/pending/${var.name}/*" { capabilities = ["create", "read", "update", "delete", "list"] }
-  EOT
-
-  transit_policy = var.transit == null ? "" : <<-EOT
-    path "${local.transit_path}/keys/${local.key_name}"    { capabilities = ["read"] }
-    path "${local.transit_path}/encrypt/${local.key_name}" { capabilities = ["update"] }
-    path "${local.transit_path}/decrypt/${local.key_name}" { capabilities = ["update"] }
-  EOT
+  name       = var.name
+  mount      = var.mount.path
+  ledger     = var.ledger
+  replicated = var.replicated
+  transit    = var.encrypt ? { path = local.transit_path, key = local.key_name } : null
 }
 
 resource "vault_policy" "this" {
-  for_each = local.policies
+  for_each = {
+    reader        = module.policies.reader_policy
+    rotator       = module.policies.rotator_policy
+    administrator = module.policies.administrator_policy
+  }
 
   namespace = var.namespace
   name      = "${local.alias}-${each.key}"
-  policy    = "${each.value}${local.transit_policy}"
+  policy    = each.value
 }

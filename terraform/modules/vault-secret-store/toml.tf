@@ -3,8 +3,11 @@ module "strongroom_toml" {
 
   alias = local.alias
   store = {
-    url     = local.store_url
-    auth    = var.auth
+    url = local.store_url
+    auth = coalesce(var.auth, merge(
+      { method = "approle", role_id = "env://VAULT_ROLE_ID", secret_id = "env://VAULT_SECRET_ID" },
+      var.approle.path == "approle" ? {} : { mount = var.approle.path },
+    ))
     encrypt = var.encrypt
   }
   key      = local.key_url

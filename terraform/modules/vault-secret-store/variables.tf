@@ -48,12 +48,17 @@ variable "secrets" {
 }
 
 variable "values" {
-  description = "Values by name. Never in state or plan; given at every apply in which value_versions asks for a write."
+  description = "Values by name. Never in state or plan; given at every plan for each name in value_versions, since Vault would take an empty one."
   type        = map(string)
   default     = {}
   nullable    = false
   ephemeral   = true
   sensitive   = true
+
+  validation {
+    condition     = length(setsubtract(keys(var.value_versions), keys(var.values))) == 0
+    error_message = "A name in value_versions has no value."
+  }
 }
 
 variable "value_versions" {
@@ -160,13 +165,14 @@ variable "jwt" {
     create        = optional(bool, true)
     discovery_url = optional(string)
     jwks_url      = optional(string)
+    public_keys   = optional(list(string), [])
     issuer        = optional(string)
   })
   default = null
 
   validation {
-    condition     = var.jwt == null ? true : !var.jwt.create || length(compact([var.jwt.discovery_url, var.jwt.jwks_url])) == 1
-    error_message = "A JWT method that is made here has either discovery_url or jwks_url."
+    condition     = var.jwt == null ? true : !var.jwt.create || length(compact([var.jwt.discovery_url, var.jwt.jwks_url, join("", var.jwt.public_keys)])) == 1
+    error_message = "A JWT method that is made here has one of discovery_url, jwks_url and public_keys (PEM)."
   }
 }
 
@@ -242,15 +248,17 @@ variable "ledger" {
   }
 }
 
+variable "replicated" {
+  description = "Whether Strongroom copies this store to others, or others to it: an administrator then keeps the order of writes."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
 variable "auth" {
-  description = "How strongroom_toml logs in: keys of `auth`, whose credentials are references, never the credentials themselves."
+  description = "What stands under auth in strongroom_toml: credentials are references, never themselves. Null for AppRole, whose ids are in the environment as VAULT_ROLE_ID and VAULT_SECRET_ID."
   type        = map(string)
-  default = {
-    method    = "approle"
-    role_id   = "env://VAULT_ROLE_ID"
-    secret_id = "env://VAULT_SECRET_ID"
-  }
-  nullable = false
+  default     = null
 }
 
 variable "tags" {

@@ -54,6 +54,19 @@ run "the_vault_is_closed" {
   }
 }
 
+run "a_private_endpoint_is_all_that_is_left" {
+  command = plan
+
+  variables {
+    network = { public = false, endpoint_subnet_id = "/subscriptions/s/resourceGroups/net/providers/Microsoft.Network/virtualNetworks/v/subnets/s" }
+  }
+
+  assert {
+    condition     = !azurerm_key_vault.this.public_network_access_enabled && azurerm_private_endpoint.vault[0].private_service_connection[0].subresource_names == tolist(["vault"])
+    error_message = "The vault is reached from one subnet alone."
+  }
+}
+
 run "a_role_is_of_the_vault_alone" {
   command = plan
 

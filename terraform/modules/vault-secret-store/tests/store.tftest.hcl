@@ -196,6 +196,16 @@ run "a_version_of_no_secret_is_refused" {
   expect_failures = [var.value_versions]
 }
 
+run "a_value_that_was_forgotten_is_refused" {
+  command = plan
+
+  variables {
+    values = { "api/key" = "DEMO-key" }
+  }
+
+  expect_failures = [var.values]
+}
+
 run "a_value_version_below_1_is_refused" {
   command = plan
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,13 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from strongroom_terraform.install import NAME, SOURCE, install
+import strongroom
+from strongroom_terraform.install import NAME, install
+from strongroom_terraform.pages import page
+from strongroom_terraform.provider import provider
 from terraform.tests.plugin_client import ROOT
 from terraform.tests.tools import Terraform
 from terraform.tests.workspace import TRACE, Workspace
-from tests.canary import CANARY
+from tests.canary import CANARY, plaintext
 from tests.scale import NIGHTLY
 
+PAGE = ROOT / "docs" / "terraform-provider.md"
 TOY = "registry.terraform.io/strongroom/toy"
 MAIN = """
 terraform {
@@ -74,7 +78,7 @@ def _with_toy(workspace: Workspace, tmp_path: Path) -> Workspace:
     script = folder / "terraform-provider-toy"
     script.write_text(f"#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -P -m terraform.tests.toy\n")
     script.chmod(0o755)
-    (tmp_path / "toy").mkdir()
+    plaintext(tmp_path / "toy", "the toy keeps its values as they are").mkdir()
     workspace.terraform = replace(workspace.terraform, dev_overrides={TOY: folder})
     workspace.env["STRONGROOM_TOY"] = str(tmp_path / "toy")
     return workspace
@@ -170,11 +174,26 @@ def test_a_provider_under_a_debugger_serves_terraform(
     assert "No changes" in one_workspace.plan().text
 
 
+def _hcl(kind: str) -> str:
+    """The block of the page on the provider that has this mark."""
+    found = re.search(
+        rf"<!-- test: {kind} -->\n```hcl\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert found
+    return found[1]
+
+
 def test_an_installed_provider_is_found_in_its_mirror(one_workspace: Workspace, tmp_path: Path) -> None:
-    """`install` lays out a mirror; init locks it, and what is planned with it needs nothing else."""
+    """`install` prints what the page shows; with that the page's configuration is locked and planned, in a
+    folder whose own modules do not get into the provider."""
     blocks = install(tmp_path / "mirror")
-    assert f"exclude = [{json.dumps(SOURCE)}]" in blocks
-    one_workspace.write(PROBE)
+    assert _hcl("terraform cli").replace("/srv/terraform/providers", f"{tmp_path}/mirror") in blocks
+    one_workspace.write(_hcl("terraform"))
+    one_workspace.write("raise SystemExit('imported from the folder of the configuration')", "grpclib.py")
+    store = f"local://{one_workspace.folder}/secrets.db"
+    with strongroom.open(f"{store}?create=keyset") as opened:
+        opened.put("db/password", CANARY)
+    one_workspace.write(f'default = "here"\n[store]\nhere = {{ url = "{store}" }}\n', "strongroom.toml")
     config = tmp_path / "terraformrc"
     config.write_text(blocks)
     one_workspace.terraform = Terraform(one_workspace.terraform.program)
@@ -182,6 +201,11 @@ def test_an_installed_provider_is_found_in_its_mirror(one_workspace: Workspace, 
     one_workspace.init()
     assert "No changes" in one_workspace.plan().text
     assert "h1:" in (one_workspace.folder / ".terraform.lock.hcl").read_text()
+
+
+def test_the_page_of_blocks_is_what_the_schemas_say() -> None:
+    """`terraform-provider-strongroom docs > docs/terraform-blocks.md` mends it."""
+    assert (PAGE.parent / "terraform-blocks.md").read_text() == page(provider())
 
 
 def test_a_mirror_tells_its_checksums_and_is_the_same_wherever_python_is(

@@ -17,6 +17,7 @@ _HELP: Final = """\
 terraform-provider-strongroom               be the plugin that Terraform starts
 terraform-provider-strongroom install DIR   lay out DIR as a filesystem mirror; print the CLI configuration
 terraform-provider-strongroom debug         serve one user by hand; print TF_REATTACH_PROVIDERS
+terraform-provider-strongroom docs          print what each block takes and tells, in Markdown
 terraform-provider-strongroom --version
 """
 
@@ -32,6 +33,8 @@ def _run(arguments: Sequence[str]) -> int:
             return _ours(serve)
         case ["debug"]:
             return _ours(debug)
+        case ["docs"]:
+            return _ours(_docs)
         case ["install", folder]:
             return _install(Path(folder))
         case ["--version"]:
@@ -52,6 +55,13 @@ def _install(folder: Path) -> int:
     except OSError as error:
         sys.stderr.write(f"{folder} cannot be written: {error.strerror}\n")
     return 2
+
+
+def _docs(provider: Provider) -> int:
+    from .pages import page
+
+    sys.stdout.write(page(provider))
+    return 0
 
 
 def _ours(how: Callable[[Provider], int]) -> int:

@@ -22,7 +22,7 @@ from terraform.tests.tools import (
 from terraform.tests.workspace import Workspace
 
 
-def _each(programs: tuple[Program, ...]) -> list[object]:
+def each(programs: tuple[Program, ...]) -> list[object]:
     """Each as a parameter; one that is missing is a skip that says so."""
     return [
         pytest.param(p, id=p.name, marks=[pytest.mark.skip(reason=p.missing)] if p.missing else [])
@@ -37,7 +37,7 @@ def strongroom_provider() -> Iterator[dict[str, Path]]:
         yield {SOURCE: provider_folder(Path(folder))}
 
 
-@pytest.fixture(params=_each(TERRAFORMS), scope="session")
+@pytest.fixture(params=each(TERRAFORMS), scope="session")
 def terraform(request: pytest.FixtureRequest, strongroom_provider: dict[str, Path]) -> Terraform:
     """Each Terraform of this machine in turn, with our provider."""
     return Terraform(request.param, strongroom_provider)

@@ -13,12 +13,14 @@ import base64
 import functools
 import hashlib
 import json
+import os
+import pickle
 import re
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,27 +113,44 @@ def _digest(path: Path) -> str:
     return base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
 
 
-def sources(package: Package, names: frozenset[str]) -> dict[str, str]:
-    """The TypeScript of the provider block (under ``provider``), and of each resource (``google_x``) or data
-    source (``data.google_x``) of these names that the provider has.
+def known(package: Package, names: frozenset[str]) -> Path:
+    """A file with the schemas of the provider block (under ``provider``), and of each resource (``google_x``)
+    or data source (``data.google_x``) of these names that the provider has; kept for the next run.
 
     Raises:
         RuntimeError: the package is not there; what brings it.
     """
     if not package.tarball.exists():
         raise RuntimeError(f"{package.package} is not in .schemas: make install")
-    wanted = {"package/lib/provider/index.js": "provider"}
+    asked = [
+        Path(__file__).read_text(),
+        package.checksum,
+        *sorted(n for n in names if n.startswith(package.name)),
+    ]
+    path = PACKAGES / f"{package.name}-{hashlib.sha256(' '.join(asked).encode()).hexdigest()[:16]}.pickle"
+    if not path.exists():
+        parsed = {name: parse(text) for name, text in _sources(package, names).items()}
+        mine = path.with_suffix(f".{os.getpid()}")
+        mine.write_bytes(pickle.dumps(parsed))
+        mine.replace(path)
+    return path
+
+
+def _sources(package: Package, names: frozenset[str]) -> dict[str, str]:
+    """The TypeScript of each."""
+    wanted = {}
     for name in names:
         kebab = name.replace("_", "-")
         wanted[f"package/lib/{kebab.removeprefix(package.name + '-')}/index.js"] = name
         wanted[f"package/lib/data-{kebab}/index.js"] = f"data.{name}"
+    wanted["package/lib/provider/index.js"] = "provider"
     with tarfile.open(package.tarball, "r|gz") as tar:
-        return {wanted[name]: _typescript(data) for name, data in _members(tar) if name in wanted}
+        return {wanted[name]: _typescript(data) for name, data in _members(tar, wanted)}
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+def _members(tar: tarfile.TarFile, wanted: Container[str]) -> Iterator[tuple[str, bytes]]:
     for member in tar:
-        if member.name.endswith("/index.js") and (file := tar.extractfile(member)):
+        if member.name in wanted and (file := tar.extractfile(member)):
             yield member.name, file.read()
 
 

@@ -11,6 +11,7 @@ does, and ``postgresql_role`` makes a role in a real PostgreSQL.
 from __future__ import annotations
 
 import json
+import pickle
 import platform
 import re
 import subprocess
@@ -47,7 +48,7 @@ from strongroom_terraform.schema import (
 )
 from strongroom_terraform.stores import Stores
 from strongroom_terraform.values import conceal
-from terraform.tests.schemas import HERE, packages, parse, sources
+from terraform.tests.schemas import HERE, known, packages
 
 _ROOT = HERE.parents[1]
 _MENTIONED = re.compile(r"\b(?:google|azurerm|vault|aws|postgresql)_[a-z0-9_]+\b")
@@ -242,11 +243,11 @@ ACTING: dict[str, type[Echo]] = {"postgresql_role": Role}
 
 
 def provider(name: str, types: Path | None) -> Provider:
-    """The stand-in of this name; `types` is what `_sources` wrote."""
+    """The stand-in of this name; `types` is what `known` wrote."""
     if name == "external":
         return Provider(Schema(""), Configured, data_sources=[External])
     assert types
-    return _parsed(name, {key: parse(text) for key, text in json.loads(types.read_text()).items()})
+    return _parsed(name, pickle.loads(types.read_bytes()))
 
 
 def _parsed(name: str, schemas: dict[str, Schema]) -> Provider:
@@ -272,8 +273,7 @@ def mirror(folder: Path, names: Iterable[str]) -> Path:
             _place(folder, name, "registry.terraform.io/hashicorp/external", "2.3.5", "")
             continue
         package = packages()[name]
-        types = folder / f"{name}.json"
-        types.write_text(json.dumps(sources(package, mentioned())))
+        types = known(package, mentioned())
         _place(folder, name, package.address, package.version, str(types))
     return folder
 

@@ -36,7 +36,7 @@ resource "google_secret_manager_secret_version" "it" {
 MISTAKES = {
     "a misspelt argument": ("secret_id =", "secret_idd =", 'named "secret_idd" is not expected'),
     "a misspelt nested argument": ("location =", "place =", 'named "place" is not expected'),
-    "a resource that there is not": (
+    "no such resource": (
         'secret_version" "',
         'secret_edition" "',
         "does not support resource type",

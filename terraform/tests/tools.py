@@ -101,7 +101,8 @@ TERRAFORMS: tuple[Program, ...] = (_on_path(), _library())
 
 
 def any_terraform() -> Program:
-    """One that is there, for what need not run on both: the library, which is everywhere the same.
+    """One that is there, for what need not run on both. The library first: 1.11 starts a provider for every
+    single test run and schema, the newer one once.
 
     Raises:
         RuntimeError: there is none; what to do.

@@ -1,0 +1,139 @@
+"""Every module and example: in form, valid, tested, described as it is, and nothing that checkov finds."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from terraform.tests.conftest import each
+from terraform.tests.readme import MODULES, declared, modules, written_anew
+from terraform.tests.tools import TERRAFORMS, Program, Terraform, any_terraform
+from tests.scale import NIGHTLY
+
+HERE = MODULES.parent
+EXAMPLES = sorted({path.parent for path in (HERE / "examples").glob("*/*.tf")})
+TESTED = [module for module in modules() if list(module.glob("tests/*.tftest.hcl"))]
+CHECKOV = HERE.parent / ".checkov" / "bin" / "checkov"
+_SKIP = re.compile(r"checkov:skip=(\w+):?(.*)")
+_OVERRIDDEN = "Provider development overrides are in effect"
+# What would bring a value into state, beside the write-only argument of the same resource.
+_STORED = re.compile(
+    r"^  (secret_string|secret_binary|secret_data|data_json|password|master_password) +=", re.MULTILINE
+)
+
+
+def _name(folder: Path) -> str:
+    return str(folder.relative_to(HERE)).replace("/modules/", "/")
+
+
+@pytest.fixture(scope="module")
+def copied() -> Iterator[Path]:
+    """A copy of modules and examples: `init` writes beside the configuration."""
+    with tempfile.TemporaryDirectory(prefix="tf") as folder:
+        for part in ("modules", "examples"):
+            shutil.copytree(HERE / part, Path(folder, part), ignore=shutil.ignore_patterns(".terraform*"))
+        yield Path(folder)
+
+
+@pytest.fixture(params=each(TERRAFORMS if NIGHTLY else (any_terraform(),)), scope="module")
+def program(request: pytest.FixtureRequest) -> Program:
+    """By night each Terraform of this machine, by day one."""
+    program: Program = request.param
+    return program
+
+
+@pytest.fixture(params=["stand-in", "real"] if NIGHTLY else ["stand-in"], scope="module")
+def aws(request: pytest.FixtureRequest) -> Path:
+    """Where AWS's provider comes from: by day its schema does, and the end to end test runs the real one."""
+    mirror: Path = request.getfixturevalue("aws_standin" if request.param == "stand-in" else "aws_provider")
+    return mirror
+
+
+@pytest.fixture(scope="module")
+def terraform(program: Program, standins: Path, aws: Path, strongroom_provider: dict[str, Path]) -> Terraform:
+    return Terraform(program, strongroom_provider, [standins, aws])
+
+
+@pytest.mark.parametrize("program", each(TERRAFORMS), indirect=True)
+def test_every_file_has_the_form_that_fmt_gives(program: Program) -> None:
+    """`terraform fmt -check` finds nothing to change."""
+    said = Terraform(program).run(HERE, "fmt", "-check", "-recursive", "-diff", check=False)
+    assert said.code == 0, said.stdout
+
+
+def test_everything_that_no_other_test_runs_is_valid(copied: Path, terraform: Terraform) -> None:
+    """`terraform validate` has neither error nor warning; by night for what other tests run, too."""
+    for folder in _validated():
+        place = copied / folder.relative_to(HERE)
+        terraform.run(place, "init", "-backend=false", "-no-color")
+        said = json.loads(terraform.run(place, "validate", "-json", check=False).stdout)
+        assert [one for one in said["diagnostics"] if one["summary"] != _OVERRIDDEN] == [], folder
+
+
+def _validated() -> list[Path]:
+    """A module's test loads its submodules, and an example is run by the test that names it."""
+    if NIGHTLY:
+        return [*modules(), *EXAMPLES]
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    untested = {path for path in MODULES.iterdir() if path not in TESTED}
+    return sorted(untested | {path for path in EXAMPLES if f'"{path.name}"' not in tests})
+
+
+@pytest.mark.parametrize("folder", TESTED, ids=_name)
+def test_its_own_tests_pass(folder: Path, copied: Path, terraform: Terraform) -> None:
+    """`terraform test` with mocked providers passes."""
+    place = copied / folder.relative_to(HERE)
+    terraform.run(place, "init", "-backend=false", "-no-color")
+    said = terraform.run(place, "test", "-no-color", check=False)
+    assert said.code == 0, said.text
+    assert re.search(r"[1-9]\d* passed, 0 failed", said.text), said.text
+
+
+@pytest.mark.parametrize("folder", modules(), ids=_name)
+def test_its_readme_says_what_it_takes_and_gives(folder: Path) -> None:
+    """The tables are those that `python -m terraform.tests.readme` writes."""
+    readme = (folder / "README.md").read_text()
+    assert readme == written_anew(readme, folder)
+
+
+@pytest.mark.parametrize("folder", modules(), ids=_name)
+def test_no_value_can_reach_its_state(folder: Path) -> None:
+    """Terraform 1.11 is required, values are ephemeral variables, and only write-only arguments take them."""
+    text = "\n".join(path.read_text() for path in folder.glob("*.tf"))
+    assert re.search(r'required_version = ">= 1\.11', text)
+    assert not _STORED.search(text)
+    assert not re.search(r"^ephemeral ", text, re.MULTILINE), "mocked providers have no ephemeral blocks"
+    for one in declared(folder):
+        if one.kind == "variable" and one.name == "values":
+            assert one.arguments["ephemeral"] == one.arguments["sensitive"] == "true"
+
+
+def test_checkov_finds_nothing() -> None:
+    """No check fails; what does not apply is skipped where it stands."""
+    argv = [str(CHECKOV), "--directory", str(HERE), "--framework", "terraform", "--skip-download"]
+    argv += ["--skip-path", "tests", "--output", "json", "--quiet"]
+    said = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
+    summary = json.loads(said.stdout)
+    failed = [(one["check_id"], one["resource"], one["file_path"]) for one in _failed(summary)]
+    assert failed == []
+
+
+def _failed(said: dict[str, object]) -> list[dict[str, str]]:
+    results = said.get("results", {})
+    assert isinstance(results, dict)
+    failed: list[dict[str, str]] = results.get("failed_checks", [])
+    return failed
+
+
+def test_what_checkov_may_not_check_says_why() -> None:
+    """Every skip has its reason in the same line."""
+    for path in HERE.rglob("*.tf"):
+        for check, reason in _SKIP.findall(path.read_text()):
+            assert len(reason.split()) >= 2, f"{path.relative_to(HERE)}: {check} is skipped without a reason"

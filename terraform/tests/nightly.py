@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from terraform.tests.conftest import each
 from terraform.tests.tools import TERRAFORMS, any_terraform
 from tests.scale import NIGHTLY
 
-
-def _param(program: object) -> object:
-    missing = getattr(program, "missing", "")
-    marks = [pytest.mark.skip(reason=missing)] if missing else []
-    return pytest.param(program, id=getattr(program, "name", ""), marks=marks)
-
-
 on_each_by_night = pytest.mark.parametrize(
-    "terraform", [_param(one) for one in (TERRAFORMS if NIGHTLY else (any_terraform(),))], indirect=True
+    "terraform", each(TERRAFORMS if NIGHTLY else (any_terraform(),)), indirect=True
 )
-"""Marks a test that uses `workspace` or `terraform`."""
+"""Marks tests that use `workspace` or `terraform`."""

@@ -241,3 +241,17 @@ def test_destroying_it_leaves_the_replica_as_it_is(rig: Rig) -> None:
     made = rig.life.apply(SAID)
     rig.life.resource.delete(made, b"")
     assert rig.held("db/password") == CANARY
+
+
+def test_a_replica_that_is_away_fails_the_plan_at_its_name(rig: Rig) -> None:
+    """It is not taken for one that is gone, nor for one that is in sync."""
+    rig.life.apply(SAID)
+    text, us = rig.path.read_text(), rig.config.stores["us"].url
+    away = 'vault:///secret/app?endpoint=http://127.0.0.1:9"\nauth = { token = "file:///proc/self/comm" }'
+    rig.path.write_text(text.replace(f'{us}"', away))
+    rig.config = Config.load(rig.path)
+    rig.life = Life(rig.resource(), rig.life.state)
+    with pytest.raises(ProblemError) as failed:
+        rig.life.plan(SAID)
+    assert [path for _, path in told(failed.value)] == [("replica",)]
+    assert rig.life.state

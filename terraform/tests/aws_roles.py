@@ -60,7 +60,7 @@ class Scene:
                 first = credential(f"app-{slot}")
                 self.target.issue(f"app-{slot}", first)
                 store.put(name, first)
-            roles.seed(store)
+            roles.seed(store.put)
         self.replicated = copied
         self.configure()
 

@@ -6,6 +6,7 @@ The same for every provider; what one alone can do, and rotations, stand in its 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 
 import pytest
 
@@ -17,11 +18,11 @@ from tests.canary import CANARY
 DB, API, NEW = "db/password", "exchange/api-key", "made/here"
 
 
-def seed(store: SecretStore) -> None:
+def seed(put: Callable[[str, str], object]) -> None:
     """Two secrets, as a module makes them, with a version before."""
     for text in ("one", "two"):
         for name in (DB, API):
-            store.put(name, f"{CANARY} {text}")
+            put(name, f"{CANARY} {text}")
 
 
 def read(store: SecretStore) -> None:
@@ -47,7 +48,7 @@ def administrate(store: SecretStore) -> None:
     store.put(NEW, f"{CANARY} newest")
     store.set_tags(NEW, {"owner": "ledger", "old": "x"})
     store.set_tags(NEW, {"old": None})
-    if Capability.CAS in store.capabilities:
+    if store.capabilities & (Capability.CAS | Capability.CAS_GUARDED):
         store.rollback(DB, if_version=store.get(DB).version)
         hold(store, API)
         hold(store, NEW)

@@ -39,6 +39,7 @@ class Scene:
         patterns: whether rotations name a prefix.
         replicated: whether the second store is the first one's replica.
         coordinated: whether writes need a coordinator.
+        make: writes a value as Terraform does, where a record of ours would be missed or be in the way.
     """
 
     folder: Path
@@ -48,19 +49,24 @@ class Scene:
     patterns: bool = False
     replicated: bool = False
     coordinated: bool = False
+    make: Callable[[str, str], object] | None = None
 
     def __post_init__(self) -> None:
+        self.clock = FakeClock()
         self.target = Target(self.folder / "target.db")
         copied, self.replicated = self.replicated, False  # Terraform makes secrets, and no records of ours
         self.configure()
         with self.store() as store:
-            for slot, name in enumerate(ROTATED):
-                first = credential(f"app-{slot}")
-                self.target.issue(f"app-{slot}", first)
-                store.put(name, first)
-            roles.seed(store)
+            self._seed(self.make or store.put)
         self.replicated = copied
         self.configure()
+
+    def _seed(self, put: Callable[[str, str], object]) -> None:
+        for slot, name in enumerate(ROTATED):
+            first = credential(f"app-{slot}")
+            self.target.issue(f"app-{slot}", first)
+            put(name, first.reveal_text())
+        roles.seed(put)
 
     @property
     def file(self) -> Path:
@@ -84,7 +90,7 @@ class Scene:
 
     def store(self) -> SecretStore:
         """As an application opens it."""
-        return open_store(STORE, config=Config.load(self.file))
+        return open_store(STORE, config=Config.load(self.file), clock=self.clock)
 
     def command(self, *args: str) -> None:
         """The program, which does what it was asked to do."""
@@ -100,11 +106,10 @@ def reads(scene: Scene) -> None:
 
 def rotates(scene: Scene) -> None:
     """Both secrets, to the end of their grace."""
-    clock = FakeClock()
-    with engine(Config.load(scene.file), clock=clock) as found:
+    with engine(Config.load(scene.file), clock=scene.clock) as found:
         for name in ROTATED:
             found.advance(found.start(f"{STORE}:{name}").id)
-        clock.advance(3 * 3600)
+        scene.clock.advance(3 * 3600)
         found.tick(10)
 
 

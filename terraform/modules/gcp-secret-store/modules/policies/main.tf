@@ -29,7 +29,12 @@ locals {
     rotator_of_records = {
       role        = "rotator"
       permissions = ["secrets.get", "secrets.update", "versions.access", "versions.add"]
-      below       = [for kind in concat(["pending", "digest-key"], local.ledger) : local.kinds[kind]]
+      below       = [for kind in concat(["pending"], local.ledger) : local.kinds[kind]]
+    }
+    rotator_of_digests = {
+      role        = "rotator"
+      permissions = ["versions.access", "versions.add"]
+      below       = [local.kinds["digest-key"]]
     }
     rotator_of_ends = {
       role        = "rotator"
@@ -48,13 +53,13 @@ locals {
     }
     administrator_of_records = {
       role        = "administrator"
-      permissions = ["secrets.get", "secrets.update", "versions.access", "versions.add"]
-      below       = [local.kinds["pending"], local.kinds["digest-key"]]
-    }
-    administrator_of_ends = {
-      role        = "administrator"
-      permissions = ["secrets.delete", "versions.destroy"]
+      permissions = ["secrets.delete", "secrets.get", "secrets.update", "versions.access", "versions.add", "versions.destroy"]
       below       = [local.kinds["pending"]]
+    }
+    administrator_of_digests = {
+      role        = "administrator"
+      permissions = ["versions.access", "versions.add"]
+      below       = [local.kinds["digest-key"]]
     }
     administrator_of_names = {
       role        = "administrator"

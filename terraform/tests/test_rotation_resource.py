@@ -139,6 +139,20 @@ def test_what_only_waiting_changes_is_no_rotation(rig: Rig) -> None:
     assert rig.life.is_empty({**SAID, "wait": False})
 
 
+def test_a_worker_between_plan_and_apply_makes_no_inconsistent_result(rig: Rig) -> None:
+    """What was planned is what comes; the read after it tells how far the rotation is by then."""
+    rig.rotator("random")
+    rig.life.apply(SAID)
+    change = rig.life.plan({**SAID, "wait": False})
+    rig.later()
+    made = rig.life.resource.update(change)
+    assert made.values == change.planned
+    assert made.values["state"] == "grace"
+    read = rig.life.resource.read(made.values, made.private)
+    assert read
+    assert read.values["state"] == "done"
+
+
 def test_without_waiting_it_is_only_begun(rig: Rig) -> None:
     """A worker carries it on; the resource tells how far it is."""
     said: Values = {**SAID, "wait": False}

@@ -61,7 +61,8 @@ class RotationResource(Resource):
         planned = {**change.planned, "wait": True if wait is None else wait}
         if not known(change.config["store"], change.config["name"]):
             unsaid = {} if change.config["store"] else {"store": UNKNOWN}
-            return State({**planned, **unsaid, **dict.fromkeys(("id", "policy", *_FACTS), UNKNOWN)})
+            later = dict.fromkeys(("id", "policy", *_FACTS), UNKNOWN)
+            return State({**planned, **unsaid, **later}, change.private)
         planned["store"] = planned["store"] or alias_of(self.stores, None)
         meant = self._subject(planned)
         planned |= {"id": meant.reference, "policy": meant.policy.label}
@@ -74,13 +75,16 @@ class RotationResource(Resource):
         return self._rotated(change, before="")
 
     def update(self, change: Change) -> State:
-        """Another trigger rotates; anything else only reads."""
+        """Another trigger rotates; anything else changes nothing but the state.
+
+        What the plan knew is told as it was, though a worker may have carried the rotation on since: the next
+        read tells it.
+        """
+        prior = change.prior or {}
         if self._rotates(change):
-            before = (change.prior or {})["rotation_id"]
+            before = prior["rotation_id"]
             return self._rotated(change, before=before if isinstance(before, str) else "")
-        with self._rotating(change.planned) as rotating:
-            facts = rotating.facts(change.planned["rotation_id"])
-        return State({**change.planned, **facts})
+        return State({n: prior[n] if value is UNKNOWN else value for n, value in change.planned.items()})
 
     def read(self, values: Values, private: bytes) -> State | None:
         """From the ledger alone; neither store nor target is asked."""

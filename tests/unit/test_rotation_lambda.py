@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -252,6 +253,31 @@ def test_a_timer_ends_the_grace_in_time(keys: SecretsManager) -> None:
     keys.deployed.wait(hours=3)
     assert keys.function(dict(timer)) == {made: "done"}
     assert not keys.deployed.target.accepts(old)
+
+
+def test_a_timer_has_the_oldest_values_age_told_to_cloudwatch(
+    keys: SecretsManager, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line of its log in CloudWatch's format, with the function's name and no secret's."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "prod-rotation")
+    timer = {"source": "aws.events", "detail-type": "Scheduled Event"}
+    with not_ours():
+        made = keys.client.describe_secret(SecretId=FULL)["CreatedDate"]
+    keys.deployed.clock.advance((made - keys.deployed.clock.now()).total_seconds() + 40 * 86400)
+    never = _told(keys.function(dict(timer)), capsys)
+    keys.rotate()
+    keys.deployed.wait(hours=1)
+    since = _told(keys.function(dict(timer)), capsys)
+    assert (never["OldestValueAge"], since["OldestValueAge"]) == pytest.approx((40 * 86400, 3600))
+    assert since["FunctionName"] == "prod-rotation"
+    [directive] = since["_aws"]["CloudWatchMetrics"]
+    assert (directive["Namespace"], directive["Metrics"][0]["Name"]) == ("Strongroom", "OldestValueAge")
+    assert NAME not in json.dumps(since)
+
+
+def _told(_: object, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return told
 
 
 def test_another_value_put_meanwhile_supersedes_the_rotation(keys: SecretsManager) -> None:

@@ -24,6 +24,7 @@ from strongroom.rotation.policy import secret_of
 from strongroom.rotation.rotator import Rotation
 from strongroom.value import SecretValue
 
+from . import ages
 from .hints import LIMIT
 from .opening import Opened, bearing, configuration, location, of_one_secret, opened
 
@@ -166,7 +167,9 @@ class Function:
 
     def _tick(self) -> dict[str, str]:
         with opened(configuration(self._config), hooks=self._hooks, clock=self._clock) as found:
-            return found.engine.tick(LIMIT).states
+            states = found.engine.tick(LIMIT).states
+            ages.tell(found, self._clock.now())
+            return states
 
 
 class _Steps:

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from grpclib.client import Channel, UnaryUnaryMethod
 from grpclib.config import Configuration
 from grpclib.encoding.proto import ProtoCodec
+from grpclib.exceptions import GRPCError
 
 from strongroom_terraform.messages import message, new
 from strongroom_terraform.plugin import COOKIE
@@ -110,9 +111,12 @@ def tls(identity: Identity | None, server: str, folder: Path) -> ssl.SSLContext:
     return context
 
 
-def lets_in(address: str, context: ssl.SSLContext | None) -> bool:
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5)
+"""What a client of HTTP/2 begins with, and empty settings."""
+
+
+def lets_in(address: str, context: ssl.SSLContext | None, preface: bytes = PREFACE) -> bool:
     """Whether a client gets HTTP/2's first frame; in TLS 1.3 a refusal comes after the handshake."""
-    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5)
     try:
         with socket.socket(socket.AF_UNIX) as plain:
             plain.settimeout(SECONDS)
@@ -144,6 +148,30 @@ async def _hung_up(channel: Channel) -> None:
         channel._protocol.connection._transport.abort()
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+class _Raw(ProtoCodec):
+    """Messages that are bytes already."""
+
+    def encode(self, message: Any, message_type: Any) -> bytes:
+        return bytes(message)
+
+
+def unparsed(address: str, context: ssl.SSLContext, sent: bytes) -> str:
+    """What the provider says to a request of these bytes."""
+
+    async def ask() -> str:
+        named = Configuration(ssl_target_name_override="localhost")
+        async with Channel(path=address, ssl=context, config=named, codec=_Raw()) as channel:
+            try:
+                await _method(channel, "ReadResource")(sent, timeout=SECONDS)
+            except GRPCError as error:
+                return error.message or ""
+            finally:
+                await _hung_up(channel)
+        return ""
+
+    return asyncio.run(ask())
 
 
 def _method(channel: Channel, name: str) -> UnaryUnaryMethod[Any, Any]:

@@ -16,7 +16,17 @@ import pytest
 
 from strongroom_terraform.messages import SERVING, message, new
 from strongroom_terraform.plugin import private_folder
-from terraform.tests.plugin_client import EMPTY, Identity, Started, call, environment, lets_in, started, tls
+from terraform.tests.plugin_client import (
+    EMPTY,
+    Identity,
+    Started,
+    call,
+    environment,
+    lets_in,
+    started,
+    tls,
+    unparsed,
+)
 from tests.canary import CANARY, assert_no_canary
 
 
@@ -152,6 +162,18 @@ def test_bytes_that_are_no_message_end_one_call_only(toy: Started, trusted: ssl.
     asked, functions = call(toy.address, trusted, ("ValidateResourceConfig", broken), ("GetFunctions", EMPTY))
     assert "neither MessagePack nor JSON" in asked.diagnostics[0].summary
     assert functions.functions
+
+
+def test_noise_from_the_right_client_ends_nothing_but_itself(toy: Started, trusted: ssl.SSLContext) -> None:
+    """Be it no protobuf, no HTTP/2, or a length that lies; and of what was sent nothing is logged."""
+    noise = CANARY.encode() * 50
+    assert unparsed(toy.address, trusted, b"\xff" + noise) == "Internal Server Error"
+    lets_in(toy.address, trusted, noise)
+    lets_in(toy.address, trusted, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff\xff\xff\0\0" + noise)
+    assert call(toy.address, trusted, ("GetFunctions", EMPTY), ("Shutdown", EMPTY))[0].functions
+    out, err = toy.process.communicate(timeout=10)
+    assert out == ""
+    assert_no_canary(err)
 
 
 def test_what_a_provider_prints_never_leaves_it(

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 ROOT = Path(__file__).parents[1]
@@ -119,6 +121,13 @@ def modules() -> list[Module]:
             source = path.read_text()
             found.append(Module(name, path, source, ast.parse(source)))
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten_at_the_end() -> Iterator[None]:
+    """A million nodes, through which every full collection of the run would go from then on."""
+    yield
+    modules.cache_clear()
 
 
 def core() -> list[Module]:

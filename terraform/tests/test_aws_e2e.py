@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +17,7 @@ from strongroom.config import open as open_store
 from strongroom.rotation.functions import wheels
 from strongroom.rotation.functions.packaging import Request, package
 from terraform.tests import aws
-from terraform.tests.tools import TERRAFORMS, Terraform
+from terraform.tests.tools import AWS_SOURCE, TERRAFORMS, Terraform
 from terraform.tests.workspace import Workspace
 from tests.canary import CANARY, assert_no_canary, not_ours
 from tests.scale import NIGHTLY
@@ -21,6 +25,7 @@ from tests.scale import NIGHTLY
 ROOT = Path(__file__).parents[1]
 HOME, AWAY = "eu-west-1", "us-east-1"
 STEPS = ["createSecret", "setSecret", "testSecret", "finishSecret"]
+OLD = "prod/db/password"
 ROLE = "arn:aws:iam::123456789012:role/application"
 THERE = [program for program in TERRAFORMS if not program.missing]
 PROGRAMS = THERE if NIGHTLY else THERE[:1]
@@ -43,7 +48,9 @@ def example(request: pytest.FixtureRequest, tmp_path: Path, aws_provider: Path) 
     """
     shutil.copytree(ROOT / "modules", tmp_path / "modules")
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    program = Terraform(request.param, mirrors=[aws_provider])
+    # Overridden, it is not hashed anew at every run: it has 700 MB.
+    [folder] = (aws_provider / AWS_SOURCE).glob("*/*_*")
+    program = Terraform(request.param, {AWS_SOURCE: folder})
     workspace = Workspace(tmp_path / "examples", program, trace=False)
     yield workspace
     workspace.assert_no_canary()
@@ -70,9 +77,8 @@ def regions(example: Workspace, server: aws.Aws, monkeypatch: pytest.MonkeyPatch
 
 def test_two_regions_are_applied_rotated_planned_and_destroyed(regions: Workspace, server: aws.Aws) -> None:
     """An apply rotates once, by the zip's own code; a second plan is empty; values stand nowhere."""
-    regions.init()
-    regions.plan()
-    regions.apply_saved()
+    regions.run("get")
+    regions.apply()
     assert [step for _, step in server.steps()] == STEPS
     assert regions.plan_is_empty()
     config = _config(regions, server)
@@ -96,3 +102,66 @@ def _config(workspace: Workspace, server: aws.Aws) -> Config:
     file = workspace.folder / "application.toml"
     file.write_text(text)
     return Config.load(file)
+
+
+@dataclass
+class Reader:
+    """An application that reads one secret all the while, in its own thread."""
+
+    client: Any
+    seen: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def reading(self, secret: str) -> Iterator[None]:
+        """While the block runs."""
+        done = threading.Event()
+        thread = threading.Thread(target=self._read, args=(secret, done))
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _read(self, secret: str, done: threading.Event) -> None:
+        with not_ours():
+            while not done.wait(0.05):
+                try:
+                    self.seen.append(self.client.get_secret_value(SecretId=secret)["SecretString"])
+                except Exception as exc:  # whatever it is, it is without its value
+                    self.failed.append(type(exc).__name__)
+
+
+def _labels(client: Any) -> dict[str, list[str]]:
+    with not_ours():
+        described: dict[str, list[str]] = client.describe_secret(SecretId=OLD)["VersionIdsToStages"]
+    return described
+
+
+def test_a_secret_moves_to_write_only_and_is_read_all_the_while(example: Workspace, server: aws.Aws) -> None:
+    """The move puts nothing; a new value is one version, and never in state, where the old one was."""
+    root = example.folder / "migrate-to-write-only"
+    for step in ("before", "after"):
+        example.write(server.provider(HOME), f"migrate-to-write-only/{step}/override.tf")
+    example.folder, example.env = root / "before", {"TF_VAR_db_password": "DEMO-before"}
+    example.run("get")
+    example.apply()
+    client, state = server.moto.client("secretsmanager"), root / "after" / "terraform.tfstate"
+    reader, old = Reader(client), _labels(client)
+    state.write_bytes((root / "before" / "terraform.tfstate").read_bytes())
+    assert "DEMO-before" in state.read_text()
+    example.folder, example.env = root / "after", {}
+    with reader.reading(OLD):
+        example.run("get")
+        example.apply()
+        assert _labels(client) == old
+        assert "DEMO-before" not in state.read_text()
+        example.env = {"TF_VAR_db_password": CANARY, "TF_VAR_db_password_version": "1"}
+        example.apply()
+    now = _labels(client)
+    assert reader.failed == []
+    assert set(reader.seen) <= {"DEMO-before", CANARY}
+    assert len(now) == len(old) + 1
+    assert [labels for version, labels in now.items() if version in old] == [["AWSPREVIOUS"]]
+    assert example.plan_is_empty()

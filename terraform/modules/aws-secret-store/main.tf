@@ -7,13 +7,16 @@ data "aws_region" "current" {}
 locals {
   id     = replace(var.name, "/", "-")
   region = data.aws_region.current.id
-  key    = var.kms_key_arn != null ? var.kms_key_arn : module.kms[0].key_arn
+
+  # Secrets Manager tells no key for its own, so that to name it would be a change at every plan.
+  is_awss = var.kms_key_arn == "aws/secretsmanager"
+  key     = local.is_awss ? null : var.kms_key_arn != null ? var.kms_key_arn : module.kms[0].key_arn
 
   # Known before the rotation module makes it, since the key's policy lets CloudWatch encrypt this group alone.
   log_group = "/aws/lambda/${local.id}-rotation"
 
   keys = merge(
-    { (local.region) = local.key },
+    { for region in [local.region] : region => local.key if !local.is_awss },
     { for region, replica in var.replicas : region => replica.kms_key_arn if replica.kms_key_arn != null },
   )
 }

@@ -37,7 +37,7 @@ output "secret_arns" {
 }
 
 output "kms_key_arn" {
-  description = "ARN of the key that encrypts the secrets in this region."
+  description = "ARN of the key that encrypts the secrets in this region; null for aws/secretsmanager."
   value       = local.key
 }
 

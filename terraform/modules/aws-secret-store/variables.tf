@@ -49,7 +49,7 @@ variable "replicas" {
 }
 
 variable "kms_key_arn" {
-  description = "ARN of a key that is there; null makes a multi-Region key for this store."
+  description = "ARN of a key that is there, or aws/secretsmanager for the one of AWS, which no other account can use; null makes a multi-Region key for this store."
   type        = string
   default     = null
 }

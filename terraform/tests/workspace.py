@@ -113,6 +113,15 @@ class Workspace:
         places = [place for place, data in self._everything() if holds_canary(data)]
         assert not places, f"the canary stands in {', '.join(places)}"
 
+    def places_of(self, *texts: str) -> list[str]:
+        """Where any of these stands, in all that `assert_no_canary` searches: for values made by the run."""
+        needles = [text.encode() for text in texts]
+        return [
+            place
+            for place, data in self._everything()
+            if any(needle in (data.encode() if isinstance(data, str) else data) for needle in needles)
+        ]
+
     def _everything(self) -> Iterator[tuple[str, str | bytes]]:
         yield from ((f"what run {number} printed", text) for number, text in enumerate(self.said))
         for path in sorted(self.folder.rglob("*")):

@@ -132,8 +132,5 @@ class Recorder:
 
 def _resource(request: Any) -> str:
     """Of an update the secret's, of creating and listing the project's."""
-    name = getattr(request, "name", "") or getattr(request, "parent", "")
-    secret = getattr(request, "secret", None)
-    if not name:
-        name = secret.name
+    name = getattr(request, "name", "") or getattr(request, "parent", "") or request.secret.name
     return re.sub(r"^projects/[^/]+", f"projects/{NUMBER}", str(name))

@@ -48,7 +48,7 @@ def granted(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Grants]:
 def staged(server: Google, folder: Path, shape: str) -> Scene:
     """An empty project; values are put as Terraform does, without our book."""
     server.reset()
-    client = server.secret_client()
+    client: Any = server.secret_client()
 
     def make(name: str, text: str) -> None:
         full = f"{STORE}/{name}".replace("/", "__")

@@ -112,9 +112,9 @@ class Module:
 
 @functools.cache
 def modules() -> list[Module]:
-    """All modules of the core and of the backends."""
+    """All modules of the core, of the backends and of Terraform's provider."""
     found = []
-    for base in (ROOT / "src", ROOT / "backends"):
+    for base in (ROOT / "src", ROOT / "backends", ROOT / "terraform" / "provider"):
         for path in sorted(base.rglob("*.py")):
             parts = path.relative_to(base).with_suffix("").parts
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -134,8 +134,13 @@ def core() -> list[Module]:
     return [module for module in modules() if _within(module.name, "strongroom")]
 
 
+def provider() -> list[Module]:
+    return [module for module in modules() if _within(module.name, "strongroom_terraform")]
+
+
 def backends() -> list[Module]:
-    return [module for module in modules() if not _within(module.name, "strongroom")]
+    named = {module.name.split(".")[0] for module in modules()} - {"strongroom", "strongroom_terraform"}
+    return [module for module in modules() if module.name.split(".")[0] in named]
 
 
 def _within(name: str, package: str) -> bool:
@@ -228,6 +233,18 @@ def test_a_backend_sees_only_what_backend_authors_read() -> None:
             if ours and not any(_within(name, entry) for entry in allowed):
                 wrong.append(f"{module.where}:{line} imports {name}")
     _check(wrong, f"backends import only {', '.join(sorted(BACKEND_MAY_IMPORT))}:")
+
+
+def test_the_provider_knows_no_backend_and_the_core_no_provider() -> None:
+    """Terraform's provider is a user of Strongroom: it opens stores by name, whatever holds them."""
+    own = {module.name.split(".")[0] for module in backends()}
+    wrong = [
+        f"{m.where}:{at} {name}" for m in provider() for at, name in _imports(m) if name.split(".")[0] in own
+    ]
+    for module in [*core(), *backends()]:
+        seen = [(at, name) for at, name in _imports(module) if _within(name, "strongroom_terraform")]
+        wrong += [f"{module.where}:{at} {name}" for at, name in seen]
+    _check(wrong, "these imports are of the wrong side:")
 
 
 def test_the_core_imports_the_standard_library_alone() -> None:

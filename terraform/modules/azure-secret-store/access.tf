@@ -1,27 +1,17 @@
-locals {
-  vault = "Microsoft.KeyVault/vaults"
+module "policies" {
+  source = "./modules/policies"
 
-  roles = {
-    reader = {
-      data_actions = ["${local.vault}/secrets/getSecret/action", "${local.vault}/secrets/readMetadata/action"]
-    }
-    rotator = {
-      data_actions = [
-        "${local.vault}/secrets/getSecret/action", "${local.vault}/secrets/readMetadata/action",
-        "${local.vault}/secrets/setSecret/action", "${local.vault}/secrets/update/action",
-      ]
-    }
-    administrator = {
-      data_actions = [
-        "${local.vault}/secrets/getSecret/action", "${local.vault}/secrets/readMetadata/action",
-        "${local.vault}/secrets/setSecret/action", "${local.vault}/secrets/update/action",
-        "${local.vault}/secrets/delete", "${local.vault}/secrets/recover/action", "${local.vault}/secrets/purge/action",
-      ]
-    }
+  encrypted = var.key != null
+}
+
+locals {
+  data_actions = {
+    reader        = module.policies.reader_policy
+    rotator       = module.policies.rotator_policy
+    administrator = module.policies.administrator_policy
   }
 
-  key_actions = var.key == null ? [] : ["${local.vault}/keys/read", "${local.vault}/keys/wrap/action", "${local.vault}/keys/unwrap/action"]
-
+  # By their place in the list: the id of an identity of the same plan is known after it alone.
   principals = merge([
     for role, ids in {
       reader        = var.readers
@@ -32,7 +22,7 @@ locals {
 }
 
 resource "azurerm_role_definition" "this" {
-  for_each = local.roles
+  for_each = local.data_actions
 
   name              = "Strongroom ${var.vault_name} ${each.key}"
   description       = "The ${each.key} of the Strongroom store ${var.name}"
@@ -40,7 +30,7 @@ resource "azurerm_role_definition" "this" {
   assignable_scopes = [azurerm_key_vault.this.id]
 
   permissions {
-    data_actions = concat(each.value.data_actions, local.key_actions)
+    data_actions = each.value
   }
 }
 

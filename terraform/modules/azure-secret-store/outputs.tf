@@ -25,17 +25,17 @@ output "secret_names" {
 
 output "reader_policy" {
   description = "Data actions of who reads values."
-  value       = azurerm_role_definition.this["reader"].permissions[0].data_actions
+  value       = local.data_actions.reader
 }
 
 output "rotator_policy" {
   description = "Data actions of who rotates."
-  value       = azurerm_role_definition.this["rotator"].permissions[0].data_actions
+  value       = local.data_actions.rotator
 }
 
 output "administrator_policy" {
   description = "Data actions of who writes, tags, deletes, restores, purges and replicates."
-  value       = azurerm_role_definition.this["administrator"].permissions[0].data_actions
+  value       = local.data_actions.administrator
 }
 
 output "role_ids" {

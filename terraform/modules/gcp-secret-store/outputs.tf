@@ -19,22 +19,22 @@ output "kms_key_names" {
 }
 
 output "reader_policy" {
-  description = "Permissions and condition of who reads values."
-  value       = local.roles.reader
+  description = "Permissions and conditions of who reads values, by the names of the custom roles."
+  value       = { for name, grant in module.policies.grants : name => grant if grant.role == "reader" }
 }
 
 output "rotator_policy" {
-  description = "Permissions and condition of who rotates."
-  value       = local.roles.rotator
+  description = "Permissions and conditions of who rotates, by the names of the custom roles."
+  value       = { for name, grant in module.policies.grants : name => grant if grant.role == "rotator" }
 }
 
 output "administrator_policy" {
-  description = "Permissions and condition of who writes, tags, purges and replicates."
-  value       = local.roles.administrator
+  description = "Permissions and conditions of who writes, tags, purges and replicates, by the names of the custom roles."
+  value       = { for name, grant in module.policies.grants : name => grant if grant.role == "administrator" }
 }
 
 output "role_ids" {
-  description = "Ids of the custom roles, by role."
+  description = "Ids of the custom roles, by name."
   value       = { for role, made in google_project_iam_custom_role.this : role => made.id }
 }
 

@@ -20,6 +20,7 @@ from tests.scale import NIGHTLY
 HERE = MODULES.parent
 EXAMPLES = sorted({path.parent for path in (HERE / "examples").glob("*/*.tf")})
 TESTED = [module for module in modules() if list(module.glob("tests/*.tftest.hcl"))]
+PAGE = HERE.parent / "docs" / "terraform.md"
 CHECKOV = HERE.parent / ".checkov" / "bin" / "checkov"
 _SKIP = re.compile(r"checkov:skip=(\w+):?(.*)")
 _OVERRIDDEN = "Provider development overrides are in effect"
@@ -70,11 +71,19 @@ def test_every_file_has_the_form_that_fmt_gives(program: Program) -> None:
 
 def test_everything_that_no_other_test_runs_is_valid(copied: Path, terraform: Terraform) -> None:
     """`terraform validate` has neither error nor warning; by night for what other tests run, too."""
-    for folder in _validated():
-        place = copied / folder.relative_to(HERE)
+    (copied / "main.tf").write_text(_of_the_page())
+    for place in (copied, *(copied / folder.relative_to(HERE) for folder in _validated())):
         terraform.run(place, "init", "-backend=false", "-no-color")
         said = json.loads(terraform.run(place, "validate", "-json", check=False).stdout)
-        assert [one for one in said["diagnostics"] if one["summary"] != _OVERRIDDEN] == [], folder
+        assert [one for one in said["diagnostics"] if one["summary"] != _OVERRIDDEN] == [], place
+
+
+def _of_the_page() -> str:
+    found = re.search(
+        r"<!-- test: terraform module -->\n```hcl\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert found
+    return found[1]
 
 
 def _validated() -> list[Path]:

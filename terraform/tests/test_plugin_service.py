@@ -296,6 +296,15 @@ def test_every_rpc_answers_hostile_bytes_with_a_diagnostic(ask: Ask) -> None:
             assert answer.diagnostics, name
 
 
+def test_an_interrupt_reaches_what_only_waits() -> None:
+    """What is under way is finished; blocks that wait look at this event."""
+    stores = Stores(None)
+    service = Service(Provider(Schema(""), lambda _config: stores))
+    assert not service.configure(new("ConfigureRequest", config={"msgpack": msgpack.packb({})})).diagnostics
+    service.stop(new("Empty"))
+    assert stores.stopping.is_set()
+
+
 def test_what_the_provider_does_not_have_is_an_error(ask: Ask) -> None:
     """As when a state was written by another version."""
     answer = ask("ReadResource", type_name="toy_other", current_state=PRIOR)

@@ -256,7 +256,29 @@ def test_a_target_that_is_down_for_a_moment_is_waited_for(rig: Rig) -> None:
 
     rig.clock.sleep = up  # type: ignore[method-assign]
     assert rig.life.apply(SAID)["state"] == "done"
-    assert rig.clock.slept == [10.0]
+    assert sum(rig.clock.slept) == 10.0
+
+
+def test_an_interrupt_ends_the_waiting_and_not_the_rotation(rig: Rig) -> None:
+    """Ctrl-C in Terraform: within a second the apply has failed, and the next one goes on with the same."""
+    rig.place.down.touch()
+    stores, sleep = rig.life.resource.stores, rig.clock.sleep
+
+    def interrupted(seconds: float) -> None:
+        sleep(seconds)
+        stores.stopping.set()
+
+    rig.clock.sleep = interrupted  # type: ignore[method-assign]
+    summary, hint, path = rig.refused(SAID)
+    assert (summary, path) == ("interrupted while a rotation goes on", ("name",))
+    assert "apply again" in hint
+    assert rig.clock.slept == [1.0]
+    rig.place.down.unlink()
+    rig.clock.sleep = sleep  # type: ignore[method-assign]
+    rig.clock.advance(HOUR)
+    rig.again()
+    rig.life.apply(SAID)
+    assert (rig.changes(), len(rig.ledger())) == (1, 1)
 
 
 def test_a_target_that_stays_down_fails_the_apply_and_the_next_one_goes_on(rig: Rig) -> None:

@@ -20,7 +20,6 @@ from .problems import Diagnostic, ProblemError, problem
 from .schema import Value, Values
 
 if TYPE_CHECKING:
-    from strongroom.clock import Clock
     from strongroom.rotation.engine import Engine
     from strongroom.rotation.ledger import Entry
     from strongroom.toml.file import Config
@@ -93,8 +92,9 @@ def subject(stores: Stores, values: Values) -> Subject | Diagnostic:
 class Rotating:
     """An engine that has this secret's policy alone: what others name is neither opened nor judged."""
 
-    def __init__(self, engine: Engine, meant: Subject, clock: Clock) -> None:
-        self._engine, self._meant, self._clock = engine, meant, clock
+    def __init__(self, engine: Engine, meant: Subject, stores: Stores) -> None:
+        self._engine, self._meant = engine, meant
+        self._clock, self._stopping = stores.clock, stores.stopping
 
     @classmethod
     @contextmanager
@@ -108,7 +108,7 @@ class Rotating:
                 _alone(config_of(stores), meant), clock=stores.clock, owner=f"terraform {os.getpid()}"
             ) as opened,
         ):
-            yield cls(opened, meant, stores.clock)
+            yield cls(opened, meant, stores)
 
     def rotate(self, before: str, trigger: str, *, wait: bool) -> tuple[Entry, tuple[Diagnostic, ...]]:
         """Begin the rotation that this trigger asks for, unless it was begun, and carry it on.
@@ -157,7 +157,7 @@ class Rotating:
             if busy.retry_after is None or busy.retry_after > left:
                 hint = "it ends with its grace, or is ended by: strongroom rotation abort, rollback"
                 raise problem(str(busy), "name", detail=f"{hint}; {_STATUS}")
-            self._clock.sleep(max(1.0, busy.retry_after))
+            self._pause(max(1.0, busy.retry_after))
 
     def _carried(self, entry: Entry) -> Entry:
         """An apply is a person's wish to try now: what waited after a failure waits no longer."""
@@ -168,9 +168,19 @@ class Rotating:
         until = self._clock.monotonic() + PATIENCE.total_seconds()
         while self._goes_on(entry) and (left := until - self._clock.monotonic()) > 0:
             due = (entry.due - self._engine.ledger.now()).total_seconds()
-            self._clock.sleep(min(max(due, 1.0), left))
+            self._pause(min(max(due, 1.0), left))
             entry = self._engine.advance(entry.id)
         return entry
+
+    def _pause(self, seconds: float) -> None:
+        """A second at a time: whoever interrupts an apply does not want to wait for another minute."""
+        until = self._clock.monotonic() + seconds
+        while (left := until - self._clock.monotonic()) > 0:
+            if self._stopping.is_set():
+                raise problem(
+                    "interrupted while a rotation goes on", "name", detail=f"apply again; {_STATUS}"
+                )
+            self._clock.sleep(min(left, 1.0))
 
     @staticmethod
     def _goes_on(entry: Entry) -> bool:

@@ -82,7 +82,8 @@ class Service:
 
     def stop(self, _request: Any) -> Any:
         """StopProvider: the user interrupted. What is under way is finished: a write that is cut off is worse
-        than one that was not wanted, and Terraform starts nothing after it."""
+        than one that was not wanted, and Terraform starts nothing after it. Only waiting ends."""
+        self._stores.stopping.set()
         return new("StopResponse")
 
     def metadata(self, _request: Any) -> Any:

@@ -21,10 +21,14 @@ class Stores:
     Args:
         config: the strongroom.toml, or nothing: then stores are named by URL only.
         clock: injected in tests.
+
+    Attributes:
+        stopping: set when the user interrupts; a block that only waits stops waiting.
     """
 
     def __init__(self, config: Config | None, clock: Clock | None = None) -> None:
         self.config, self.clock = config, clock or Clock()
+        self.stopping = threading.Event()
         self._lock = threading.Lock()
         self._opened = ExitStack()
         self._stores: dict[str, SecretStore] = {}

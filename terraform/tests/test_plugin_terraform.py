@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import strongroom
-from strongroom_terraform.install import NAME, install
+from strongroom_terraform.install import NAME, install, semantic
 from strongroom_terraform.pages import page
 from strongroom_terraform.provider import provider
 from terraform.tests.plugin_client import ROOT
@@ -222,6 +222,15 @@ def test_a_mirror_tells_its_checksums_and_is_the_same_wherever_python_is(
         assert sha256((tmp_path / "one" / path).read_bytes()).hexdigest() == digest
         assert os.access(tmp_path / "one" / path, os.X_OK)
         assert Path(path).name.startswith(NAME)
+
+
+@pytest.mark.parametrize(
+    ("python", "terraform"),
+    [("0.1.0", "0.1.0"), ("1.2.0rc1", "1.2.0-rc1"), ("1.2.0.dev3+local", "1.2.0-dev3")],
+)
+def test_a_version_is_one_that_terraform_reads(python: str, terraform: str) -> None:
+    """A mirror's folder with another is passed over in silence."""
+    assert semantic(python) == terraform
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sys
 from importlib.metadata import version as distribution_version
 from pathlib import Path
@@ -61,7 +62,7 @@ def install(mirror: Path) -> str:
     Raises:
         OSError: it cannot be written.
     """
-    version = distribution_version("strongroom")
+    version = semantic(distribution_version("strongroom"))
     folder = mirror.absolute() / SOURCE / version / _platform()
     folder.mkdir(parents=True, exist_ok=True)
     _written(folder.parent / "python", sys.executable, 0o644)
@@ -71,6 +72,11 @@ def install(mirror: Path) -> str:
     _written(mirror.absolute() / "SHA256SUMS", "".join(_sum(mirror, each) for each in programs), 0o644)
     quoted = {"mirror": str(mirror.absolute()), "source": SOURCE, "folder": str(folder)}
     return _BLOCKS.format_map({key: json.dumps(value) for key, value in quoted.items()})
+
+
+def semantic(version: str) -> str:
+    """A version of Python's as Terraform reads one: ``1.2.0rc1`` is ``1.2.0-rc1``; local parts are left out."""
+    return re.sub(r"^(\d+\.\d+\.\d+)\.?([a-z].*)$", r"\1-\2", version.partition("+")[0])
 
 
 def _sum(mirror: Path, program: Path) -> str:

@@ -29,3 +29,9 @@ def by_day(name: str, cases: Iterable[T], keep: Callable[[T], bool]) -> list[T]:
     kept = [case for case in whole if NIGHTLY or keep(case)]
     note("counts", name=name, nightly=str(len(whole)), run=str(len(kept)))
     return kept
+
+
+def stride(n: int, name: str) -> int:
+    """How far to go from one place to the next: by night to each, by day to the `n`-th."""
+    note("counts", name=name, nightly="each", run="each" if NIGHTLY else f"one in {n}")
+    return 1 if NIGHTLY else n

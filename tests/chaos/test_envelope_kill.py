@@ -17,7 +17,7 @@ from strongroom.envelope.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
 from strongroom.envelope.sealing import FRAME_LENGTH
 from tests.canary import CANARY_BYTES, holds_canary, plaintext
 from tests.chaos.forked import Forked, Say
-from tests.scale import scaled
+from tests.scale import scaled, stride
 from tests.unit.envelope_support import local_key
 from tests.unit.file_faults import acting
 
@@ -95,12 +95,13 @@ def check_strays(folder: Path) -> int:
 def test_killed_at_each_call_to_the_system_the_target_is_whole_or_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool, overwrite: bool
 ) -> None:
-    """Every one of them, in order; not by chance."""
+    """Every one of them (by day every third), in order; not by chance."""
     without_nameless_files(monkeypatch, nameless)
     ground, position, killed = Ground(tmp_path), 0, True
+    step = stride(3, "calls at which a decryption is killed")
     target, old = ground.plain / "target", VALUES[1] if overwrite else None
     while killed:
-        position += 1
+        position += step
         target.unlink(missing_ok=True)
         if old:
             target.write_bytes(old)
@@ -129,7 +130,7 @@ def test_a_killed_encryption_leaves_a_whole_message_or_none(
     without_nameless_files(monkeypatch, nameless)
     ground, dice = Ground(tmp_path), random.Random(1)
     target = ground.sealed / "target"
-    for number in range(scaled(100, f"killed encryptions, nameless {nameless}")):
+    for number in range(scaled(100, f"killed encryptions, nameless {nameless}", 20)):
         if dice.random() < 0.3:
             target.unlink(missing_ok=True)
         existed = target.exists()
@@ -151,7 +152,7 @@ def test_a_killed_decryption_leaves_the_whole_plaintext_or_what_was_there(
     without_nameless_files(monkeypatch, nameless)
     ground, dice = Ground(tmp_path), random.Random(2)
     target = ground.plain / "target"
-    for number in range(scaled(100, f"killed decryptions, nameless {nameless}")):
+    for number in range(scaled(100, f"killed decryptions, nameless {nameless}", 20)):
         if dice.random() < 0.3:
             target.unlink(missing_ok=True)
         existed = target.exists()
@@ -173,7 +174,7 @@ def test_a_killed_decryption_to_a_new_file_leaves_nothing_at_all(tmp_path: Path)
         decrypt_file(ground.message(0), target, keys=[local_key()], context=CONTEXT, progress=say)
         target.unlink()
 
-    for _ in range(scaled(200)):
+    for _ in range(scaled(200, share=20)):
         kill_at_random(work, dice)
         target.unlink(missing_ok=True)
         assert sorted(ground.plain.iterdir()) == before

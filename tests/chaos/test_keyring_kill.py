@@ -18,7 +18,7 @@ from strongroom.keys import KeyWrapper
 from strongroom.localkey import FIRST_BLOCK, LocalKey
 from tests.chaos.forked import Forked, Say, forked
 from tests.conformance.support import Counter
-from tests.scale import scaled
+from tests.scale import scaled, stride
 from tests.unit.keyring_support import NAME, opens, round_trips, sealed
 from tests.unit.local_support import local
 
@@ -82,9 +82,10 @@ def _killed_before(step: int, change: Change, folder: Path, say: Say) -> None:
 
 @pytest.mark.parametrize("change", [_create, _rotate, _rewrap, _wrap])
 def test_a_change_that_is_killed_at_any_step_happened_or_did_not(tmp_path: Path, change: Change) -> None:
-    """Before each call to the system in turn: a whole keyring whose primary has its counter, or the one that
-    was; what it wrapped before still opens, and the change can be repeated."""
+    """Before each call to the system in turn (by day every third): a whole keyring whose primary has its
+    counter, or the one that was; what it wrapped before still opens, and the change can be repeated."""
     step, code = 0, -signal.SIGKILL
+    far = stride(3, "calls at which a change of a keyring is killed")
     while code:
         folder = tmp_path / str(step)
         folder.mkdir()
@@ -98,7 +99,7 @@ def test_a_change_that_is_killed_at_any_step_happened_or_did_not(tmp_path: Path,
         change_again(_file(folder))
         _check(_file(folder), message)
         assert [file for file in folder.iterdir() if file.name.startswith(".")] == []
-        step += 1
+        step += far
     assert step > 5
 
 

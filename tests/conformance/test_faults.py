@@ -31,7 +31,7 @@ from tests.conformance.aws import aws
 from tests.conformance.scenes import SCENES, Place, PromoteAfterPut, PurgeThenReuse, PutIf, Scene
 from tests.conformance.support import encrypted
 from tests.conformance.test_vault import vault
-from tests.scale import NIGHTLY, scaled
+from tests.scale import NIGHTLY, stride
 from tests.servers.openbao import OpenBao
 
 Arrange = Callable[[Backend], Backend]
@@ -118,9 +118,9 @@ def _bare(raw: Backend) -> Backend:
 
 def _every(layers: Arrange) -> int:
     """Over a server by day each call is broken in two ways of the four, in turn; under all layers in one."""
-    every = 2 if layers is _bare else 4
-    where = "bare" if layers is _bare else "under all layers"
-    return 4 // scaled(4, f"ways of four to break a call over a server, {where}", share=every)
+    if layers is _bare:
+        return stride(2, "ways of four to break a call over a server")
+    return stride(4, "ways of four to break a call over a server, under all layers")
 
 
 def _both_ways() -> dict[str, Arrange]:

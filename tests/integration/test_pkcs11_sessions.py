@@ -157,7 +157,7 @@ def join(children):
 
 def test_eight_threads_share_a_token(url: str, counted: TestToken) -> None:
     """10,000 operations each, and no crash: SoftHSM without our lock aborts within the first hundred."""
-    run_apart("assert all_of(threads(8)); key.close(); print('done')", url, counted, scaled(10_000))
+    run_apart("assert all_of(threads(8)); key.close(); print('done')", url, counted, scaled(10_000, share=40))
 
 
 def test_four_forked_processes_share_a_token(url: str, counted: TestToken) -> None:
@@ -170,7 +170,7 @@ assert join(pids) == [0] * 4
 work(0)
 print('done')
 """
-    run_apart(code, url, counted, scaled(5_000))
+    run_apart(code, url, counted, scaled(5_000, share=40))
 
 
 def test_a_process_may_fork_while_its_threads_use_the_token(url: str, counted: TestToken) -> None:
@@ -186,7 +186,7 @@ for thread in busy: thread.join()
 assert not failed
 print('done')
 """
-    run_apart(code, url, counted, scaled(10_000))
+    run_apart(code, url, counted, scaled(10_000, share=40))
 
 
 class TestPin:

@@ -12,6 +12,12 @@ locals {
   is_awss = var.kms_key_arn == "aws/secretsmanager"
   key     = local.is_awss ? null : var.kms_key_arn != null ? var.kms_key_arn : module.kms[0].key_arn
 
+  # Without the zip there is no function yet: the zip holds strongroom.toml, which this module puts out.
+  package = try(var.rotation.package, null)
+
+  # An optional attribute that is null takes its default, so that "" says none.
+  tick = try(var.rotation.tick, "") == "" ? null : var.rotation.tick
+
   # Known before the rotation module makes it, since the key's policy lets CloudWatch encrypt this group alone.
   log_group = "/aws/lambda/${local.id}-rotation"
 
@@ -26,7 +32,7 @@ module "kms" {
   count  = var.kms_key_arn == null ? 1 : 0
 
   name       = var.name
-  log_groups = var.rotation == null ? [] : [local.log_group]
+  log_groups = local.package == null ? [] : [local.log_group]
   tags       = var.tags
 }
 
@@ -73,17 +79,17 @@ module "network" {
 
 module "rotation" {
   source = "./modules/rotation"
-  count  = var.rotation == null ? 0 : 1
+  count  = local.package == null ? 0 : 1
 
   name                    = var.name
   secrets                 = module.secrets.rotating
-  package                 = var.rotation.package
+  package                 = local.package
   rotator_policy_arn      = module.iam.policy_arns["rotator"]
   function_policy_arns    = var.rotation.function_policy_arns
   schedule                = var.rotation.schedule
   window                  = var.rotation.window
   rotate_immediately      = var.rotation.rotate_immediately
-  tick                    = var.rotation.tick
+  tick                    = local.tick
   python                  = var.rotation.python
   architecture            = var.rotation.architecture
   timeout_seconds         = var.rotation.timeout_seconds
@@ -99,12 +105,12 @@ module "rotation" {
 
 module "alarms" {
   source = "./modules/alarms"
-  count  = var.rotation == null ? 0 : 1
+  count  = local.package == null ? 0 : 1
 
   name               = var.name
   function_name      = module.rotation[0].function_name
   dead_letter_name   = module.rotation[0].dead_letter_name
   alarm_actions      = var.alarm_actions
-  overdue_after_days = var.rotation.tick == null ? null : var.rotation.overdue_after_days
+  overdue_after_days = local.tick == null || var.rotation.overdue_after_days == 0 ? null : var.rotation.overdue_after_days
   tags               = var.tags
 }

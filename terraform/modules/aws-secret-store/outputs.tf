@@ -1,34 +1,11 @@
-locals {
-  alias = length(var.replicas) > 0 ? "${local.id}-${local.region}" : local.id
-
-  copies = [for region in sort(keys(var.replicas)) : {
-    region = region
-    alias  = "${local.id}-${region}"
-    key    = coalesce(var.replicas[region].kms_key_arn, "none") == "none" ? "" : var.replicas[region].kms_key_arn
-  }]
-}
-
 output "store_url" {
   description = "Strongroom's URL of the store."
   value       = "aws-sm://${local.region}/${var.name}"
 }
 
 output "strongroom_toml" {
-  description = "The part of strongroom.toml that uses the store: its regions, the replication between them, failover."
-  value = join("\n", concat(
-    ["[store.${local.alias}]", "url = \"aws-sm://${local.region}/${var.name}\"", ""],
-    flatten([for copy in local.copies : [
-      "[store.${copy.alias}]",
-      "url = \"aws-sm://${copy.region}/${var.name}\"",
-      "",
-      "[replica.${copy.alias}]",
-      "source = \"${local.alias}\"",
-      "native = true",
-      "regions = { ${copy.region} = \"${copy.key}\" }",
-      "",
-    ]]),
-    [for text in ["[store.${local.id}]\nfailover = ${jsonencode(concat([local.alias], local.copies[*].alias))}\n"] : text if length(local.copies) > 0],
-  ))
+  description = "The part of strongroom.toml that uses the store: its regions, the replication between them, failover, rotation."
+  value       = join("\n", concat([module.strongroom_toml.strongroom_toml], local.replicas, local.failover))
 }
 
 output "secret_arns" {

@@ -62,9 +62,12 @@ variable "recovery_window_days" {
 }
 
 variable "rotation" {
-  description = "The function that rotates what has rotate = true, of the zip that `strongroom rotation package aws-lambda` made; null for none. See modules/rotation, modules/alarms."
+  description = "How what has rotate = true is rotated. `rotator`, its options and grace are for strongroom_toml; `package` is the zip of `strongroom rotation package aws-lambda`, without which no function is made. `tick` of \"\" is no timer, `overdue_after_days` of 0 no alarm of that. See modules/rotation and modules/alarms. Null for none."
   type = object({
-    package                 = string
+    rotator                 = optional(string)
+    options                 = optional(any, {})
+    grace                   = optional(string, "2h")
+    package                 = optional(string)
     schedule                = optional(string, "rate(30 days)")
     window                  = optional(string)
     rotate_immediately      = optional(bool, true)

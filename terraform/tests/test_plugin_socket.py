@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from strongroom_terraform.messages import SERVING, message, new
@@ -162,6 +163,11 @@ def test_bytes_that_are_no_message_end_one_call_only(toy: Started, trusted: ssl.
     asked, functions = call(toy.address, trusted, ("ValidateResourceConfig", broken), ("GetFunctions", EMPTY))
     assert "neither MessagePack nor JSON" in asked.diagnostics[0].summary
     assert functions.functions
+
+
+def test_a_crash_would_leave_no_core_file(toy: Started) -> None:
+    """It would hold every value that was in use."""
+    assert psutil.Process(toy.process.pid).rlimit(psutil.RLIMIT_CORE) == (0, 0)
 
 
 def test_noise_from_the_right_client_ends_nothing_but_itself(toy: Started, trusted: ssl.SSLContext) -> None:

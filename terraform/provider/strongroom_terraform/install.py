@@ -75,7 +75,7 @@ def install(mirror: Path) -> str:
 
 
 def semantic(version: str) -> str:
-    """A version of Python's as Terraform reads one: ``1.2.0rc1`` is ``1.2.0-rc1``; local parts are left out."""
+    """Python's version as Terraform reads it: ``1.2.0rc1`` is ``1.2.0-rc1``; a local part is left out."""
     return re.sub(r"^(\d+\.\d+\.\d+)\.?([a-z].*)$", r"\1-\2", version.partition("+")[0])
 
 

@@ -1,4 +1,4 @@
-"""What may leave by standard error, which Terraform copies into its log: our own lines, and nothing else.
+"""What may leave the process: our own lines by standard error, which Terraform copies into its log. No more.
 
 With TF_LOG=trace that log holds whatever a provider prints. An SDK's message, a traceback and a stray `print`
 may hold a value, so none of them gets out.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import sys
 import threading
 from datetime import UTC, datetime
@@ -33,7 +34,11 @@ class _Line(logging.Formatter):
 
 
 def confine() -> None:
-    """Send our own log lines to standard error, and everything else nowhere; for this process, for good."""
+    """Send our own log lines to standard error and everything else nowhere; for this process, for good.
+
+    A crash leaves no core file either: it would hold every value that was in use.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     stream = os.fdopen(os.dup(2), "w", buffering=1)
     nothing = open(os.devnull, "w")  # noqa: SIM115  # as long as the process
     os.dup2(nothing.fileno(), 1)

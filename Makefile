@@ -14,7 +14,7 @@ FUZZ_STAMP := .venv/.fuzz
 PEER_STAMP := .venv/.peer
 SCHEMAS := .schemas/.fetched
 CHECKOV := .checkov/.installed
-TOOLS := $(NODE_STAMP) $(PEER_STAMP) $(SCHEMAS) $(CHECKOV)
+TOOLS := $(NODE_STAMP) $(PEER_STAMP) $(SCHEMAS)
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -27,11 +27,11 @@ help:
 	@echo 'make demo     the main job, end to end, in under a minute'
 	@echo 'make drill    a region is lost, a replica takes over, the region comes back: on this machine'
 	@echo 'make test     every test, random order, two processes'
-	@echo 'make lint     ruff and mypy --strict'
+	@echo 'make lint     ruff, mypy --strict and checkov'
 	@echo 'make nightly  the same tests with the full counts, then ten minutes of fuzzing'
 	@echo 'make bench    a table of times beside their bars, and build/bench.json'
 
-install: $(STAMP) $(TOOLS)
+install: $(STAMP) $(TOOLS) $(CHECKOV)
 
 # Debian ships venv without ensurepip unless python3-venv is there; pip can then fill an empty environment itself.
 $(STAMP): pyproject.toml tests/servers/install.sh tests/servers/debian.txt
@@ -77,9 +77,10 @@ drill: $(STAMP)
 test: $(STAMP) $(TOOLS)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-lint: $(STAMP)
+lint: $(STAMP) $(CHECKOV)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	.checkov/bin/checkov --directory terraform --framework terraform --skip-download --compact --quiet
 
 nightly: $(STAMP) $(TOOLS) $(FUZZ_STAMP)
 	STRONGROOM_NIGHTLY=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q --timeout=3600

@@ -27,7 +27,9 @@ from pathlib import Path
 from strongroom_terraform.schema import Attribute, Nested, Schema, Type
 
 HERE = Path(__file__).parent
-PACKAGES = HERE.parents[1] / ".schemas"
+ROOT = HERE.parents[1]
+PACKAGES = ROOT / ".schemas"
+_MENTIONED = re.compile(r"\b(?:google|azurerm|vault|aws|postgresql)_[a-z0-9_]+\b")
 
 _FIELD = re.compile(
     r"^  // (\w+) - computed: (\w+), optional: (\w+), required: (\w+)\n"
@@ -134,6 +136,14 @@ def known(package: Package, names: frozenset[str]) -> Path:
         mine.write_bytes(pickle.dumps(parsed))
         mine.replace(path)
     return path
+
+
+def mentioned() -> frozenset[str]:
+    """The resources and data sources that anything under ``terraform/`` names."""
+    texts = (
+        path.read_text() for suffix in ("tf", "hcl", "py") for path in ROOT.glob(f"terraform/**/*.{suffix}")
+    )
+    return frozenset(name for text in texts for name in _MENTIONED.findall(text))
 
 
 def _sources(package: Package, names: frozenset[str]) -> dict[str, str]:
@@ -258,3 +268,5 @@ def _upper(name: str) -> str:
 
 if __name__ == "__main__":
     fetch()
+    for each in packages().values():
+        known(each, mentioned())  # here and not in the tests, where every process would do it anew

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import pickle
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -48,10 +47,8 @@ from strongroom_terraform.schema import (
 )
 from strongroom_terraform.stores import Stores
 from strongroom_terraform.values import conceal
-from terraform.tests.schemas import HERE, known, packages
+from terraform.tests.schemas import ROOT, known, mentioned, packages
 
-_ROOT = HERE.parents[1]
-_MENTIONED = re.compile(r"\b(?:google|azurerm|vault|aws|postgresql)_[a-z0-9_]+\b")
 _SCRIPT = """#!/bin/sh
 PYTHONPATH={root} exec {python} -m terraform.tests.standin {name} {types}
 """
@@ -283,16 +280,8 @@ def _place(folder: Path, name: str, address: str, version: str, types: str) -> N
     place = folder / address / version / f"{platform.system().lower()}_{machine}"
     place.mkdir(parents=True)
     script = place / f"terraform-provider-{name}_v{version}"
-    script.write_text(_SCRIPT.format(root=_ROOT, python=sys.executable, name=name, types=types))
+    script.write_text(_SCRIPT.format(root=ROOT, python=sys.executable, name=name, types=types))
     script.chmod(0o755)
-
-
-def mentioned() -> frozenset[str]:
-    """The resources and data sources that anything under ``terraform/`` names."""
-    texts = (
-        path.read_text() for suffix in ("tf", "hcl", "py") for path in _ROOT.glob(f"terraform/**/*.{suffix}")
-    )
-    return frozenset(name for text in texts for name in _MENTIONED.findall(text))
 
 
 if __name__ == "__main__":

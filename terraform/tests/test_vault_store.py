@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,38 +88,51 @@ class Made:
         return strongroom.open(self.variables["name"], config=config)
 
 
-@pytest.fixture
-def made(
-    short_folder: Path, one_terraform: Terraform, acting_vault: str, openbao_server: OpenBao
-) -> Iterator[Made]:
+@contextmanager
+def _made(terraform: Terraform, provider: str, server: OpenBao) -> Iterator[Made]:
     """The module applied once: one secret that rotates, one that does not, and three roles."""
-    workspace = Workspace(short_folder, Terraform(one_terraform.program), trace=False)
-    workspace.env["TF_REATTACH_PROVIDERS"] = acting_vault
-    unique = f"{os.getpid()}-{next(_numbers)}"
-    made = Made(workspace, openbao_server, {"name": f"tf{unique}", "address": openbao_server.address})
-    made.give(VALUES)
-    made.write(
-        mount={"path": f"kv-{unique}"},
-        approle={"path": f"approle-{unique}"},
-        secrets={"db/password": {"rotate": True, "tags": {"owner": "ledger"}}, "api/key": {}},
-        value_versions={"db/password": 1, "api/key": 1},
-        readers=["app"],
-        rotators=["worker"],
-        administrators=["person"],
-    )
-    workspace.init()
-    workspace.apply()
-    yield made
-    workspace.destroy()
-    assert f"kv-{unique}/" not in openbao_server.client().sys.list_mounted_secrets_engines()["data"]
-    workspace.assert_no_canary()
+    with tempfile.TemporaryDirectory(prefix="tf") as folder:
+        workspace = Workspace(Path(folder), Terraform(terraform.program), trace=False)
+        workspace.env["TF_REATTACH_PROVIDERS"] = provider
+        unique = f"{os.getpid()}-{next(_numbers)}"
+        made = Made(workspace, server, {"name": f"tf{unique}", "address": server.address})
+        made.give(VALUES)
+        made.write(
+            mount={"path": f"kv-{unique}"},
+            approle={"path": f"approle-{unique}"},
+            secrets={"db/password": {"rotate": True, "tags": {"owner": "ledger"}}, "api/key": {}},
+            value_versions={"db/password": 1, "api/key": 1},
+            readers=["app"],
+            rotators=["worker"],
+            administrators=["person"],
+        )
+        workspace.init()
+        workspace.apply()
+        yield made
+        workspace.destroy()
+        assert f"kv-{unique}/" not in server.client().sys.list_mounted_secrets_engines()["data"]
+        workspace.assert_no_canary()
+
+
+@pytest.fixture
+def made(one_terraform: Terraform, acting_vault: str, openbao_server: OpenBao) -> Iterator[Made]:
+    """A store of a test's own."""
+    with _made(one_terraform, acting_vault, openbao_server) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def untouched(one_terraform: Terraform, acting_vault: str, openbao_server: OpenBao) -> Iterator[Made]:
+    """A store that no test changes."""
+    with _made(one_terraform, acting_vault, openbao_server) as made:
+        yield made
 
 
 def test_a_store_made_by_terraform_is_read_by_its_own_fragment(
-    made: Made, monkeypatch: pytest.MonkeyPatch
+    untouched: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader gets the values and tags that Terraform wrote, as texts, and writes nothing."""
-    with made.open("app", monkeypatch) as store:
+    with untouched.open("app", monkeypatch) as store:
         assert store.get("db/password").value.matches(f"{CANARY} db")
         assert store.get("api/key").value.kind == "text"
         assert store.describe("db/password").tags == {"owner": "ledger"}
@@ -141,19 +156,21 @@ def test_no_apply_undoes_a_rotation(made: Made, monkeypatch: pytest.MonkeyPatch)
         assert store.get("api/key").value.matches(f"{CANARY} key 2")
 
 
-def test_a_value_that_was_forgotten_is_refused(made: Made) -> None:
+def test_a_value_that_was_forgotten_is_refused(untouched: Made) -> None:
     """Vault would take an empty one, over what is there."""
-    made.give({"db/password": f"{CANARY} db"})
-    refused = made.workspace.plan(check=False)
+    untouched.give({"db/password": f"{CANARY} db"})
+    refused = untouched.workspace.plan(check=False)
+    untouched.give(VALUES)
     assert refused.code == 1
     assert "A name in value_versions has no value." in refused.text
-    made.give(VALUES)
 
 
-def test_tags_that_change_write_no_value(made: Made) -> None:
+def test_tags_that_change_write_no_value(untouched: Made) -> None:
     """The provider would write value and tags in one: the plan stays empty."""
-    made.write(tags={"team": "payments"})
-    assert made.workspace.plan_is_empty()
+    untouched.write(tags={"team": "payments"})
+    empty = untouched.workspace.plan_is_empty()
+    untouched.write(tags={})
+    assert empty
 
 
 def test_what_is_taken_out_of_the_configuration_can_be_had_back(

@@ -1,7 +1,6 @@
 """Vault's stand-in that acts: what is planned is done at a real server, as the real provider does it.
 
-The server and its token come from VAULT_ADDR and VAULT_TOKEN, as the real provider takes them. One process
-serves all runs of Terraform: each starts a provider of its own three times, and a Python every time.
+The server and its token come from VAULT_ADDR and VAULT_TOKEN, as the real provider takes them.
 """
 
 from __future__ import annotations
@@ -9,22 +8,19 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import requests
 
 from strongroom.value import SecretValue
-from strongroom_terraform import main
 from strongroom_terraform.blocks import Change, Provider, State
 from strongroom_terraform.problems import problem
 from strongroom_terraform.schema import Values
 from terraform.tests import standin
+from terraform.tests.attached import attached, serve
 from terraform.tests.schemas import known, packages
 
 
@@ -149,17 +145,9 @@ def ask(method: str, path: str, body: Any = None) -> None:
         raise problem(f"Error writing to Vault: {answer.status_code} {answer.json().get('errors')}")
 
 
-@contextmanager
-def acting(address: str, token: str) -> Iterator[str]:
+def acting(address: str, token: str) -> AbstractContextManager[str]:
     """The provider for ``hashicorp/vault``, as TF_REATTACH_PROVIDERS names it."""
-    argv = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", __name__]
-    env = {**os.environ, "VAULT_ADDR": address, "VAULT_TOKEN": token}
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=env, text=True) as process:
-        assert process.stdout
-        try:
-            yield process.stdout.readline()
-        finally:
-            process.terminate()
+    return attached(__name__, env={"VAULT_ADDR": address, "VAULT_TOKEN": token})
 
 
 def _provider() -> Provider:
@@ -169,11 +157,5 @@ def _provider() -> Provider:
     return Provider(found["provider"], standin.Configured, resources=made)
 
 
-def _ready(address: str, _certificate: str) -> None:
-    at = {"Network": "unix", "String": address}
-    where = {"Protocol": "grpc", "ProtocolVersion": 6, "Pid": os.getpid(), "Test": True, "Addr": at}
-    print(json.dumps({packages()["vault"].address: where}), flush=True)
-
-
 if __name__ == "__main__":
-    main._serve(_provider(), None, _ready)
+    serve("vault", _provider())

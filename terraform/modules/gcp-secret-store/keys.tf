@@ -11,7 +11,7 @@ resource "google_kms_key_ring" "this" {
   for_each = local.made
 
   project  = var.project
-  name     = local.alias
+  name     = local.plain
   location = each.key
 }
 

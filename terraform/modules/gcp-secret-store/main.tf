@@ -11,6 +11,9 @@ locals {
   prefix = replace(replace(var.name, ".", "___"), "/", "__")
   ids    = { for name in keys(var.secrets) : name => "${local.prefix}__${replace(replace(name, ".", "___"), "/", "__")}" }
 
+  # What else is made here has names of letters, digits and dashes, and begins with a letter.
+  plain = "${can(regex("^[a-z]", local.alias)) ? "" : "s-"}${replace(local.alias, "/[._]/", "-")}"
+
   agent = "serviceAccount:service-${local.number}@gcp-sa-secretmanager.iam.gserviceaccount.com"
 }
 

@@ -6,7 +6,7 @@ locals {
   period = local.rate == null ? null : tonumber(local.rate[0]) * { minute = 60, hour = 3600, day = 86400 }[local.rate[1]]
 
   functions = try(var.rotation.package, null) == null ? 0 : 1
-  function  = "${local.alias}-rotation"
+  function  = "${local.plain}-rotation"
 }
 
 resource "google_pubsub_topic" "rotation" {
@@ -32,7 +32,7 @@ resource "google_service_account" "rotator" {
   count = local.functions
 
   project      = var.project
-  account_id   = "${substr(local.alias, 0, 19)}-rotator"
+  account_id   = "${substr(local.plain, 0, 19)}-rotator"
   display_name = "Rotates the secrets of ${var.name}"
 }
 
@@ -41,7 +41,7 @@ resource "google_service_account" "caller" {
   count = local.functions
 
   project      = var.project
-  account_id   = "${substr(local.alias, 0, 20)}-caller"
+  account_id   = "${substr(local.plain, 0, 20)}-caller"
   display_name = "Calls the rotation of ${var.name}"
 }
 

@@ -1,6 +1,10 @@
 locals {
   credentials = ["token", "secret_id", "jwt", "password", "client_secret", "certificate_password", "secret_access_key", "session_token", "credentials"]
 
+  # A dot would part a bare key.
+  id     = strcontains(var.alias, ".") ? jsonencode(var.alias) : var.alias
+  id_key = strcontains(var.alias, ".") ? jsonencode("${var.alias}-key") : "${var.alias}-key"
+
   # A JSON string, number, boolean or list of them is TOML too; a map's keys are quoted in both.
   auth = { for key, text in var.store.auth : key => jsonencode(text) }
   options = {
@@ -15,7 +19,7 @@ locals {
 
   lines = {
     store = compact([
-      "[store.${var.alias}]",
+      "[store.${local.id}]",
       "url = ${jsonencode(var.store.url)}",
       length(local.auth) > 0 ? "auth = ${local.inline.auth}" : "",
       length(local.options) > 0 ? "options = ${local.inline.options}" : "",
@@ -23,7 +27,7 @@ locals {
     ])
 
     key = var.key == null ? [] : compact([
-      "[key.${var.alias}-key]",
+      "[key.${local.id_key}]",
       "url = ${jsonencode(var.key)}",
       length(local.auth) > 0 ? "auth = ${local.inline.auth}" : "",
     ])
@@ -33,7 +37,7 @@ locals {
     ])
 
     rotation = var.rotation == null ? [] : compact([
-      "[rotation.${var.alias}]",
+      "[rotation.${local.id}]",
       "store = ${jsonencode(var.alias)}",
       "names = ${jsonencode(var.rotation.names)}",
       "rotator = ${jsonencode(var.rotation.rotator)}",

@@ -121,12 +121,13 @@ def _serve(provider: Provider, client: str | None, ready: Callable[[str, str], N
 
 
 def _say(line: str) -> None:
-    """The one line of standard output; from then on nothing but our own log leaves the process."""
+    """The one line of standard output; nothing but our own log leaves the process any more when it is read."""
     from .logs import confine
 
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    output = os.dup(1)
     confine()
+    os.write(output, f"{line}\n".encode())
+    os.close(output)
 
 
 if __name__ == "__main__":

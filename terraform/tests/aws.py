@@ -45,9 +45,14 @@ class Aws:
 
     def steps(self) -> list[tuple[str, str]]:
         """Secret and step of each call of a function by Secrets Manager, in order."""
-        log = self.folder / "steps"
-        lines = log.read_text().splitlines() if log.exists() else []
-        return [(call["SecretId"], call["Step"]) for call in map(json.loads, lines)]
+        log = self.folder / "calls"
+        calls = map(json.loads, log.read_text().splitlines() if log.exists() else [])
+        return [(call["SecretId"], call["Step"]) for call in calls if "Step" in call]
+
+    def tick(self, function: str) -> None:
+        """Call a function as EventBridge's timer does."""
+        event = json.dumps({"source": "aws.events", "detail-type": "Scheduled Event"})
+        self.moto.client("lambda").invoke(FunctionName=function, Payload=event)
 
     def logged(self) -> str:
         """What all functions printed."""
@@ -91,7 +96,7 @@ class Functions:
         Raises:
             RuntimeError: the function failed, by the class of its error.
         """
-        with (self._folder / "steps").open("a") as log:
+        with (self._folder / "calls").open("a") as log:
             log.write(json.dumps(event) + "\n")
         answer = self._api(function).invoke(event)
         if not answer.ok:
@@ -131,9 +136,10 @@ def _mend_functions(functions: Functions) -> None:
 
     def invoke(self: Any, name: str, qualifier: Any, body: str, *_: Any, **__: Any) -> str:
         event = json.loads(body)
-        secrets = secretsmanager_backends[self.account_id][self.region_name].secrets
-        arn = secrets[event["SecretId"]].arn  # AWS names the secret so, moto by its name
-        return functions.call(self.get_function(name, qualifier), {**event, "SecretId": arn})
+        if "SecretId" in event:  # AWS names the secret by its ARN, moto by its name
+            secrets = secretsmanager_backends[self.account_id][self.region_name].secrets
+            event["SecretId"] = secrets[event["SecretId"]].arn
+        return functions.call(self.get_function(name, qualifier), event)
 
     def make(self: Any, account_id: str, spec: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         made(self, account_id, spec, *args, **kwargs)

@@ -17,16 +17,20 @@ from strongroom.config import open as open_store
 from strongroom.rotation.functions import wheels
 from strongroom.rotation.functions.packaging import Request, package
 from terraform.tests import aws
-from terraform.tests.tools import AWS_SOURCE, TERRAFORMS, Terraform
+from terraform.tests.tools import AWS_SOURCE, TERRAFORMS, Terraform, any_terraform
 from terraform.tests.workspace import Workspace
 from tests.canary import CANARY, assert_no_canary, not_ours
-from tests.scale import NIGHTLY
+from tests.scale import NIGHTLY, by_day
 
 ROOT = Path(__file__).parents[1]
 HOME, AWAY = "eu-west-1", "us-east-1"
 STEPS = ["createSecret", "setSecret", "testSecret", "finishSecret"]
+MOVE = "migrate-to-write-only"
 OLD = "prod/db/password"
 ROLE = "arn:aws:iam::123456789012:role/application"
+pytestmark = pytest.mark.timeout(900)
+# A provider of 1,500 resources is started a dozen times, and collecting its garbage is a fifth of that.
+FAST = {"GOGC": "400"}
 THERE = [program for program in TERRAFORMS if not program.missing]
 PROGRAMS = THERE if NIGHTLY else THERE[:1]
 
@@ -50,7 +54,7 @@ def example(request: pytest.FixtureRequest, tmp_path: Path, aws_provider: Path) 
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     # Overridden, it is not hashed anew at every run: it has 700 MB.
     [folder] = (aws_provider / AWS_SOURCE).glob("*/*_*")
-    program = Terraform(request.param, {AWS_SOURCE: folder})
+    program = Terraform(request.param, {AWS_SOURCE: folder}, seconds=400)
     workspace = Workspace(tmp_path / "examples", program, trace=False)
     yield workspace
     workspace.assert_no_canary()
@@ -71,7 +75,7 @@ def regions(example: Workspace, server: aws.Aws, monkeypatch: pytest.MonkeyPatch
     with not_ours():
         made = server.moto.client("iam")
         made.create_role(RoleName="application", AssumeRolePolicyDocument="{}")
-    example.env = {"TF_VAR_readers": f'["{ROLE}"]', "TF_VAR_mail_api_key": CANARY}
+    example.env = {"TF_VAR_readers": f'["{ROLE}"]', "TF_VAR_mail_api_key": CANARY, **FAST}
     return example
 
 
@@ -87,8 +91,13 @@ def test_two_regions_are_applied_rotated_planned_and_destroyed(regions: Workspac
         open_store("prod-us-east-1", config=config) as copy,
     ):
         assert store.get("mail/api-key").value.matches(CANARY)
-        assert store.versions("session/key")[0].id.startswith("terraform-")
-        assert store.get("session/key").value.matches(copy.get("session/key").value.reveal())
+        rotated = store.get("session/key")
+        assert rotated.value.matches(copy.get("session/key").value.reveal())
+        assert store.versions("session/key")[0].id == rotated.version
+        assert len(store.versions("session/key")) == 2
+    with not_ours():
+        server.tick("prod-rotation")
+    assert '"OldestValueAge"' in server.logged()
     assert_no_canary(server.logged())
     regions.destroy()
     assert regions.state()["resources"] == []
@@ -96,7 +105,7 @@ def test_two_regions_are_applied_rotated_planned_and_destroyed(regions: Workspac
 
 def _config(workspace: Workspace, server: aws.Aws) -> Config:
     """What an application makes of the module's output, at the server."""
-    text = workspace.show_json()["values"]["outputs"]["strongroom_toml"]["value"]
+    text = workspace.state()["outputs"]["strongroom_toml"]["value"]
     for region in (HOME, AWAY):
         text = text.replace(f'{region}/prod"', f'{region}/prod?endpoint={server.moto.url}"')
     file = workspace.folder / "application.toml"
@@ -139,29 +148,46 @@ def _labels(client: Any) -> dict[str, list[str]]:
     return described
 
 
-def test_a_secret_moves_to_write_only_and_is_read_all_the_while(example: Workspace, server: aws.Aws) -> None:
-    """The move puts nothing; a new value is one version, and never in state, where the old one was."""
-    root = example.folder / "migrate-to-write-only"
-    for step in ("before", "after"):
-        example.write(server.provider(HOME), f"migrate-to-write-only/{step}/override.tf")
-    example.folder, example.env = root / "before", {"TF_VAR_db_password": "DEMO-before"}
-    example.run("get")
-    example.apply()
-    client, state = server.moto.client("secretsmanager"), root / "after" / "terraform.tfstate"
-    reader, old = Reader(client), _labels(client)
-    state.write_bytes((root / "before" / "terraform.tfstate").read_bytes())
-    assert "DEMO-before" in state.read_text()
-    example.folder, example.env = root / "after", {}
-    with reader.reading(OLD):
+@pytest.mark.parametrize("step", ["before", "after"])
+def test_the_move_to_write_only_is_valid(step: str, short_folder: Path, aws_standin: Path) -> None:
+    """Both of its configurations, by day too."""
+    for part in ("modules", "examples"):
+        shutil.copytree(ROOT / part, short_folder / part)
+    terraform, place = (
+        Terraform(any_terraform(), mirrors=[aws_standin]),
+        short_folder / "examples" / MOVE / step,
+    )
+    terraform.run(place, "init", "-backend=false", "-no-color")
+    terraform.run(place, "validate", "-no-color")
+
+
+if by_day("moves to write-only on real Terraform and AWS's provider: a minute each", THERE, lambda _: False):
+
+    def test_a_secret_moves_to_write_only_and_is_read_all_the_while(
+        example: Workspace, server: aws.Aws
+    ) -> None:
+        """The move puts nothing; a new value is one version, and never in state, where the old one was."""
+        root = example.folder / MOVE
+        for step in ("before", "after"):
+            example.write(server.provider(HOME), f"{MOVE}/{step}/override.tf")
+        example.folder, example.env = root / "before", {"TF_VAR_db_password": "DEMO-before", **FAST}
         example.run("get")
         example.apply()
-        assert _labels(client) == old
-        assert "DEMO-before" not in state.read_text()
-        example.env = {"TF_VAR_db_password": CANARY, "TF_VAR_db_password_version": "1"}
-        example.apply()
-    now = _labels(client)
-    assert reader.failed == []
-    assert set(reader.seen) <= {"DEMO-before", CANARY}
-    assert len(now) == len(old) + 1
-    assert [labels for version, labels in now.items() if version in old] == [["AWSPREVIOUS"]]
-    assert example.plan_is_empty()
+        client, state = server.moto.client("secretsmanager"), root / "after" / "terraform.tfstate"
+        reader, old = Reader(client), _labels(client)
+        state.write_bytes((root / "before" / "terraform.tfstate").read_bytes())
+        assert "DEMO-before" in state.read_text()
+        example.folder, example.env = root / "after", dict(FAST)
+        with reader.reading(OLD):
+            example.run("get")
+            example.apply()
+            assert _labels(client) == old
+            assert "DEMO-before" not in state.read_text()
+            example.env = {"TF_VAR_db_password": CANARY, "TF_VAR_db_password_version": "1", **FAST}
+            example.apply()
+        now = _labels(client)
+        assert reader.failed == []
+        assert set(reader.seen) <= {"DEMO-before", CANARY}
+        assert len(now) == len(old) + 1
+        assert [labels for version, labels in now.items() if version in old] == [["AWSPREVIOUS"]]
+        assert example.plan_is_empty()

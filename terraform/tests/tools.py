@@ -141,11 +141,13 @@ class Terraform:
         program: one of `TERRAFORMS`.
         dev_overrides: provider source -> folder with its program.
         mirrors: folders laid out as filesystem mirrors.
+        seconds: how long a run may take; more than a test may needs the test's own mark.
     """
 
     program: Program
     dev_overrides: Mapping[str, Path] = field(default_factory=dict)
     mirrors: Sequence[Path] = ()
+    seconds: float = TIMEOUT_SECONDS
 
     def run(
         self, folder: Path, *args: str, env: Mapping[str, str] | None = None, check: bool = True
@@ -157,7 +159,7 @@ class Terraform:
         """
         with self.started(folder, *args, env=env) as process:
             try:
-                stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
+                stdout, stderr = process.communicate(timeout=self.seconds)
             except BaseException:
                 process.kill()
                 raise

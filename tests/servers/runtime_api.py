@@ -126,6 +126,7 @@ def running(package: Path, handler: str, folder: Path, image: Sequence[str] = ()
         "AWS_LAMBDA_RUNTIME_API": api.address,
         "LAMBDA_TASK_ROOT": str(package),
         "AWS_REGION": "eu-west-1",
+        "AWS_LAMBDA_FUNCTION_NAME": FUNCTION.rpartition(":")[2],
     }
     with (folder / "log").open("wb") as log:
         argv = [sys.executable, "-S", "-m", "awslambdaric", handler]  # -S: no site-packages, no .pth

@@ -121,7 +121,7 @@ def _serve(provider: Provider, client: str | None, ready: Callable[[str, str], N
 
 
 def _say(line: str) -> None:
-    """The one line of standard output; nothing but our own log leaves the process any more when it is read."""
+    """The one line of standard output; by the time that it is read, nothing but our own log leaves us."""
     from .logs import confine
 
     output = os.dup(1)

@@ -16,15 +16,17 @@ from strongroom.testing.clock import FakeClock
 
 from . import roles
 from .aws_calls import ACCOUNT, Recorder, arn
-from .aws_roles import ACTS, AWAY, DIGEST_KEY, HOME, KEYS, PREFIX, Scene, key_of, rotates
+from .aws_roles import ACTS, AWAY, DIGEST_KEY, HOME, KEYS, PREFIX, Scene, key_of
 from .iam import Policy, Request
 from .rendering import rendered
+from .tools import TerraformFailedError
 
 MODULE = "aws-secret-store/modules/policies"
 ALONE: dict[str, Any] = {"name": PREFIX, "account_id": ACCOUNT, "region": HOME}
 SHAPES: dict[str, dict[str, Any]] = {
     "alone": {**ALONE, "kms_key_arns": {HOME: KEYS[HOME]}},
     "copied": {**ALONE, "kms_key_arns": KEYS, "replicas": [AWAY], "ledger": "elsewhere"},
+    "region": {**ALONE, "kms_key_arns": {HOME: KEYS[HOME]}, "ledger": "region"},
 }
 
 BUILT: dict[str, dict[str, bool]] = {"alone": {}, "copied": {"replicated": True, "books": False}}
@@ -43,10 +45,8 @@ class Run:
 @pytest.fixture(scope="module")
 def policies(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, Policy]]:
     """By shape and role, as Terraform renders them."""
-    return {
-        shape: by_role(rendered(tmp_path_factory.mktemp(shape), MODULE, **variables))
-        for shape, variables in SHAPES.items()
-    }
+    outputs = rendered(tmp_path_factory.mktemp("policies"), MODULE, SHAPES)
+    return {shape: by_role(found) for shape, found in outputs.items()}
 
 
 def by_role(outputs: Mapping[str, str]) -> dict[str, Policy]:
@@ -60,7 +60,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
 
 
-@pytest.fixture(scope="module", params=[(shape, role) for shape in SHAPES for role in ACTS], ids=" ".join)
+@pytest.fixture(scope="module", params=[(shape, role) for shape in BUILT for role in ACTS], ids=" ".join)
 def run(
     request: pytest.FixtureRequest,
     policies: Mapping[str, Mapping[str, Policy]],
@@ -157,23 +157,24 @@ def test_a_copy_is_read_and_written_only_where_copies_are(
                 assert policy.allows(asked) is ((region, name) == (HOME, f"{PREFIX}/db"))
 
 
-LEDGERS = {"region": f"_strongroom/rotation/{'0' * 32}", "elsewhere": None}
+def test_a_policy_that_aws_would_not_take_is_refused_when_it_is_planned(tmp_path: Path) -> None:
+    """A managed policy has 6,144 characters; each region that has copies takes about a thousand."""
+    regions = [f"eu-north-{number}" for number in range(1, 9)]
+    keys = {region: KEYS[HOME].replace(HOME, region) for region in (HOME, *regions)}
+    with pytest.raises(TerraformFailedError, match=r"replicate\s+to\s+fewer"):
+        rendered(tmp_path, MODULE, {"many": {**ALONE, "replicas": regions, "kms_key_arns": keys}})
 
 
-@pytest.mark.parametrize("ledger", LEDGERS)
-def test_a_rotator_whose_ledger_is_not_in_the_store_has_no_more(
-    ledger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: None
+def test_a_function_packed_without_a_configuration_keeps_its_ledger_in_the_region(
+    policies: Mapping[str, Mapping[str, Policy]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: None
 ) -> None:
-    """In the region, for a function packed without a configuration; or elsewhere, and AWS holds no record."""
-    given = {**ALONE, "kms_key_arns": {HOME: KEYS[HOME]}, "ledger": ledger}
-    (tmp_path / "terraform").mkdir()
-    policy = by_role(rendered(tmp_path / "terraform", MODULE, **given))["rotator"]
-    recorder = Recorder(key_of)
+    """It knows of no store and no prefix."""
+    policy, recorder = policies["region"]["rotator"], Recorder(key_of)
     recorder.install(monkeypatch)
     with StrictServer() as server:
         scene = Scene(tmp_path, recorder, server, books=False)
         with recorder.under(policy):
-            rotates(scene) if ledger == "elsewhere" else rotates_without_a_configuration(scene, monkeypatch)
+            rotates_without_a_configuration(scene, monkeypatch)
     assert recorder.refused == []
     assert recorder.unused(policy) == []
 

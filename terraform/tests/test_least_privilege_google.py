@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from google.api_core.exceptions import NotFound
 
 from strongroom.errors import PermissionDeniedError
 from tests.canary import not_ours
+from tests.scale import by_day
 from tests.servers.google import Google
 
 from . import roles
@@ -22,6 +24,11 @@ from .scene import ACTS, STORE, Scene
 MODULE = "gcp-secret-store/modules/policies"
 SHAPES: dict[str, dict[str, Any]] = {"alone": {}, "patterns": {"patterns": True, "ledger": "elsewhere"}}
 PROJECT = "least"
+RUNS = by_day(
+    "roles under Google's grants",
+    itertools.product(SHAPES, ACTS),
+    lambda run: run[0] == "alone" or run[1] == "rotator",
+)
 Grants = Mapping[str, list[Grant]]
 
 
@@ -35,14 +42,13 @@ def google() -> Iterator[Google]:
 @pytest.fixture(scope="module")
 def granted(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Grants]:
     """By shape and role, as Terraform renders them."""
-    found = {}
-    for shape, given in SHAPES.items():
-        outputs = rendered(tmp_path_factory.mktemp(shape), MODULE, name=STORE, project_number=NUMBER, **given)
-        found[shape] = {
-            role: [Grant.of(each) for each in outputs["grants"].values() if each["role"] == role]
-            for role in ACTS
-        }
-    return found
+    shapes = {shape: {"name": STORE, "project_number": NUMBER, **given} for shape, given in SHAPES.items()}
+    outputs = rendered(tmp_path_factory.mktemp("grants"), MODULE, shapes)
+    return {shape: by_role(found["grants"]) for shape, found in outputs.items()}
+
+
+def by_role(grants: Mapping[str, Any]) -> Grants:
+    return {role: [Grant.of(grant) for grant in grants.values() if grant["role"] == role] for role in ACTS}
 
 
 def staged(server: Google, folder: Path, shape: str) -> Scene:
@@ -57,7 +63,7 @@ def staged(server: Google, folder: Path, shape: str) -> Scene:
             try:
                 client.get_secret(name=f"{parent}/secrets/{full}")
             except NotFound:
-                kind = {"replication": {"automatic": {}}}
+                kind: dict[str, Any] = {"replication": {"automatic": {}}}
                 client.create_secret(parent=parent, secret_id=full, secret=kind)
             client.add_secret_version(parent=f"{parent}/secrets/{full}", payload={"data": text.encode()})
 
@@ -74,7 +80,7 @@ class Run:
     recorder: Recorder
 
 
-@pytest.fixture(scope="module", params=[(shape, role) for shape in SHAPES for role in ACTS], ids=" ".join)
+@pytest.fixture(scope="module", params=RUNS, ids=" ".join)
 def run(
     request: pytest.FixtureRequest,
     granted: Mapping[str, Grants],

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from terraform.tests.attached import attached
 from terraform.tests.conftest import each
 from terraform.tests.readme import MODULES, declared, modules, written_anew
-from terraform.tests.tools import TERRAFORMS, Program, Terraform, any_terraform
+from terraform.tests.schemas import packages
+from terraform.tests.tools import TERRAFORMS, Program, Result, Terraform, any_terraform
 from tests.scale import NIGHTLY
 
 HERE = MODULES.parent
@@ -49,15 +53,32 @@ def program(request: pytest.FixtureRequest) -> Program:
 
 
 @pytest.fixture(params=["stand-in", "real"] if NIGHTLY else ["stand-in"], scope="module")
-def aws(request: pytest.FixtureRequest) -> Path:
-    """Where AWS's provider comes from: by day its schema does, and the end to end test runs the real one."""
-    mirror: Path = request.getfixturevalue("aws_standin" if request.param == "stand-in" else "aws_provider")
-    return mirror
+def real(request: pytest.FixtureRequest) -> Path | None:
+    """By night the real AWS provider as well; by day its schema does, and the end to end test has it."""
+    return request.getfixturevalue("aws_provider") if request.param == "real" else None
 
 
 @pytest.fixture(scope="module")
-def terraform(program: Program, standins: Path, aws: Path, strongroom_provider: dict[str, Path]) -> Terraform:
-    return Terraform(program, strongroom_provider, [standins, aws])
+def standing_in(real: Path | None) -> Iterator[dict[str, str]]:
+    """The stand-ins, each started once: Terraform would start them anew for every step."""
+    with ExitStack() as stack:
+        names = [name for name in packages() if name != "aws" or real is None]
+        said = [stack.enter_context(attached("terraform.tests.attached", name)) for name in names]
+        together = {address: where for line in said for address, where in json.loads(line).items()}
+        yield {"TF_REATTACH_PROVIDERS": json.dumps(together)}
+
+
+@pytest.fixture(scope="module")
+def run(
+    program: Program,
+    real: Path | None,
+    standins: Path,
+    strongroom_provider: dict[str, Path],
+    standing_in: dict[str, str],
+) -> Callable[..., Result]:
+    """Terraform with all of them."""
+    terraform = Terraform(program, strongroom_provider, [standins, real] if real else [standins])
+    return functools.partial(terraform.run, env=standing_in)
 
 
 @pytest.mark.parametrize("program", each(TERRAFORMS), indirect=True)
@@ -67,12 +88,12 @@ def test_every_file_has_the_form_that_fmt_gives(program: Program) -> None:
     assert said.code == 0, said.stdout
 
 
-def test_everything_that_no_other_test_runs_is_valid(copied: Path, terraform: Terraform) -> None:
+def test_everything_that_no_other_test_runs_is_valid(copied: Path, run: Callable[..., Result]) -> None:
     """`terraform validate` has neither error nor warning; by night for what other tests run, too."""
     (copied / "main.tf").write_text(_of_the_page())
     for place in (copied, *(copied / folder.relative_to(HERE) for folder in _validated())):
-        terraform.run(place, "init", "-backend=false", "-no-color")
-        said = json.loads(terraform.run(place, "validate", "-json", check=False).stdout)
+        run(place, "init", "-backend=false", "-no-color")
+        said = json.loads(run(place, "validate", "-json", check=False).stdout)
         assert [one for one in said["diagnostics"] if one["summary"] != _OVERRIDDEN] == [], place
 
 
@@ -94,11 +115,11 @@ def _validated() -> list[Path]:
 
 
 @pytest.mark.parametrize("folder", TESTED, ids=_name)
-def test_its_own_tests_pass(folder: Path, copied: Path, terraform: Terraform) -> None:
+def test_its_own_tests_pass(folder: Path, copied: Path, run: Callable[..., Result]) -> None:
     """`terraform test` with mocked providers passes."""
     place = copied / folder.relative_to(HERE)
-    terraform.run(place, "init", "-backend=false", "-no-color")
-    said = terraform.run(place, "test", "-no-color", check=False)
+    run(place, "init", "-backend=false", "-no-color")
+    said = run(place, "test", "-no-color", check=False)
     assert said.code == 0, said.text
     assert re.search(r"[1-9]\d* passed, 0 failed", said.text), said.text
 

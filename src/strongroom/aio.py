@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from .watching import Subscriber
 
 T = TypeVar("T")
-_END = object()
 
 
 async def _in_thread(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -155,10 +154,15 @@ class AsyncSecretStore:
 
     async def list_names(self, prefix: str = "") -> AsyncIterator[str]:
         """As ``SecretStore.list_names``, one page at a time."""
-        context = contextvars.copy_context()
-        names: Iterator[str] = self._store.list_names(prefix)
-        while (name := await _in_thread(context.run, next, names, _END)) is not _END:
-            yield str(name)
+        context, names = contextvars.copy_context(), self._store.list_names(prefix)
+        while (name := await _in_thread(context.run, next, names, None)) is not None:
+            yield name
+
+    async def list_info(self, prefix: str = "") -> AsyncIterator[SecretInfo]:
+        """As ``SecretStore.list_info``, one page at a time."""
+        context, listed = contextvars.copy_context(), self._store.list_info(prefix)
+        while (info := await _in_thread(context.run, next, listed, None)) is not None:
+            yield info
 
     async def versions(self, name: str) -> list[SecretVersion]:
         """As ``SecretStore.versions``."""

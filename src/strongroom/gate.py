@@ -6,7 +6,7 @@ from typing import final
 
 from .backend import ABSENT, ANY_CAS, READ_FLAGS, Absent, Backend, Capability
 from .errors import InvalidRequestError, UnsupportedOperationError
-from .names import Name, NameMode
+from .names import Name, NameMode, check_beginning
 
 NOTHING = Capability(0)
 
@@ -38,6 +38,12 @@ class Gate:
         """Refuse whatever comes after `close`."""
         if self.closed:
             raise InvalidRequestError("the store is closed", operation=operation)
+
+    def beginning(self, prefix: str) -> str:
+        """What a listing is asked for, checked; refused where nothing can be listed."""
+        self.usable("list")
+        self.need(Capability.LIST, "list", None)
+        return check_beginning(prefix, self.names)
 
     def need(self, wanted: Capability, operation: str, name: str | None, of: Backend | None = None) -> None:
         """Refuse what the backend does not declare; CAS and CAS_GUARDED stand for each other.

@@ -11,7 +11,7 @@ from .names import Name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from .backend import Backend, Clock
+    from .backend import Backend, Clock, SecretInfo
     from .gate import Gate
 
 T = TypeVar("T")
@@ -49,14 +49,17 @@ class Operations:
         event = self._intent(operation, name, parts=tuple(Part(key.text) for key in keys))
         return self._auditor.run(event, call, self._clock)
 
-    def listed(self, prefix: str) -> Iterator[str]:
-        """The names under a prefix; the outcome is told when the last was taken, or no more are wanted."""
+    def listed(self, prefix: str, *, detail: bool = False) -> Iterator[SecretInfo]:
+        """What is under a prefix; the outcome is told when the last was taken, or no more are wanted.
+
+        `detail` is what the provider tells with the names, where that costs no request more.
+        """
         event = self._intent("list", prefix)
         error: BaseException | None = None
         try:
-            for info in self._backend.list_info(prefix):
+            for info in self._backend.list_info(prefix, detail and self._backend.lists_records):
                 if isinstance(info.key, Name):
-                    yield info.key.text
+                    yield info
         except GeneratorExit:
             raise  # the caller has seen enough
         except BaseException as exc:

@@ -16,7 +16,7 @@ from .cachepolicy import CachePolicy
 from .errors import InvalidRequestError
 from .gate import NOTHING, Gate, needed_to_put
 from .layers.edge import edge
-from .names import Name, NameMode, check_beginning
+from .names import Name, NameMode
 from .operations import Operations, made_current
 from .reads import Accounting, Reads, named
 from .value import SecretValue, take
@@ -192,10 +192,11 @@ class SecretStore:
 
     def list_names(self, prefix: str = "") -> Iterator[str]:
         """The names that begin with ``prefix``: all of them, page by page, never a value."""
-        self._gate.usable("list")
-        self._gate.need(Capability.LIST, "list", None)
-        check_beginning(prefix, self._gate.names)
-        return self._operations.listed(prefix)
+        return (str(info.key) for info in self._operations.listed(self._gate.beginning(prefix)))
+
+    def list_info(self, prefix: str = "") -> Iterator[SecretInfo]:
+        """As ``list_names``, with what the provider tells along with them: of ``describe``'s, or nothing."""
+        return self._operations.listed(self._gate.beginning(prefix), detail=True)
 
     def versions(self, name: str) -> list[SecretVersion]:
         """The versions that can be read, newest first; a pending one is not among them."""

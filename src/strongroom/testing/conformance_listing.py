@@ -122,6 +122,20 @@ class Listing(Harness):
             store.put(name, self.text("listed"))
         assert sorted(store.list_names(self.name("db"))) == names
 
+    @needs(Capability.LIST, Capability.DESCRIBE, Capability.PUT)
+    def test_what_a_listing_tells_is_what_a_description_tells(self, store: SecretStore) -> None:
+        """Of each name once, and never another version or tag than its own; what is not told is empty."""
+        names = [self.name("a"), self.name("b")]
+        for name in names:
+            store.put(name, self.text("listed"))
+        listed = {str(info.key): info for info in store.list_info(self.name(""))}
+        assert sorted(listed) == names
+        for name, info in listed.items():
+            newest = store.describe(name).newest
+            assert newest
+            assert info.newest is None or info.newest.id == newest.id
+            assert info.tags.items() <= store.describe(name).tags.items()
+
     @needs(Capability.LIST)
     def test_nothing_found_is_an_empty_listing(self, store: SecretStore) -> None:
         """A prefix without names is not an error."""

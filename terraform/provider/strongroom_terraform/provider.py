@@ -8,10 +8,14 @@ from .blocks import Provider
 from .decrypt import Decrypt
 from .ephemeral_secret import SecretEphemeral
 from .generated import RandomValue
+from .metadata import MetadataSource
+from .places import blamed
 from .problems import problem
+from .reference import ReferenceFunction
 from .replication import ReplicationResource
 from .rotation import RotationResource
-from .schema import STRING, Attribute, Schema, Values
+from .schema import STRING, UNKNOWN, Attribute, Schema, Values
+from .secret import SecretResource
 from .stores import Stores
 
 SCHEMA = Schema(
@@ -22,6 +26,9 @@ SCHEMA = Schema(
             "The strongroom.toml; otherwise what STRONGROOM_CONFIG names, or ./strongroom.toml.",
             optional=True,
         ),
+        "profile": Attribute(
+            STRING, "The file's [profile.NAME] to use; otherwise what STRONGROOM_PROFILE names.", optional=True
+        ),
     },
 )
 
@@ -30,13 +37,14 @@ def configure(config: Values) -> Stores:
     """What blocks work with.
 
     Raises:
-        ProblemError: the file is named by something that is not known yet.
-        SecretStoreError: the file cannot be read or is wrong.
+        ProblemError: the file cannot be read or is wrong, or is named by something that is not known yet.
     """
-    named = config["config"]
-    if named is not None and not isinstance(named, str):
-        raise problem("the provider's configuration must be known at plan", "config")
-    return Stores(Config.load(named))
+    for name in SCHEMA.attributes:
+        if config[name] is UNKNOWN:
+            raise problem("the provider's configuration must be known at plan", name)
+    named, profile = config["config"], config["profile"]
+    with blamed("config" if named else "profile" if profile else ""):
+        return Stores(Config.load(str(named) if named else None, str(profile) if profile else None))
 
 
 def provider() -> Provider:
@@ -44,6 +52,8 @@ def provider() -> Provider:
     return Provider(
         schema=SCHEMA,
         configure=configure,
-        resources=[RotationResource, ReplicationResource],
+        resources=[SecretResource, RotationResource, ReplicationResource],
+        data_sources=[MetadataSource],
         ephemerals=[SecretEphemeral, RandomValue, Decrypt],
+        functions=[ReferenceFunction],
     )

@@ -11,6 +11,9 @@ from strongroom.clock import Clock
 from strongroom.config import Config
 from strongroom.config import open as open_store
 
+from .described import Described
+from .unfinished import Unfinished
+
 if TYPE_CHECKING:
     from strongroom.store import SecretStore
 
@@ -32,6 +35,13 @@ class Stores:
         self._lock = threading.Lock()
         self._opened = ExitStack()
         self._stores: dict[str, SecretStore] = {}
+        self._described: dict[str, Described] = {}
+        self.unfinished = Unfinished()
+
+    def described(self, store: SecretStore) -> Described:
+        """What is known of its secrets, asked for in batches."""
+        with self._lock:
+            return self._described.setdefault(store.alias, Described(store, self.clock))
 
     def store(self, target: str) -> SecretStore:
         """A store by alias or URL.
@@ -50,6 +60,7 @@ class Stores:
         """Close every store; again does nothing."""
         with self._lock:
             self._stores.clear()
+            self._described.clear()
             self._opened.close()
 
 

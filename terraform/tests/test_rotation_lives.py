@@ -97,21 +97,34 @@ class Rig:
 
 
 def test_a_provider_killed_in_a_rotation_rotates_once_when_applied_again(workspace: Workspace) -> None:
-    """The killed apply leaves what was before in state; the next one goes on with the same rotation."""
+    """The killed apply leaves nothing in state; the next one goes on with the same rotation."""
     rig = Rig(workspace)
     rig.trigger("first")
+    _killed(rig)
+    assert (rig.changes(), rig.states()) == (1, ["created"])
     workspace.apply()
     first = _attributes(workspace)
-    assert (first["state"], first["policy"], rig.changes(), rig.works()) == ("done", "db", 1, True)
-    rig.trigger("second")
-    (workspace.folder / "die").touch()
-    assert workspace.apply(check=False).code == 1
-    assert (rig.changes(), rig.states(), _attributes(workspace)) == (2, ["done", "created"], first)
-    rig.later()
-    workspace.apply()
-    assert (rig.changes(), rig.states(), rig.works()) == (2, ["done", "done"], True)
+    assert (first["state"], first["policy"]) == ("done", "db")
+    assert (rig.changes(), rig.states(), rig.works()) == (1, ["done"], True)
     if NIGHTLY:
+        _killed_in_an_update(rig, first)
         _rest_of_its_life(rig)
+
+
+def _killed(rig: Rig) -> None:
+    """An apply whose provider dies once the target has changed; then the lease of the dead ends."""
+    (rig.workspace.folder / "die").touch()
+    assert rig.workspace.apply(check=False).code == 1
+    rig.later()
+
+
+def _killed_in_an_update(rig: Rig, first: dict[str, Any]) -> None:
+    """State keeps what was before."""
+    rig.trigger("second")
+    _killed(rig)
+    assert (rig.changes(), rig.states(), _attributes(rig.workspace)) == (2, ["done", "created"], first)
+    rig.workspace.apply()
+    assert (rig.changes(), rig.states(), rig.works()) == (2, ["done", "done"], True)
 
 
 def _rest_of_its_life(rig: Rig) -> None:

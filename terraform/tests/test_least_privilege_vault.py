@@ -17,7 +17,7 @@ from tests.scale import by_day
 from tests.servers.openbao import OpenBao, dev_server
 
 from . import roles
-from .rendering import rendered
+from .rendering import MODULES, rendered
 from .scene import ACTS, REPLICA, STORE, Scene
 from .vault_calls import Recorder, Rule, rules
 
@@ -153,6 +153,21 @@ def test_a_reader_writes_nothing_and_sees_nothing_that_waits(
         for call in refused:
             with pytest.raises(PermissionDeniedError):
                 call()
+
+
+@pytest.mark.parametrize(
+    ("block", "role"), [("reader", "reader"), ("writer", "rotator"), ("administrator",) * 2]
+)
+def test_the_guide_shows_what_the_module_renders(
+    block: str, role: str, policies: Mapping[str, Mapping[str, str]]
+) -> None:
+    """One truth: who writes policies by hand has the same."""
+    guide = (MODULES.parents[1] / "docs" / "guide.md").read_text()
+    shown = guide.split(f"<!-- test: policy {block} -->\n```hcl\n")[1].partition("```")[0]
+    ours = policies["alone"][f"{role}_policy"].replace("MOUNT/", "secret/")
+    assert {(rule.path, *sorted(rule.capabilities)) for rule in rules(shown)} == {
+        (rule.path, *sorted(rule.capabilities)) for rule in rules(ours)
+    }
 
 
 def test_a_rule_covers_what_openbao_lets_through() -> None:

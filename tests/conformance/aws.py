@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from strongroom.backend import Backend
+from strongroom.backend import Backend, Settings
 from strongroom.registry import open_backend
 from strongroom.testing.conformance_base import NativeReader
 from strongroom.value import SecretValue
 from tests.canary import not_ours
+from tests.conformance.support import Hasty
 from tests.servers.boto import REGION, session
 
 PREFIX = "conformance"
@@ -14,7 +15,7 @@ PREFIX = "conformance"
 
 def aws(endpoint: str) -> Backend:
     """Secrets Manager at a loopback endpoint, below a prefix."""
-    return open_backend(f"aws-sm://{REGION}/{PREFIX}?endpoint={endpoint}")
+    return open_backend(f"aws-sm://{REGION}/{PREFIX}?endpoint={endpoint}", Settings(clock=Hasty()))
 
 
 def reader(endpoint: str) -> NativeReader:

@@ -12,6 +12,7 @@ from strongroom.registry import open_backend
 from strongroom.testing.conformance_base import NativeReader
 from strongroom.value import SecretValue
 from tests.canary import not_ours
+from tests.conformance.support import Hasty
 from tests.servers.azure import Vault
 
 PREFIX = "conformance"
@@ -19,7 +20,7 @@ PREFIX = "conformance"
 
 def azure(vault: Vault, **settings: Any) -> Backend:
     """Key Vault's double, below a prefix."""
-    found = Settings(ca=str(vault.ca_file), **settings)
+    found = Settings(ca=str(vault.ca_file), clock=Hasty(), **settings)
     return open_backend(f"azure-kv://example/{PREFIX}?endpoint={vault.url}", found)
 
 

@@ -10,13 +10,14 @@ from strongroom.testing.conformance_base import NativeReader
 from strongroom.value import SecretValue
 from tests.canary import not_ours
 from tests.conformance.aws import PREFIX
+from tests.conformance.support import Hasty
 from tests.servers.boto import REGION, session
 
 
 def ssm(endpoint: str, **settings: Any) -> Backend:
     """Parameter Store at a loopback endpoint; patient, so that a busy machine ends no lease."""
     url = f"aws-ssm://{REGION}/{PREFIX}?endpoint={endpoint}"
-    return open_backend(url, Settings(timeout=30.0, **settings))
+    return open_backend(url, Settings(clock=Hasty(), timeout=30.0, **settings))
 
 
 def reader(endpoint: str) -> NativeReader:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from strongroom.backend import Backend
@@ -11,14 +9,7 @@ from strongroom.testing.conformance_base import NativeReader
 from tests.conformance.aws import aws, reader
 from tests.conformance.encryption import EncryptedSuite
 from tests.conformance.support import Suite, encrypted
-from tests.servers import moto_mended
 from tests.servers.moto import Moto
-
-
-@pytest.fixture(scope="session")
-def _mended() -> Iterator[Moto]:
-    with moto_mended.server() as server:
-        yield server
 
 
 class TestAwsMoto(Suite):
@@ -28,17 +19,17 @@ class TestAwsMoto(Suite):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def backend(cls, _mended: Moto) -> Backend:
-        return aws(_mended.url)
+    def backend(cls, mended_moto: Moto) -> Backend:
+        return aws(mended_moto.url)
 
     @pytest.fixture
-    def disposable(self, _mended: Moto) -> Backend:
-        return aws(_mended.url)
+    def disposable(self, mended_moto: Moto) -> Backend:
+        return aws(mended_moto.url)
 
     @pytest.fixture(scope="class")
     @classmethod
-    def native_reader(cls, _mended: Moto) -> NativeReader:
-        return reader(_mended.url)
+    def native_reader(cls, mended_moto: Moto) -> NativeReader:
+        return reader(mended_moto.url)
 
 
 class TestAwsMotoEncrypted(EncryptedSuite):
@@ -48,9 +39,9 @@ class TestAwsMotoEncrypted(EncryptedSuite):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def backend(cls, _mended: Moto) -> Backend:
-        return encrypted(aws(_mended.url))
+    def backend(cls, mended_moto: Moto) -> Backend:
+        return encrypted(aws(mended_moto.url))
 
     @pytest.fixture
-    def disposable(self, _mended: Moto) -> Backend:
-        return encrypted(aws(_mended.url))
+    def disposable(self, mended_moto: Moto) -> Backend:
+        return encrypted(aws(mended_moto.url))

@@ -14,16 +14,9 @@ from strongroom.testing.conformance_base import NativeReader
 from tests.conformance.encryption import EncryptedSuite
 from tests.conformance.ssm import reader, ssm
 from tests.conformance.support import Ours, Suite, encrypted
-from tests.servers import moto_mended
 from tests.servers.moto import Moto
 
 UNDECLARED = Capability.DELETE | Capability.CAS | Capability.NATIVE_PENDING
-
-
-@pytest.fixture(scope="session")
-def _mended() -> Iterator[Moto]:
-    with moto_mended.server() as server:
-        yield server
 
 
 class Parameters(Ours):
@@ -44,17 +37,17 @@ class Parameters(Ours):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def backend(cls, _mended: Moto, coordinator: SQLiteCoordinator | None) -> Backend:
-        return ssm(_mended.url, coordinator=coordinator)
+    def backend(cls, mended_moto: Moto, coordinator: SQLiteCoordinator | None) -> Backend:
+        return ssm(mended_moto.url, coordinator=coordinator)
 
     @pytest.fixture
-    def disposable(self, _mended: Moto, coordinator: SQLiteCoordinator | None) -> Backend:
-        return ssm(_mended.url, coordinator=coordinator)
+    def disposable(self, mended_moto: Moto, coordinator: SQLiteCoordinator | None) -> Backend:
+        return ssm(mended_moto.url, coordinator=coordinator)
 
     @pytest.fixture(scope="class")
     @classmethod
-    def native_reader(cls, _mended: Moto) -> NativeReader:
-        return reader(_mended.url)
+    def native_reader(cls, mended_moto: Moto) -> NativeReader:
+        return reader(mended_moto.url)
 
 
 class TestParameterStore(Parameters, Suite):
@@ -87,12 +80,12 @@ class TestParameterStoreEncrypted(Parameters, EncryptedSuite):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def backend(cls, _mended: Moto, coordinator: SQLiteCoordinator | None) -> Backend:
-        return encrypted(ssm(_mended.url, coordinator=coordinator, options={"tier": "advanced"}))
+    def backend(cls, mended_moto: Moto, coordinator: SQLiteCoordinator | None) -> Backend:
+        return encrypted(ssm(mended_moto.url, coordinator=coordinator, options={"tier": "advanced"}))
 
     @pytest.fixture
-    def disposable(self, _mended: Moto, coordinator: SQLiteCoordinator | None) -> Backend:
-        return encrypted(ssm(_mended.url, coordinator=coordinator, options={"tier": "advanced"}))
+    def disposable(self, mended_moto: Moto, coordinator: SQLiteCoordinator | None) -> Backend:
+        return encrypted(ssm(mended_moto.url, coordinator=coordinator, options={"tier": "advanced"}))
 
     @pytest.fixture(scope="class")
     @classmethod

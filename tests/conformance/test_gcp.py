@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
 from google.api_core.exceptions import NotFound
 
-from strongroom.backend import Backend, Capability, Clock, Settings
+from strongroom.backend import Backend, Capability, Settings
 from strongroom.registry import open_backend
 from strongroom.testing.conformance_async import AsyncConformance
 from strongroom.testing.conformance_base import NativeReader
 from strongroom.value import SecretValue
 from tests.canary import not_ours
 from tests.conformance.encryption import EncryptedSuite
-from tests.conformance.support import Ours, Suite, encrypted
+from tests.conformance.support import Hasty, Ours, Suite, encrypted
 from tests.servers import google
 
 PREFIX = "app"
-
-
-class Hasty(Clock):
-    """The system's clock, but nobody sleeps long: Google's pace is kept in `tests/integration`."""
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(min(seconds, 0.01))
 
 
 def gcp(server: google.Process, project: str) -> Backend:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers import azure, https, moto, node, nss, openbao, softhsm
+from tests.servers import azure, https, moto, moto_mended, node, nss, openbao, softhsm
 
 if TYPE_CHECKING:
     from tests.servers import google, mariadb, postgres
@@ -64,6 +64,13 @@ def moto_server(_moto: moto.Moto) -> moto.Moto:
     """An empty AWS."""
     _moto.reset()
     return _moto
+
+
+@pytest.fixture(scope="session")
+def mended_moto() -> Iterator[moto.Moto]:
+    """moto without the lies that no program can live with; it is not emptied: use names of your own."""
+    with moto_mended.server() as server:
+        yield server
 
 
 @pytest.fixture

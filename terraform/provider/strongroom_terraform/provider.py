@@ -27,7 +27,7 @@ SCHEMA = Schema(
             optional=True,
         ),
         "profile": Attribute(
-            STRING, "The file's [profile.NAME] to use; otherwise what STRONGROOM_PROFILE names.", optional=True
+            STRING, "The profile of the file to use; otherwise what STRONGROOM_PROFILE names.", optional=True
         ),
     },
 )
@@ -43,7 +43,8 @@ def configure(config: Values) -> Stores:
         if config[name] is UNKNOWN:
             raise problem("the provider's configuration must be known at plan", name)
     named, profile = config["config"], config["profile"]
-    with blamed("config" if named else "profile" if profile else ""):
+    at = [name for name in ("config", "profile") if config[name] is not None][:1]
+    with blamed(*at):
         return Stores(Config.load(str(named) if named else None, str(profile) if profile else None))
 
 

@@ -8,15 +8,17 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, final
 
 from strongroom.errors import SecretNotFoundError
 from strongroom.rotation.ledger import InProgressError, State
 from strongroom.toml.spot import near
 
+from .metadata import moment
 from .places import blamed, config_of
 from .problems import Diagnostic, ProblemError, problem
+from .reference import written
 from .schema import Value, Values
 
 if TYPE_CHECKING:
@@ -58,9 +60,8 @@ class Subject:
 
     @property
     def reference(self) -> str:
-        """As a reference; a native name's own marks are encoded."""
-        name = self.name.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
-        return f"strongroom://{self.policy.store}/{name}"
+        """As a reference."""
+        return written(self.policy.store, self.name)
 
 
 def subject(stores: Stores, values: Values) -> Subject | Diagnostic:
@@ -136,7 +137,7 @@ class Rotating:
 
         policy, ledger = self._engine.policy(self._meant.secret), self._engine.ledger
         [one] = outlook([policy], ledger)
-        found: Values = {"last_rotated_at": _written(one.last), "next_due_at": _written(one.next)}
+        found: Values = {"last_rotated_at": moment(one.last), "next_due_at": moment(one.next)}
         entry = self._known(rotation_id) if isinstance(rotation_id, str) else self._newest()
         return found | ({"rotation_id": entry.id, "state": entry.state.value} if entry else {})
 
@@ -221,7 +222,7 @@ def _warnings(entry: Entry, begun: Entry | None) -> Iterator[Diagnostic]:
     if begun and begun.state in _SETTLED:
         yield Diagnostic(
             f"{name} was rotated for this trigger already, and is not rotated again",
-            f"rotation {entry.id}, {_written(entry.promoted)}; another trigger begins another one",
+            f"rotation {entry.id}, {moment(entry.promoted)}; another trigger begins another one",
             ("trigger",),
             warning=True,
         )
@@ -231,7 +232,3 @@ def _warnings(entry: Entry, begun: Entry | None) -> Iterator[Diagnostic]:
     if entry.state in (State.PROMOTED, State.REVOKING):
         summary = f"the value of {name} before is not revoked yet: {entry.error or entry.state.value}"
         yield Diagnostic(summary, "the new one is current; a worker goes on", warning=True)
-
-
-def _written(instant: datetime | None) -> str | None:
-    return f"{instant:%Y-%m-%dT%H:%M:%SZ}" if instant else None

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Final, final
 
-from strongroom.references import SCHEME, Reference
-
 from .blocks import Change, Resource, State
-from .places import STORE, alias_of, blamed, known
-from .problems import Diagnostic, ProblemError, problem
+from .places import STORE, alias_of, known
+from .problems import Diagnostic, ProblemError
+from .reference import identified
 from .rotating import Rotating, Subject, subject
 from .schema import BOOL, STRING, UNKNOWN, Attribute, Schema, Value, Values
 
@@ -101,11 +100,8 @@ class RotationResource(Resource):
 
     def bring(self, identity: str) -> State:
         """By ``STORE/NAME`` or its reference. The first apply records the trigger, and rotates nothing."""
-        with blamed():
-            found = Reference.parse(f"{SCHEME}{identity.removeprefix(SCHEME)}")
-        if found.version or found.pointer:
-            raise problem("a rotation is a whole secret's: import STORE/NAME")
-        values: Values = {**dict.fromkeys(self.schema.attributes), "store": found.alias, "name": found.name}
+        store, name = identified(identity)
+        values: Values = {**dict.fromkeys(self.schema.attributes), "store": store, "name": name}
         self._subject(values)
         return State({**values, "wait": True}, _IMPORTED)
 

@@ -21,6 +21,7 @@ from strongroom_terraform.problems import ProblemError
 from strongroom_terraform.rotating import PATIENCE
 from strongroom_terraform.rotation import RotationResource
 from strongroom_terraform.schema import UNKNOWN, Value, Values
+from strongroom_terraform.secret import SecretResource
 from strongroom_terraform.stores import Stores
 from terraform.tests.life import Life, configured, told
 from tests.rotation_target import Target
@@ -415,3 +416,26 @@ def test_validate_asks_nothing_of_what_is_unknown(rig: Rig) -> None:
     block = RotationResource(Stores(None))
     unknown: dict[str, Value] = dict.fromkeys(block.schema.attributes, UNKNOWN)
     assert not block.validate(configured(block, unknown))
+
+
+def test_a_secret_that_terraform_has_written_may_be_rotated(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither resource has anything to do then, and a next value by Terraform is refused by the plan."""
+    monkeypatch.setenv("TF_DATA_DIR", str(tmp_path / "data"))
+    with rig.place.store() as store:
+        first = store.get(NAME).value
+        store.purge(NAME)
+    secret = Life(SecretResource(rig.life.resource.stores))
+    said: Values = {"name": NAME, "value_wo": first, "value_wo_version": 1}
+    secret.apply(said)
+    rig.life.apply(SAID)
+    assert rig.place.works()
+    for again in (secret, rig.life):
+        again.resource = type(again.resource)(rig.resource().stores)
+    assert secret.is_empty(said)
+    assert rig.life.is_empty(SAID)
+    with pytest.raises(ProblemError) as failed:
+        secret.plan({**said, "value_wo_version": 2})
+    assert [path for _, path in told(failed.value)] == [("value_wo_version",)]
+    assert rig.place.works()

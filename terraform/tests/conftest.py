@@ -21,6 +21,9 @@ from terraform.tests.tools import (
 )
 from terraform.tests.workspace import Workspace
 
+# As tests/conftest.py has them: these tests may be run by themselves.
+pytest_plugins = ["tests.guard", "tests.servers.fixtures"]
+
 
 def each(programs: tuple[Program, ...]) -> list[object]:
     """Each as a parameter; one that is missing is a skip that says so."""

@@ -9,7 +9,9 @@ import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -37,16 +39,29 @@ def terraform_identity() -> Identity:
     return Identity.new()
 
 
-@pytest.fixture
-def toy(tmp_path: Path, short_folder: Path, terraform_identity: Identity) -> Iterator[Started]:
-    """The toy provider, started."""
-    with started(
-        {
-            "PLUGIN_CLIENT_CERT": terraform_identity.certificate,
-            "PLUGIN_UNIX_SOCKET_DIR": str(short_folder),
-            "STRONGROOM_TOY": str(tmp_path),
+@contextmanager
+def _toy(folder: Path, identity: Identity) -> Iterator[Started]:
+    with tempfile.TemporaryDirectory(prefix="tf") as short:
+        settings = {
+            "PLUGIN_CLIENT_CERT": identity.certificate,
+            "PLUGIN_UNIX_SOCKET_DIR": short,
+            "STRONGROOM_TOY": str(folder),
         }
-    ) as process:
+        with started(settings) as process:
+            yield process
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory, terraform_identity: Identity) -> Iterator[Started]:
+    """The toy provider, for tests that leave it as it is."""
+    with _toy(tmp_path_factory.mktemp("toy"), terraform_identity) as process:
+        yield process
+
+
+@pytest.fixture
+def own_toy(tmp_path: Path, terraform_identity: Identity) -> Iterator[Started]:
+    """One that a test may end."""
+    with _toy(tmp_path, terraform_identity) as process:
         yield process
 
 
@@ -54,6 +69,12 @@ def toy(tmp_path: Path, short_folder: Path, terraform_identity: Identity) -> Ite
 def trusted(toy: Started, tmp_path: Path, terraform_identity: Identity) -> ssl.SSLContext:
     """The TLS of the client whose certificate the provider was given."""
     return tls(terraform_identity, toy.fields[5], tmp_path)
+
+
+@pytest.fixture
+def own_trusted(own_toy: Started, tmp_path: Path, terraform_identity: Identity) -> ssl.SSLContext:
+    """The same, of a provider that the test may end."""
+    return tls(terraform_identity, own_toy.fields[5], tmp_path)
 
 
 def test_the_handshake_is_one_line_of_six_fields(toy: Started) -> None:
@@ -117,18 +138,20 @@ def test_each_start_has_a_key_of_its_own(toy: Started, terraform_identity: Ident
         assert other.fields[5] != toy.fields[5]
 
 
-def test_shutdown_ends_the_process_and_removes_the_folder(toy: Started, trusted: ssl.SSLContext) -> None:
+def test_shutdown_ends_the_process_and_removes_the_folder(
+    own_toy: Started, own_trusted: ssl.SSLContext
+) -> None:
     """go-plugin kills what is not gone two seconds after it asked."""
-    call(toy.address, trusted, ("Shutdown", EMPTY))
-    assert toy.process.wait(timeout=10) == 0
-    assert not Path(toy.address).parent.exists()
+    call(own_toy.address, own_trusted, ("Shutdown", EMPTY))
+    assert own_toy.process.wait(timeout=10) == 0
+    assert not Path(own_toy.address).parent.exists()
 
 
-def test_sigterm_ends_it_in_order(toy: Started) -> None:
+def test_sigterm_ends_it_in_order(own_toy: Started) -> None:
     """As Shutdown does."""
-    toy.process.terminate()
-    assert toy.process.wait(timeout=10) == 0
-    assert not Path(toy.address).parent.exists()
+    own_toy.process.terminate()
+    assert own_toy.process.wait(timeout=10) == 0
+    assert not Path(own_toy.address).parent.exists()
 
 
 def test_an_interrupt_is_left_to_terraform(toy: Started, trusted: ssl.SSLContext) -> None:
@@ -170,27 +193,29 @@ def test_a_crash_would_leave_no_core_file(toy: Started) -> None:
     assert psutil.Process(toy.process.pid).rlimit(psutil.RLIMIT_CORE) == (0, 0)
 
 
-def test_noise_from_the_right_client_ends_nothing_but_itself(toy: Started, trusted: ssl.SSLContext) -> None:
+def test_noise_from_the_right_client_ends_nothing_but_itself(
+    own_toy: Started, own_trusted: ssl.SSLContext
+) -> None:
     """Be it no protobuf, no HTTP/2, or a length that lies; and of what was sent nothing is logged."""
     noise = CANARY.encode() * 50
-    assert unparsed(toy.address, trusted, b"\xff" + noise) == "Internal Server Error"
-    lets_in(toy.address, trusted, noise)
-    lets_in(toy.address, trusted, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff\xff\xff\0\0" + noise)
-    assert call(toy.address, trusted, ("GetFunctions", EMPTY), ("Shutdown", EMPTY))[0].functions
-    out, err = toy.process.communicate(timeout=10)
+    assert unparsed(own_toy.address, own_trusted, b"\xff" + noise) == "Internal Server Error"
+    lets_in(own_toy.address, own_trusted, noise)
+    lets_in(own_toy.address, own_trusted, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff\xff\xff\0\0" + noise)
+    assert call(own_toy.address, own_trusted, ("GetFunctions", EMPTY), ("Shutdown", EMPTY))[0].functions
+    out, err = own_toy.process.communicate(timeout=10)
     assert out == ""
     assert_no_canary(err)
 
 
 def test_what_a_provider_prints_never_leaves_it(
-    toy: Started, trusted: ssl.SSLContext, tmp_path: Path
+    own_toy: Started, own_trusted: ssl.SSLContext, tmp_path: Path
 ) -> None:
     """Terraform copies standard error into its log: a print, a warning, an SDK's message do not get there."""
     thing = new("ApplyRequest", type_name="toy_thing")
     thing.config.json = thing.planned_state.json = b'{"name": "noisy"}'
     thing.prior_state.json = b"null"
-    call(toy.address, trusted, ("ApplyResourceChange", thing), ("Shutdown", EMPTY))
-    out, err = toy.process.communicate(timeout=10)
+    call(own_toy.address, own_trusted, ("ApplyResourceChange", thing), ("Shutdown", EMPTY))
+    out, err = own_toy.process.communicate(timeout=10)
     assert "noisy" in (tmp_path / "calls").read_text()
     assert out == ""
     assert "the toy is noisy" in err

@@ -112,8 +112,12 @@ class SecretResource(Resource):
         created = None
         with suppress(SecretStoreError):  # the secret is there; the next read tells it
             created = store.describe(name).created_at
-        made = {"id": identity(store.alias, name), "version": version, "written_version": version}
-        return State({**planned, **made, "created_at": moment(created)}, change.private)
+        made: Values = {
+            "store": store.alias,
+            "id": identity(store.alias, name),
+            "created_at": moment(created),
+        }
+        return State({**planned, **made, **dict.fromkeys(_TOLD, version)}, change.private)
 
     def read(self, values: Values, private: bytes) -> State | None:
         """What is known of it without its value. One that was imported counts as written from here on."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from terraform.tests.attached import attached
 from terraform.tests.tools import Terraform
 from terraform.tests.workspace import Workspace
 
@@ -49,11 +51,12 @@ MISTAKES = {
 
 
 @pytest.fixture
-def google(short_folder: Path, one_terraform: Terraform, standins: Path) -> Workspace:
-    workspace = Workspace(short_folder, Terraform(one_terraform.program, mirrors=[standins]), trace=False)
+def google(short_folder: Path, one_terraform: Terraform) -> Iterator[Workspace]:
+    workspace = Workspace(short_folder, Terraform(one_terraform.program), trace=False)
     workspace.write(GOOGLE)
-    workspace.init()
-    return workspace
+    with attached("terraform.tests.attached", "google") as where:
+        workspace.env["TF_REATTACH_PROVIDERS"] = where
+        yield workspace
 
 
 def test_a_right_configuration_is_applied_and_the_second_plan_is_empty(google: Workspace) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import boto3
 from click.testing import CliRunner
@@ -17,7 +19,7 @@ from strongroom.config import Config
 from strongroom.config import open as open_store
 from strongroom.rotation.functions.aws_lambda import Function
 from strongroom.store import SecretStore
-from strongroom.testing.aws import StrictServer
+from strongroom.testing.aws import AwsError, StrictServer
 from strongroom.testing.clock import FakeClock
 from tests.canary import not_ours
 from tests.rotation_target import Target, credential
@@ -90,6 +92,8 @@ class Scene:
             if source == "home"
             else '[replica.home]\nsource = "away"\ndomain = "home"\n'
         )
+        other = "away" if source == "home" else "home"
+        copies += f'[store.app]\nfailover = ["{source}", "{other}"]\n'
         self.file.write_text(f'default = "{source}"\n{stores}{rotation}{copies if self.replicated else ""}')
 
     def store(self, alias: str = "home") -> SecretStore:
@@ -100,6 +104,19 @@ class Scene:
         """The program, which does what it was asked to do."""
         done = CliRunner().invoke(cli, [*args, "--config", str(self.file)])
         assert done.exit_code in (0, 10), done.output
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """The first region answers nothing but errors."""
+        call = self.server.manager.call
+
+        def refused(region: str, *args: Any, **how: Any) -> Any:
+            if region == HOME:
+                raise AwsError("InternalServiceError", "down", 500)
+            return call(region, *args, **how)
+
+        with patch.object(self.server.manager, "call", refused):
+            yield
 
     def rotate(self, function: Function, name: str) -> None:
         """What Secrets Manager does: it makes a version without a value, and calls four times."""
@@ -124,12 +141,15 @@ def key_of(region: str, name: str) -> str | None:
 
 
 def reads(scene: Scene) -> None:
-    """In every region that has the secrets, and what `check` and `show` look at."""
+    """In every region that has the secrets; and while the first one is away."""
     with scene.store() as store:
         roles.read(store)
     if scene.replicated:
-        with scene.store("away") as store:
-            roles.read(store)
+        for alias in ("away", "app"):
+            with scene.store(alias) as store:
+                roles.read(store)
+        with scene.away(), scene.store("app") as store:
+            assert store.get(roles.DB).degraded
 
 
 def rotates(scene: Scene) -> None:

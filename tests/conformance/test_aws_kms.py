@@ -24,12 +24,6 @@ NOBODY: dict[str, str | SecretValue] = {
 }
 
 
-@pytest.fixture(scope="module")
-def kms() -> Iterator[Moto]:
-    with moto_kms.server() as server:
-        yield server
-
-
 @dataclass(frozen=True)
 class Place:
     """One key of a KMS, and the ways to open it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,18 +13,11 @@ from strongroom.errors import InvalidRequestError
 from strongroom.keys import Signer
 from strongroom.registry import create_key, open_signer
 from tests.integration.transit_support import made
-from tests.servers import moto_kms
 from tests.servers.boto import REGION
 from tests.servers.moto import Moto
 from tests.servers.openbao import OpenBao
 from tests.servers.softhsm import TestToken
 from tests.unit.audit_log import ORIGIN
-
-
-@pytest.fixture(scope="module")
-def kms() -> Iterator[Moto]:
-    with moto_kms.server() as server:
-        yield server
 
 
 def assert_signs(folder: Path, signer: Signer) -> None:

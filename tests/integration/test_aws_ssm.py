@@ -26,7 +26,6 @@ from strongroom.value import SecretValue
 from tests.canary import CANARY, CANARY_BYTES, assert_no_canary_in, not_ours
 from tests.drift import Source, parameter_store
 from tests.scale import scaled
-from tests.servers import moto_mended
 from tests.servers.moto import Moto
 
 KEY = Name("db/password")
@@ -51,28 +50,22 @@ VALUES: dict[str, str | bytes] = {
 
 
 @pytest.fixture(scope="module")
-def moto() -> Iterator[Moto]:
-    with moto_mended.server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def _boto3(moto: Moto) -> Any:
-    return moto.client("ssm")
+def _boto3(mended_moto: Moto) -> Any:
+    return mended_moto.client("ssm")
 
 
 @pytest.fixture
-def native(moto: Moto, _boto3: Any) -> Iterator[Any]:
+def native(mended_moto: Moto, _boto3: Any) -> Iterator[Any]:
     """Another program's view of the same account: plain boto3."""
-    moto.reset()
+    mended_moto.reset()
     with not_ours():
         yield _boto3
 
 
 @pytest.fixture
-def store(moto: Moto, native: Any, tmp_path: Path) -> Iterator[Backend]:
+def store(mended_moto: Moto, native: Any, tmp_path: Path) -> Iterator[Backend]:
     with_a_lease = SQLiteCoordinator(tmp_path / "leases.db")
-    yield _open(moto, coordinator=with_a_lease)
+    yield _open(mended_moto, coordinator=with_a_lease)
     with_a_lease.close()
 
 
@@ -122,9 +115,11 @@ class TestInterop:
         assert store.get(KEY, secret.version).value == secret.value
 
     @pytest.mark.parametrize("tier", ["standard", "advanced", "intelligent"])
-    def test_one_byte_over_the_limit_sends_no_request(self, moto: Moto, native: Any, tier: str) -> None:
+    def test_one_byte_over_the_limit_sends_no_request(
+        self, mended_moto: Moto, native: Any, tier: str
+    ) -> None:
         """At the limit, whatever its letters, it is written."""
-        backend = _open(moto, options={"tier": tier})
+        backend = _open(mended_moto, options={"tier": tier})
         limit = backend.limit(KEY) or 0
         backend.put(KEY, SecretValue("ä" * (limit // 2)), None)
         for over in ("x" * (limit + 1), "ä" * (limit // 2) + "x", b"x" * (limit * 3 // 4)):
@@ -132,10 +127,10 @@ class TestInterop:
                 check_size(backend, KEY, SecretValue(over), "put")
         assert _read(native)["Version"] == 1
 
-    def test_a_foreign_parameter_without_its_slash_is_the_same(self, moto: Moto, native: Any) -> None:
+    def test_a_foreign_parameter_without_its_slash_is_the_same(self, mended_moto: Moto, native: Any) -> None:
         """Parameter Store's name rules: `/db` and `db` are one parameter."""
         native.put_parameter(Name="db", Value=CANARY, Type="SecureString")
-        root = open_backend(f"aws-ssm://eu-west-1?endpoint={moto.url}")
+        root = open_backend(f"aws-ssm://eu-west-1?endpoint={mended_moto.url}")
         assert [info.key for info in root.list_info("d")] == [Name("db")]
         assert root.get(Name("db"), Stage.CURRENT).value.matches(CANARY)
         outcome = root.get_many([Name("db")])[Name("db")]
@@ -154,10 +149,10 @@ class TestKeptThings:
             name: made[name] for name in ("KeyId", "Tier", "AllowedPattern")
         }
 
-    def test_the_key_that_is_configured_is_used(self, moto: Moto, native: Any) -> None:
+    def test_the_key_that_is_configured_is_used(self, mended_moto: Moto, native: Any) -> None:
         """Also for a parameter that had another."""
         native.put_parameter(Name=FULL, Value=CANARY, Type="SecureString", KeyId="alias/old")
-        _open(moto, options={"key_id": "alias/new"}).put(KEY, SecretValue(CANARY), None)
+        _open(mended_moto, options={"key_id": "alias/new"}).put(KEY, SecretValue(CANARY), None)
         assert native.describe_parameters()["Parameters"][0]["KeyId"] == "alias/new"
 
     def test_tags_stay_and_are_the_users_alone(self, store: Backend, native: Any) -> None:
@@ -254,11 +249,11 @@ class TestTraps:
         [found] = native.describe_parameters()["Parameters"]
         assert re.fullmatch(rf"{own} \[strongroom \S+ {LONGEST}\]", found["Description"])
 
-    def test_a_drift_check_reads_no_parameter(self, moto: Moto, native: Any, tmp_path: Path) -> None:
+    def test_a_drift_check_reads_no_parameter(self, mended_moto: Moto, native: Any, tmp_path: Path) -> None:
         """What differs is found in the list, of which moto gives ten a page where AWS gives fifty."""
         source = Source(scaled(600, "parameters of a drift check"))
         coordinator = SQLiteCoordinator(tmp_path / "drift.db")
-        with parameter_store(moto, coordinator, source.records) as replica:
+        with parameter_store(mended_moto, coordinator, source.records) as replica:
             replicator = source.replicator(replica)
             assert not replicator.sync().done
             replica.calls.clear()
@@ -269,12 +264,12 @@ class TestTraps:
             assert [step.name for step in replicator.plan().due] == [str(source.names[7])]
         coordinator.close()
 
-    def test_a_replica_here_follows_its_source(self, moto: Moto, native: Any, tmp_path: Path) -> None:
+    def test_a_replica_here_follows_its_source(self, mended_moto: Moto, native: Any, tmp_path: Path) -> None:
         """Made, changed, and deleted for ever; a user's tags at the replica change nothing."""
         source, clock = Source(2), FakeClock()
         changed, gone = source.names
         coordinator = SQLiteCoordinator(tmp_path / "replica.db", clock)
-        with parameter_store(moto, coordinator, {}, clock) as replica:
+        with parameter_store(mended_moto, coordinator, {}, clock) as replica:
             replicator = source.replicator(replica, clock=clock)
             assert [step.action for step in replicator.sync().done] == [Action.CREATE] * 2
             for _ in range(2):

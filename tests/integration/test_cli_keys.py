@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from tests.canary import CANARY
 from tests.conformance.azure_keys import add_key
 from tests.conformance.azure_keys import url as azure_url
 from tests.integration import transit_support
-from tests.servers import moto_kms
 from tests.servers.azure import Vault
 from tests.servers.boto import REGION
 from tests.servers.google import Process
@@ -27,12 +26,6 @@ from tests.servers.openbao import OpenBao
 from tests.unit.google_support import made_key
 
 Tables = Mapping[str, Mapping[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def kms() -> Iterator[Moto]:
-    with moto_kms.server() as server:
-        yield server
 
 
 def _checked(folder: Path, tables: Tables) -> dict[str, dict[str, Any]]:

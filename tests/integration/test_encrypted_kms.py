@@ -20,17 +20,10 @@ from strongroom_aws._kms import Key
 from tests.canary import CANARY
 from tests.chaos.forked import Say, forked
 from tests.scale import scaled
-from tests.servers import moto_kms
 from tests.servers.boto import REGION
 from tests.servers.moto import Moto
 
 Calls = Counter[str]
-
-
-@pytest.fixture(scope="module")
-def kms() -> Iterator[Moto]:
-    with moto_kms.server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

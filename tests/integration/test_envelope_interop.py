@@ -24,7 +24,7 @@ from tests.integration.interop_support import (
     make_keks,
 )
 from tests.scale import NIGHTLY
-from tests.servers import moto_kms
+from tests.servers.moto import Moto
 from tests.servers.node import Node
 from tests.session import note
 
@@ -69,9 +69,8 @@ def _count(name: str, axes: Axes) -> None:
 
 
 @pytest.fixture(scope="module")
-def keks() -> Iterator[Keks]:
-    with moto_kms.server() as moto:
-        yield make_keks(moto)
+def keks(kms: Moto) -> Keks:
+    return make_keks(kms)
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,9 @@ from strongroom.keys import KeyWrapper
 from strongroom_local.keyset import KeysetFile
 from tests.canary import CANARY_BYTES, plaintext
 from tests.integration.interop_support import Kms, Ours
-from tests.servers import moto_kms, node
+from tests.servers import node
 from tests.servers.boto import REGION
+from tests.servers.moto import Moto
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 CONTEXT = {"tenant": "acme", "\U0001f511": "a=b"}
@@ -27,21 +28,20 @@ Open = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
 @pytest.fixture(scope="module")
-def kms() -> Iterator[Kms]:
-    with moto_kms.server() as moto:
-        made = moto.client("kms", REGION).create_key(MultiRegion=True)
-        yield Kms(made["KeyMetadata"]["Arn"], moto.url)
+def multi_region_key(kms: Moto) -> Kms:
+    made = kms.client("kms", REGION).create_key(MultiRegion=True)
+    return Kms(made["KeyMetadata"]["Arn"], kms.url)
 
 
 @pytest.fixture(scope="module")
-def kms_key(kms: Kms) -> Iterator[KeyWrapper]:
+def kms_key(multi_region_key: Kms) -> Iterator[KeyWrapper]:
     ours = Ours()
-    yield ours.key(kms)
+    yield ours.key(multi_region_key)
     ours.close()
 
 
 @pytest.fixture(params=["py", "mjs"])
-def open_with_sdk(request: pytest.FixtureRequest, tmp_path: Path, kms: Kms) -> Open:
+def open_with_sdk(request: pytest.FixtureRequest, tmp_path: Path, multi_region_key: Kms) -> Open:
     """Runs the example in a folder of its own; Node looks for packages from a script's own folder upwards."""
     example = EXAMPLES / f"open_with_aws_sdk.{request.param}"
     program = [sys.executable, str(example)]
@@ -52,7 +52,7 @@ def open_with_sdk(request: pytest.FixtureRequest, tmp_path: Path, kms: Kms) -> O
         (tmp_path / "node_modules").symlink_to(node.FOLDER / "node_modules")
         program = ["node", str(copied)]
     credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-    env = {**os.environ, **credentials, "AWS_ENDPOINT_URL_KMS": kms.endpoint}
+    env = {**os.environ, **credentials, "AWS_ENDPOINT_URL_KMS": multi_region_key.endpoint}
 
     def run(message: Path, key: str, pairs: Sequence[str] = ()) -> subprocess.CompletedProcess[bytes]:
         argv = [*program, str(message), key, *pairs]
@@ -78,14 +78,14 @@ def test_a_message_under_a_keyset_opens_for_what_it_was_written_for(
 
 
 def test_a_message_under_a_keyring_opens(
-    tmp_path: Path, kms: Kms, kms_key: KeyWrapper, open_with_sdk: Open
+    tmp_path: Path, multi_region_key: Kms, kms_key: KeyWrapper, open_with_sdk: Open
 ) -> None:
     """In two steps, from the keyring's root in KMS; the keyring was rotated since."""
     place = FilePlace(tmp_path / "app.keyring")
     keyring = Keyring.create(place, [kms_key], name="app")
     message = _written(tmp_path, keyring)
     keyring.rotate()
-    done = open_with_sdk(tmp_path / "app.keyring", kms.arn, ["strongroom-name=app"])
+    done = open_with_sdk(tmp_path / "app.keyring", multi_region_key.arn, ["strongroom-name=app"])
     assert done.returncode == 0, done.stderr
     keys = plaintext(tmp_path / "keys.json", "the keyring's keys, as the example gives them out")
     keys.write_bytes(done.stdout)

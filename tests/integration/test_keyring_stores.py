@@ -27,7 +27,6 @@ from tests.conformance.aws import aws
 from tests.conformance.azure import azure
 from tests.conformance.test_vault import vault
 from tests.scale import scaled
-from tests.servers import moto_kms
 from tests.servers.azure import Vault
 from tests.servers.boto import REGION
 from tests.servers.moto import Moto
@@ -114,12 +113,6 @@ def test_a_keyring_is_no_name_of_its_store(store: Backend) -> None:
     Keyring.create(StorePlace(store, NAME), [Root()], name=NAME)
     assert list(store.list_info("")) == []
     assert b"AES-256-GCM" not in store.get(MESSAGE, Stage.CURRENT).value.reveal()
-
-
-@pytest.fixture(scope="module")
-def kms() -> Iterator[Moto]:
-    with moto_kms.server() as server:
-        yield server
 
 
 def _root(kms: Moto) -> KeyWrapper:

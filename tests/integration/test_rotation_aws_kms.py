@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,12 +22,6 @@ from tests.servers.boto import REGION
 from tests.servers.moto import Moto
 
 ADMIN = SecretValue.of({"access_key_id": "test", "secret_access_key": "test"})
-
-
-@pytest.fixture(scope="module")
-def kms() -> Iterator[Moto]:
-    with moto_kms.server() as server:
-        yield server
 
 
 def rotator(moto: Moto, **changes: Any) -> KMSKeyRotator:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers import azure, https, moto, moto_mended, node, nss, openbao, softhsm
+from tests.servers import azure, https, moto, moto_kms, moto_mended, node, nss, openbao, softhsm
 
 if TYPE_CHECKING:
     from tests.servers import google, mariadb, postgres
@@ -71,6 +71,19 @@ def mended_moto() -> Iterator[moto.Moto]:
     """moto without the lies that no program can live with; it is not emptied: use names of your own."""
     with moto_mended.server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def _kms() -> Iterator[moto.Moto]:
+    with moto_kms.server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def kms(_kms: moto.Moto) -> moto.Moto:
+    """AWS KMS, mended, and empty when a module begins."""
+    _kms.reset()
+    return _kms
 
 
 @pytest.fixture

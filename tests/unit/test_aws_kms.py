@@ -32,7 +32,7 @@ from strongroom.testing.conformance_key_base import in_child
 from strongroom.testing.conformance_safety import at_once
 from strongroom.value import SecretValue
 from tests.canary import CANARY, assert_no_canary_in, not_ours
-from tests.servers import https, moto_kms
+from tests.servers import https
 from tests.servers.boto import REGION
 from tests.servers.moto import Moto
 
@@ -52,12 +52,6 @@ def arn(key: str = ID, region: str = REGION, account: str = ACCOUNT, partition: 
 
 def edk(info: str, provider: str = "aws-kms") -> WrappedKey:
     return WrappedKey(provider, info.encode(), b"ciphertext")
-
-
-@pytest.fixture(scope="module")
-def kms() -> Iterator[Moto]:
-    with moto_kms.server() as server:
-        yield server
 
 
 def created(kms: Moto, **params: Any) -> str:

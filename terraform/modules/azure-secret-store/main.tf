@@ -56,33 +56,54 @@ resource "azurerm_private_endpoint" "vault" {
   }
 }
 
-# The first value alone: Strongroom's book of a version stands in its tags, and the provider would put the tags of
-# the version before on the next one, which then counts as a writer that came late, and is written past.
-resource "azurerm_key_vault_secret" "this" {
+# Of what this module alone writes: another number in value_versions puts the value as a new version.
+resource "azurerm_key_vault_secret" "written" {
   #checkov:skip=CKV_AZURE_41:a schedule renews it; an expiry goes over to each new version, and would stop what works
-  for_each = var.value_versions
+  for_each = { for name, version in var.value_versions : name => version if !var.secrets[name].rotate }
 
   key_vault_id     = azurerm_key_vault.this.id
   name             = local.names[each.key]
   value_wo         = lookup(var.values, each.key, local.missing)
-  value_wo_version = 1
+  value_wo_version = each.value
   content_type     = "text/plain"
-
-  tags = merge(
-    var.tags,
-    var.secrets[each.key].tags,
-    var.secrets[each.key].description == null ? {} : { description = var.secrets[each.key].description },
-  )
+  tags             = local.tags[each.key]
 
   lifecycle {
+    # Strongroom's book of a version stands in its tags beside yours, and what holds bytes has a type of its own.
+    ignore_changes = [content_type, expiration_date, not_before_date, tags]
+  }
+}
+
+# The first value of what is rotated, put once: no number brings it back over a rotated one.
+resource "azurerm_key_vault_secret" "first" {
+  #checkov:skip=CKV_AZURE_41:a schedule renews it; an expiry goes over to each new version, and would stop what works
+  for_each = { for name, version in var.value_versions : name => version if var.secrets[name].rotate }
+
+  key_vault_id     = azurerm_key_vault.this.id
+  name             = local.names[each.key]
+  value_wo         = lookup(var.values, each.key, local.missing)
+  value_wo_version = each.value
+  content_type     = "text/plain"
+  tags             = local.tags[each.key]
+
+  lifecycle {
+    # Strongroom's book of a version stands in its tags beside yours, and what holds bytes has a type of its own.
     ignore_changes = [content_type, expiration_date, not_before_date, tags, value_wo_version]
   }
 }
 
 locals {
-  # Longer than the 25,600 bytes that Key Vault takes: to make a secret without its value is refused, and an apply
+  # Longer than the 25,600 bytes that Key Vault takes: to write a secret without its value is refused, and an apply
   # that writes nothing needs none.
   missing = join("", [for number in range(1000) : "values has no value for this secret. "])
+
+  tags = {
+    for name, secret in var.secrets : name => merge(
+      var.tags,
+      secret.tags,
+      secret.description == null ? {} : { description = secret.description },
+    )
+  }
 }
 
 resource "azurerm_monitor_diagnostic_setting" "audit" {

@@ -44,7 +44,7 @@ variable "tenant_id" {
 }
 
 variable "secrets" {
-  description = "The secrets, by Strongroom's names. One with rotate = true is rotated. Tags are what a secret is born with; later `strongroom tag` changes them."
+  description = "The secrets, by Strongroom's names. One with rotate = true gets its value here once. Tags are what a secret is born with; later `strongroom tag` changes them."
   type = map(object({
     description = optional(string)
     rotate      = optional(bool, false)
@@ -69,7 +69,7 @@ variable "values" {
 }
 
 variable "value_versions" {
-  description = "By name, 1: Terraform writes the value once, when the secret is made. A name that is not here gets no value from Terraform."
+  description = "By name, a number of yours: a new one writes the value. A name that is not here gets no value from Terraform; one with rotate = true gets its value once."
   type        = map(number)
   default     = {}
   nullable    = false
@@ -80,8 +80,8 @@ variable "value_versions" {
   }
 
   validation {
-    condition     = alltrue([for number in values(var.value_versions) : number == 1])
-    error_message = "On Azure Terraform writes a value once, as version 1: write the next by `strongroom put`, or the resource strongroom_secret. See the README."
+    condition     = alltrue([for number in values(var.value_versions) : number >= 1 && floor(number) == number])
+    error_message = "A value's version is a whole number from 1: below it, the provider would keep the value in state."
   }
 }
 

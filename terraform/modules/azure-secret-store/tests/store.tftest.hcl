@@ -31,16 +31,25 @@ run "secrets_have_azures_names" {
   }
 }
 
-run "a_value_is_written_once" {
+run "a_value_is_written_and_none_is_kept" {
   command = plan
 
-  assert {
-    condition     = keys(azurerm_key_vault_secret.this) == ["db/password"] && azurerm_key_vault_secret.this["db/password"].value_wo_version == 1 && azurerm_key_vault_secret.this["db/password"].value == null
-    error_message = "What has a value_version gets a value, which state does not hold."
+  variables {
+    value_versions = { "db/password" = 1, "eu-west/pass.wo_d" = 3 }
   }
 
   assert {
-    condition     = azurerm_key_vault_secret.this["db/password"].tags == tomap({ team = "payments", owner = "ledger", description = "The application's login" })
+    condition     = keys(azurerm_key_vault_secret.first) == ["db/password"] && azurerm_key_vault_secret.first["db/password"].value == null
+    error_message = "What rotates gets its first value, which state does not hold."
+  }
+
+  assert {
+    condition     = keys(azurerm_key_vault_secret.written) == ["eu-west/pass.wo_d"] && azurerm_key_vault_secret.written["eu-west/pass.wo_d"].value_wo_version == 3
+    error_message = "What does not rotate is written at each new number."
+  }
+
+  assert {
+    condition     = azurerm_key_vault_secret.first["db/password"].tags == tomap({ team = "payments", owner = "ledger", description = "The application's login" })
     error_message = "Tags are the secret's."
   }
 }
@@ -129,11 +138,11 @@ run "events_of_this_prefix_reach_the_function" {
   }
 }
 
-run "a_second_value_is_not_terraforms" {
+run "a_value_version_below_1_is_refused" {
   command = plan
 
   variables {
-    value_versions = { "db/password" = 2 }
+    value_versions = { "db/password" = 0 }
   }
 
   expect_failures = [var.value_versions]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import boto3
 from click.testing import CliRunner
 
 from strongroom.cli.main import cli
@@ -24,6 +23,7 @@ from strongroom.testing.clock import FakeClock
 from tests.canary import not_ours
 from tests.rotation_target import Target, credential
 from tests.scale import by_day
+from tests.servers.boto import session
 
 from . import roles
 from .aws_calls import ACCOUNT, Recorder
@@ -127,8 +127,7 @@ class Scene:
 
     def arn(self, name: str) -> str:
         """Whole, as Secrets Manager's events have it; the test itself asks."""
-        session: Any = boto3.Session("test", "test", region_name=HOME)
-        client = session.client("secretsmanager", endpoint_url=self.server.url)
+        client = session(HOME).client("secretsmanager", endpoint_url=self.server.url)
         with self.recorder.off(), not_ours():
             return str(client.describe_secret(SecretId=f"{PREFIX}/{name}")["ARN"])
 

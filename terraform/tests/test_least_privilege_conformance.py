@@ -9,9 +9,10 @@ import pytest
 from strongroom.backend import Backend
 from strongroom.testing.aws import StrictServer
 from strongroom.testing.conformance_base import NativeReader
-from tests.conformance.aws import PREFIX, REGION, aws, reader
+from tests.conformance.aws import PREFIX, aws, reader
 from tests.conformance.test_aws_strict import StrictSuite
 from tests.scale import NIGHTLY
+from tests.servers.boto import REGION
 
 from .aws_calls import ACCOUNT, Recorder
 from .iam import Policy

@@ -168,6 +168,30 @@ def test_a_fragment_holds_any_text(short_folder: Path) -> None:
     assert entry.names == ("db/password", "exchange/**")
 
 
+README = {"vault": "vault", **PROVIDERS}
+_SOURCE = re.compile(r'source = "[^"]*/terraform/modules/([a-z-]+)"')
+
+
+@pytest.mark.parametrize("module", README)
+def test_the_example_of_the_readme_is_planned(module: str, short_folder: Path) -> None:
+    """As it stands there, with the source for its address, and with a value for each variable."""
+    example = (MODULES / f"{module}-secret-store" / "README.md").read_text().split("```terraform\n")[1]
+    here = os.path.relpath(MODULES, short_folder)
+    text, replaced = _SOURCE.subn(rf'source = "{here}/\1"', example.split("```")[0])
+    assert replaced == 1
+    workspace = Workspace(short_folder, Terraform(any_terraform()), trace=False)
+    workspace.write(text + ('provider "azurerm" {\n  features {}\n}\n' if module == "azure" else ""))
+    with zipfile.ZipFile(short_folder / "rotate.zip", "w") as archive:
+        archive.writestr("main.py", "")
+    with attached("terraform.tests.attached", README[module]) as provider:
+        workspace.env["TF_REATTACH_PROVIDERS"] = provider
+        for name in re.findall(r'^variable "(\w+)"', text, re.MULTILINE):
+            workspace.env[f"TF_VAR_{name}"] = CANARY
+        workspace.init()
+        assert re.search(r"Plan: [1-9]\d* to add, 0 to change", workspace.plan().text)
+    workspace.assert_no_canary()
+
+
 _VALIDATION = re.compile(r'can\(regex\("(?P<pattern>[^"]+)", (?:var\.name|name)\)\)')
 
 

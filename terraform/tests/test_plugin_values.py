@@ -60,7 +60,7 @@ OBJECTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=scaled(2_000), deadline=None)
+@settings(max_examples=scaled(2_000, "values of Terraform encoded and decoded"), deadline=None)
 @given(OBJECTS)
 def test_what_is_encoded_decodes_to_the_same(value: dict[str, Value]) -> None:
     """Null, unknown, numbers of any size, and nesting survive the wire."""
@@ -158,7 +158,7 @@ def test_a_value_of_another_type_is_refused_at_its_path(value: object, path: tup
     assert_no_canary(str(taken.value), str(given_.value))
 
 
-@settings(max_examples=scaled(20_000), deadline=None)
+@settings(max_examples=scaled(20_000, "hostile bytes for a value of Terraform"), deadline=None)
 @given(st.binary(max_size=200))
 def test_hostile_bytes_are_a_typed_error(packed: bytes) -> None:
     """Whatever comes, it is a value of the type or a `WireValueError`."""

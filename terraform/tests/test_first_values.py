@@ -1,4 +1,4 @@
-"""What the providers of Google and Azure write is taken over by the library: the first value, and each after."""
+"""What the providers of Google and Azure write is taken over by the library: the first value, and others."""
 
 from __future__ import annotations
 

@@ -238,7 +238,7 @@ def _attribute(name: str, field: re.Match[str] | None, type_: Type) -> Attribute
         return Attribute(type_, "", optional=True)
     computed, optional, required = (field[group] == "true" for group in (2, 3, 4))
     # The name is all that tells: the generator knew nothing of write-only attributes.
-    write_only = name.endswith("_wo")
+    write_only = name.endswith("_wo") and (optional or required)  # not has_secret_string_wo
     return Attribute(
         type_, "", required, optional or not (required or computed), computed and not write_only,
         write_only=write_only,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from strongroom.errors import PermissionDeniedError
+from strongroom.errors import PermissionDeniedError, SecretStoreError
 from tests.canary import not_ours
 from tests.integration.vault_support import policy_token
 from tests.scale import by_day
@@ -19,7 +21,7 @@ from tests.servers.openbao import OpenBao, dev_server
 from . import roles
 from .rendering import MODULES, rendered
 from .scene import ACTS, REPLICA, STORE, Scene
-from .vault_calls import Recorder, Rule, rules
+from .vault_calls import Recorder, Rule, rules, written
 
 MODULE = "vault-secret-store/modules/policies"
 TRANSIT = "least"
@@ -51,6 +53,7 @@ def staged(server: OpenBao, mount: str, folder: Path, shape: str) -> Scene:
 
 
 # The rest are the same rules again, with and without a key.
+WRITES = ("create", "update")  # which of the two it was to be only shows in the whole run
 RUNS = by_day(
     "roles under Vault's policies",
     itertools.product(SHAPES, ACTS),
@@ -125,9 +128,48 @@ def test_nothing_is_missing_and_nothing_is_unused(run: Run) -> None:
     """A listing looks for pending values too, and does without where it may not see them: a reader's."""
     assert run.recorder.asked
     refused = {(asked.capability, asked.path) for asked in run.recorder.asked if asked.refused}
-    theirs = {("list", f"{run.mount}/metadata/_strongroom/pending/{STORE}")}
+    theirs = {("list", f"{run.mount}/metadata/_strongroom/pending/{STORE}/")}
     assert refused == (theirs if run.role == "reader" else set())
     assert list(run.recorder.unused(run.policy, REPLICA, STORE)) == []
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("role", by_day("Vault's policies short of one grant", ACTS, "reader".__eq__))
+def test_each_capability_that_is_taken_out_is_missed(
+    role: str,
+    policies: Mapping[str, Mapping[str, str]],
+    openbao: OpenBao,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """OpenBao's word for it: without any one of them it refuses more than it did."""
+    whole = rules(policies["alone"][f"{role}_policy"])
+    for number, (at, lost) in enumerate((rule, each) for rule in whole for each in rule.capabilities):
+        mount, folder, recorder = openbao.mount_kv(2), tmp_path / str(number), Recorder()
+        folder.mkdir()
+        left = [
+            Rule(one.path, tuple(each for each in one.capabilities if (one, each) != (at, lost)))
+            for one in whole
+        ]
+        monkeypatch.setenv("LEAST", openbao.token)
+        scene = staged(openbao, mount, folder, "alone")
+        recorder.token = policy_token(openbao, "".join(map(written, left)).replace("MOUNT", mount))
+        monkeypatch.setenv("LEAST", recorder.token)
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(SecretStoreError, AssertionError):
+            recorder.install(patch)
+            ACTS[role](scene)
+        there = Rule(at.path.replace("MOUNT", mount), ())
+        refused = [asked for asked in recorder.asked if asked.refused and there.covers(asked.path)]
+        assert any(asked.capability in (lost, *WRITES) for asked in refused), (at.path, lost)
+
+
+def test_every_rule_is_below_the_stores_names(policies: Mapping[str, Mapping[str, str]]) -> None:
+    """Or names the store's key; nothing reaches the mount, another prefix, or all of Strongroom's own."""
+    for shape in policies.values():
+        for rule in (rule for policy in shape.values() for rule in rules(policy)):
+            assert re.fullmatch(rf"MOUNT/\w+/(_strongroom/[a-z+-]+/)?{STORE}/\*", rule.path) or re.fullmatch(
+                rf"{TRANSIT}/(keys|encrypt|decrypt)/wrap", rule.path
+            )
 
 
 def test_a_reader_writes_nothing_and_sees_nothing_that_waits(

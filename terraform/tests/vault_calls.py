@@ -45,6 +45,12 @@ def rules(policy: str) -> list[Rule]:
     return [Rule(m["path"], tuple(re.findall(r'"(\w+)"', m["list"]))) for m in found if m]
 
 
+def written(rule: Rule) -> str:
+    """As a policy has it; nothing for one that allows nothing."""
+    allowed = ", ".join(f'"{each}"' for each in rule.capabilities)
+    return f'path "{rule.path}" {{ capabilities = [{allowed}] }}\n' if allowed else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One request: what it needs, and whether it was refused."""
@@ -88,9 +94,9 @@ class Recorder:
             capability = "list" if "list=true" in str(parts.query) else _BY_METHOD.get(method)
             if capability is None:
                 capability = "create" if key and key not in self._there else "update"
-            self.asked.append(
-                Asked(capability, path.rstrip("/") if capability != "list" else path, status == 403)
-            )
+            # The server itself lists what ends in a slash, and its policies see that.
+            asked = f"{path.rstrip('/')}/" if capability == "list" else path
+            self.asked.append(Asked(capability, asked, status == 403))
         if key and method in ("POST", "PUT", "PATCH") and status < 300:
             self._there.add(key)
         if "/metadata/" in path and method == "DELETE" and status < 300:
@@ -106,7 +112,7 @@ class Recorder:
         """
         used = set()
         for asked in self.asked:
-            path = asked.path.replace(f"/{twin}/", f"/{store}/").removesuffix(f"/{twin}")
+            path = asked.path.replace(f"/{twin}/", f"/{store}/")
             if rule := _deciding(policy, path):
                 used.add((rule.path, asked.capability))
         for rule in rules(policy):

@@ -2,10 +2,9 @@ locals {
   # Strongroom's own secrets stand before the prefix, so that a grant on NAME/* never reaches them.
   own = "_strongroom"
 
-  # Each rule is a path below the mount and what it allows.
+  # Each rule is a path below the mount and what it allows. A list of PREFIX asks for PREFIX/, which PREFIX/* matches.
   reader = [
     { path = "data/${var.name}/*", allows = ["read"] },
-    { path = "metadata/${var.name}", allows = ["list"] },
     { path = "metadata/${var.name}/*", allows = ["read", "list"] },
   ]
 
@@ -29,13 +28,11 @@ locals {
   administrator = concat(
     [
       { path = "data/${var.name}/*", allows = ["create", "read", "update"] },
-      { path = "metadata/${var.name}", allows = ["list"] },
       { path = "metadata/${var.name}/*", allows = ["read", "list", "patch", "delete"] },
       { path = "delete/${var.name}/*", allows = ["update"] },
       { path = "undelete/${var.name}/*", allows = ["update"] },
       { path = "destroy/${var.name}/*", allows = ["update"] },
       { path = "data/${local.own}/pending/${var.name}/*", allows = ["create", "read", "update"] },
-      { path = "metadata/${local.own}/pending/${var.name}", allows = ["list"] },
       { path = "metadata/${local.own}/pending/${var.name}/*", allows = ["read", "list", "delete"] },
       { path = "delete/${local.own}/pending/${var.name}/*", allows = ["update"] },
       { path = "undelete/${local.own}/pending/${var.name}/*", allows = ["update"] },

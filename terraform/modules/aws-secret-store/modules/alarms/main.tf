@@ -34,7 +34,7 @@ resource "aws_cloudwatch_metric_alarm" "failed" {
   alarm_name          = "${local.id}-rotation-failed"
   alarm_description   = "Secrets Manager gave up a rotation: strongroom rotation status says where it stopped."
   namespace           = "AWS/Events"
-  metric_name         = "MatchedEvents"
+  metric_name         = "TriggeredRules"
   dimensions          = { RuleName = aws_cloudwatch_event_rule.failed.name }
   statistic           = "Sum"
   period              = 300

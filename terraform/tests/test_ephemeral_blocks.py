@@ -193,6 +193,7 @@ class TestRenew:
         renewed = block.renew(found.private)
         assert (renewed.warnings, renewed.private) == ((), found.private)
         assert renewed.renew_at == stores.clock.now() + timedelta(minutes=5)
+        assert (block.close(found.private), block.close(b"")) == ((), ())
 
     def test_a_previous_value_is_warned_of_and_an_older_one_fails(
         self, stores: Stores, store: SecretStore
@@ -205,9 +206,11 @@ class TestRenew:
         [warning] = block.renew(private).warnings
         assert warning.warning
         assert first in warning.summary
+        assert list(block.close(private)) == [warning]
         store.put(NAME, f"{CANARY}-3")
-        with pytest.raises(ProblemError, match="no longer in use"):
-            block.renew(private)
+        for look in (block.renew, block.close):
+            with pytest.raises(ProblemError, match="no longer in use"):
+                look(private)
 
     def test_what_was_asked_for_as_previous_or_by_its_id_may_be_it(
         self, stores: Stores, store: SecretStore

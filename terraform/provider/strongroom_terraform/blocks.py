@@ -167,8 +167,8 @@ class Ephemeral(Block):
         """It is still needed."""
         return Renewed(private=private)
 
-    def close(self, private: bytes) -> None:
-        """It is not needed any more."""
+    def close(self, private: bytes) -> Sequence[Diagnostic] | None:
+        """It is not needed any more; what is to be told of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,14 +102,20 @@ class SecretEphemeral(Ephemeral):
     def renew(self, private: bytes) -> Renewed:
         """By metadata alone: is what was read still good?"""
         watch = Watch.unpacked(private)
+        return Renewed(self.stores.clock.now() + watch.every, private, self._looked(watch))
+
+    def close(self, private: bytes) -> Sequence[Diagnostic]:
+        """Look once more: Terraform 1.11 to 1.15 drop what a renewal tells, and print what this does."""
+        return self._looked(Watch.unpacked(private)) if private else ()
+
+    def _looked(self, watch: Watch) -> tuple[Diagnostic, ...]:
         store = store_of(self.stores, watch.store)
-        due = self.stores.clock.now() + watch.every
         with blamed("recheck"):
             try:
                 warning = watch.look(store)
             except UnavailableError as error:  # what was read may be as good as before
                 warning = Diagnostic(f"{watch.name} could not be looked at again", str(error), warning=True)
-        return Renewed(due, private, (warning,) if warning else ())
+        return (warning,) if warning else ()
 
 
 class Watch(NamedTuple):

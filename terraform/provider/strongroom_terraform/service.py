@@ -253,8 +253,8 @@ class Service:
     @_answers("Diagnosed")
     def close_ephemeral(self, request: Any) -> Any:
         """CloseEphemeralResource."""
-        self._block(self._ephemerals, request.type_name).close(request.private)
-        return new("Diagnosed")
+        told_last = self._block(self._ephemerals, request.type_name).close(request.private)
+        return new("Diagnosed", diagnostics=diagnostics(told_last or ()))
 
     def call(self, request: Any) -> Any:
         """CallFunction."""

@@ -22,12 +22,17 @@ from .rendering import rendered
 from .scene import ACTS, STORE, Scene
 
 MODULE = "gcp-secret-store/modules/policies"
-SHAPES: dict[str, dict[str, Any]] = {"alone": {}, "patterns": {"patterns": True, "ledger": "elsewhere"}}
+LOCATION = "europe-west6"
+SHAPES: dict[str, dict[str, Any]] = {
+    "alone": {},
+    "patterns": {"patterns": True, "ledger": "elsewhere"},
+    "regional": {"location": LOCATION, "ledger": "elsewhere"},
+}
 PROJECT = "least"
 RUNS = by_day(
     "roles under Google's grants",
     itertools.product(SHAPES, ACTS),
-    lambda run: run[0] == "alone" or run[1] == "rotator",
+    lambda run: run[0] == "alone" or run in (("patterns", "rotator"), ("regional", "reader")),
 )
 Grants = Mapping[str, list[Grant]]
 
@@ -55,20 +60,22 @@ def staged(server: Google, folder: Path, shape: str) -> Scene:
     """An empty project; values are put as Terraform does, without our book."""
     server.reset()
     client: Any = server.secret_client()
+    regional = shape == "regional"
+    parent = f"projects/{PROJECT}" + (f"/locations/{LOCATION}" if regional else "")
 
     def make(name: str, text: str) -> None:
         full = f"{STORE}/{name}".replace("/", "__")
-        parent = f"projects/{PROJECT}"
         with not_ours():
             try:
                 client.get_secret(name=f"{parent}/secrets/{full}")
             except NotFound:
-                kind: dict[str, Any] = {"replication": {"automatic": {}}}
+                kind: dict[str, Any] = {} if regional else {"replication": {"automatic": {}}}
                 client.create_secret(parent=parent, secret_id=full, secret=kind)
             client.add_secret_version(parent=f"{parent}/secrets/{full}", payload={"data": text.encode()})
 
     ledger = "" if shape == "alone" else f"sqlite://{folder}/ledger.db"
-    url = f'url = "gcp-sm://{PROJECT}/{STORE}?endpoint={server.url}"'
+    where = f"?location={LOCATION}&" if regional else "?"
+    url = f'url = "gcp-sm://{PROJECT}/{STORE}{where}endpoint={server.url}"'
     return Scene(folder, {STORE: url}, ledger=ledger, patterns=shape == "patterns", make=make)
 
 

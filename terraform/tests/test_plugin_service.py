@@ -21,7 +21,7 @@ from strongroom_terraform.stores import Stores
 from strongroom_terraform.values import decode
 from strongroom_terraform.wire import dynamic, schema_message, timestamp
 from terraform.tests.toy import Thing, Token, provider
-from tests.canary import CANARY, assert_no_canary
+from tests.canary import CANARY, assert_no_canary, plaintext
 
 Ask = Callable[..., Any]
 NULL = msgpack.packb(None)
@@ -32,7 +32,7 @@ UNKNOWN_TEXT = msgpack.ExtType(0, b"\0")
 def toy_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the toy keeps its things."""
     monkeypatch.setenv("STRONGROOM_TOY", str(tmp_path))
-    return tmp_path
+    return plaintext(tmp_path, "the toy keeps its values as they are")
 
 
 @pytest.fixture

@@ -58,7 +58,10 @@ CLOUDS: Mapping[str, Mapping[str, Any]] = {
         "alarm_actions": ["/subscriptions/s/actionGroups/people"],
     },
 }
-PLACED = {"gcp": {"location": "europe-west6"}, "azure": {}}
+FUNCTION = {
+    "gcp": {"location": "europe-west6", "package": "rotate.zip"},
+    "azure": {"function": True, "events": True},
+}
 PROVIDERS = {"gcp": "google", "azure": "azurerm"}
 MARKS = {"gcp": ("_", "secret_ids"), "azure": ("-", "secret_names")}
 
@@ -71,8 +74,7 @@ def cloud(request: pytest.FixtureRequest) -> str:
 
 def _write(workspace: Workspace, cloud: str) -> None:
     module = MODULES / f"{cloud}-secret-store"
-    package = workspace.folder / "rotate.zip"
-    with zipfile.ZipFile(package, "w") as archive:
+    with zipfile.ZipFile(workspace.folder / "rotate.zip", "w") as archive:
         archive.writestr("main.py", "")
     call = {
         # An absolute source would be a package of its own, which has no modules beside it.
@@ -81,7 +83,7 @@ def _write(workspace: Workspace, cloud: str) -> None:
         "secrets": {name: {"rotate": name == NAMES[0]} for name in NAMES},
         "values": "${var.values}",
         "value_versions": VERSIONS,
-        "rotation": {**ROTATION, **PLACED[cloud], "package": str(package)},
+        "rotation": {**ROTATION, **FUNCTION[cloud]},
         **CLOUDS[cloud],
     }
     outputs = re.findall(r'^output "(\w+)"', (module / "outputs.tf").read_text(), re.MULTILINE)

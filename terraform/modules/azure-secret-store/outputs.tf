@@ -47,3 +47,8 @@ output "rotator_principal_id" {
   description = "Object id of the function's identity; null without a function."
   value       = one(azurerm_user_assigned_identity.rotator[*].principal_id)
 }
+
+output "function_app_name" {
+  description = "Function app that the package is published to; null without one."
+  value       = one(azurerm_function_app_flex_consumption.rotation[*].name)
+}

@@ -1,6 +1,7 @@
 locals {
   rotated   = var.rotation == null ? [] : [for name, secret in var.secrets : name if secret.rotate]
-  functions = try(var.rotation.package, null) == null ? 0 : 1
+  functions = try(var.rotation.function, false) ? 1 : 0
+  events    = try(var.rotation.events, false) ? 1 : 0
   function  = "${local.prefix}-rotation"
 
   # Names of storage accounts are letters and digits, unique in all of Azure, as the vault's is.
@@ -85,6 +86,8 @@ resource "azurerm_application_insights" "rotation" {
   tags                = var.tags
 }
 
+# Its code comes by Core Tools, who have it built there: Flex Consumption takes no zip that needs a build, and the
+# provider's own way needs publishing by a password.
 resource "azurerm_function_app_flex_consumption" "rotation" {
   count = local.functions
 
@@ -101,7 +104,6 @@ resource "azurerm_function_app_flex_consumption" "rotation" {
   storage_container_endpoint        = "${azurerm_storage_account.rotation[0].primary_blob_endpoint}package"
   storage_authentication_type       = "UserAssignedIdentity"
   storage_user_assigned_identity_id = azurerm_user_assigned_identity.rotator[0].id
-  zip_deploy_file                   = var.rotation.package
   virtual_network_subnet_id         = var.rotation.subnet_id
   tags                              = var.tags
 
@@ -128,7 +130,7 @@ resource "azurerm_function_app_flex_consumption" "rotation" {
 }
 
 resource "azurerm_eventgrid_system_topic" "vault" {
-  count = local.functions
+  count = local.events
 
   name                = local.function
   resource_group_name = var.resource_group_name
@@ -143,8 +145,9 @@ resource "azurerm_eventgrid_system_topic" "vault" {
   }
 }
 
+# Azure refuses a subscription whose function is not there yet.
 resource "azurerm_eventgrid_system_topic_event_subscription" "rotation" {
-  count = local.functions
+  count = local.events
 
   name                 = local.function
   resource_group_name  = var.resource_group_name

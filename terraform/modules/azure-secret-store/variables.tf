@@ -138,7 +138,7 @@ variable "administrators" {
 }
 
 variable "rotation" {
-  description = "How what has rotate = true is rotated: rotator and its options, schedule, window, timezone and grace, for strongroom_toml. `package` is the zip of `strongroom rotation package azure`; with it the function is made, in a subnet if one is given. Null for none."
+  description = "How what has rotate = true is rotated: rotator and its options, schedule, window, timezone and grace, for strongroom_toml. With `function` the function app is made, in a subnet if one is given; with `events`, once its code is there, Event Grid's subscription. Null for none."
   type = object({
     rotator     = string
     options     = optional(any, {})
@@ -146,7 +146,8 @@ variable "rotation" {
     timezone    = optional(string, "UTC")
     window      = optional(string)
     grace       = optional(string, "2h")
-    package     = optional(string)
+    function    = optional(bool, false)
+    events      = optional(bool, false)
     python      = optional(string, "3.12")
     memory_mb   = optional(number, 2048)
     environment = optional(map(string), {})
@@ -157,6 +158,11 @@ variable "rotation" {
   validation {
     condition     = var.rotation == null || anytrue([for secret in values(var.secrets) : secret.rotate])
     error_message = "A rotation needs a secret with rotate = true."
+  }
+
+  validation {
+    condition     = !try(var.rotation.events, false) || try(var.rotation.function, false)
+    error_message = "Event Grid needs the function to tell."
   }
 
   validation {

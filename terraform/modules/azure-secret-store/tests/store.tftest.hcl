@@ -110,7 +110,7 @@ run "events_of_this_prefix_reach_the_function" {
   command = plan
 
   variables {
-    rotation                   = { rotator = "postgresql", package = "tests/empty.zip" }
+    rotation                   = { rotator = "postgresql", function = true, events = true }
     coordinator                = { url = "postgresql://db.example.net/strongroom", user = "rotation", password = "env://PG_PASSWORD" }
     ledger                     = "elsewhere"
     log_analytics_workspace_id = "/subscriptions/s/resourceGroups/logs/providers/Microsoft.OperationalInsights/workspaces/logs"
@@ -146,6 +146,17 @@ run "a_value_version_below_1_is_refused" {
   }
 
   expect_failures = [var.value_versions]
+}
+
+run "events_need_the_function" {
+  command = plan
+
+  variables {
+    rotation    = { rotator = "postgresql", events = true }
+    coordinator = { url = "postgresql://db.example.net/strongroom" }
+  }
+
+  expect_failures = [var.rotation]
 }
 
 run "a_rotation_needs_a_coordinator" {

@@ -58,7 +58,7 @@ CLOUDS: Mapping[str, Mapping[str, Any]] = {
         "alarm_actions": ["/subscriptions/s/actionGroups/people"],
     },
 }
-FUNCTION = {
+FUNCTION: Mapping[str, Mapping[str, Any]] = {
     "gcp": {"location": "europe-west6", "package": "rotate.zip"},
     "azure": {"function": True, "events": True},
 }

@@ -258,3 +258,9 @@ def _token(key: Any, subject: str) -> str:
     signed = ".".join(part(json.dumps(each).encode()) for each in ({"alg": "ES256"}, claims))
     r, s = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(SHA256())))
     return f"{signed}.{part(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+
+def test_openbao_takes_audit_devices_from_its_own_configuration_alone(openbao_server: OpenBao) -> None:
+    """What the page says of `audit`: the API refuses one."""
+    with pytest.raises(hvac.exceptions.InvalidRequest, match="config-based audit device management"):
+        openbao_server.client().sys.enable_audit_device("file", options={"file_path": "/dev/null"})

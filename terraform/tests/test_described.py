@@ -131,6 +131,7 @@ class TestLag:
         described.changed(config["name"])
         assert described.of(config["name"], lambda _: True) is None
         rig.prod.purge(lives[0][1]["name"])
+        assert isinstance(rig.clock, FakeClock)
         rig.clock.advance(60)
         assert described.of(lives[0][1]["name"], lambda _: True) is None
 

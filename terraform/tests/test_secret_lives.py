@@ -125,6 +125,7 @@ class Scene:
 
 
 @on_each_by_night
+@pytest.mark.timeout(600)
 def test_a_provider_killed_in_a_write_writes_once_when_applied_again(workspace: Workspace) -> None:
     """The first value of each secret, and the second of one; then nothing is to be done."""
     scene = Scene(workspace)

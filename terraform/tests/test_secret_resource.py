@@ -22,7 +22,7 @@ from strongroom.toml.entries import StoreEntry
 from strongroom.value import SecretValue
 from strongroom_terraform.blocks import PartlyDoneError
 from strongroom_terraform.problems import ProblemError
-from strongroom_terraform.schema import UNKNOWN, Values
+from strongroom_terraform.schema import UNKNOWN, Value, Values
 from strongroom_terraform.secret import SecretResource
 from strongroom_terraform.stores import Stores
 from terraform.tests.life import Life, configured, told
@@ -33,9 +33,9 @@ REFERENCE = f"strongroom://prod/{NAME}"
 ALL = MemoryBackend.capabilities
 
 
-def said(value: str = "first", version: int | None = 1, **more: object) -> Values:
+def said(value: str = "first", version: int | None = 1, **more: Value) -> Values:
     """A configuration; the value is a canary."""
-    return {  # type: ignore[return-value]
+    return {
         "name": NAME,
         "value_wo": SecretValue(f"{CANARY} {value}"),
         "value_wo_version": version,

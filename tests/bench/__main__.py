@@ -22,6 +22,7 @@ from tests.bench import (
     replication,
     rotation_ledger,
     rotation_plan,
+    terraform,
 )
 from tests.bench.harness import Row, human
 
@@ -39,6 +40,7 @@ SUITES = {
     "rotation plan": rotation_plan,
     "rotation ledger": rotation_ledger,
     "replication drift": replication,
+    "terraform": terraform,
 }
 
 

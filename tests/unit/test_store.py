@@ -427,6 +427,18 @@ class TestList:
         assert set(store.list_names("db")) == {"db/a", "db2"}
         assert set(store.list_names("db/")) == {"db/a"}
 
+    @pytest.mark.parametrize("telling", [True, False])
+    def test_versions_are_listed_where_that_costs_nothing(
+        self, store: SecretStore, backend: FaultyBackend, monkeypatch: pytest.MonkeyPatch, telling: bool
+    ) -> None:
+        """Where the provider's listing tells no more than names, `list_info` asks no further."""
+        monkeypatch.setattr(type(backend.inner), "lists_records", telling)
+        written = store.put(NAME, "a").id
+        backend.calls.clear()
+        [info] = store.list_info()
+        assert (str(info.key), info.newest and info.newest.id) == (NAME, written if telling else None)
+        assert backend.calls == {"list_info": 1}
+
 
 class TestLifecycle:
     """Open, use, close."""

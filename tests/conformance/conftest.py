@@ -15,13 +15,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     from strongroom.testing.conformance import deselect_undeclared
 
     deselect_undeclared(config, items)
-    _a_tenth_of_second_ways(config, items)
+    _some_of_second_ways(config, items)
 
 
-def _a_tenth_of_second_ways(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of a class with ``second_way`` every tenth case runs by day, always the same ones."""
+def _some_of_second_ways(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a class with ``second_way`` every twentieth case runs by day, always the same ones."""
     second = [item for item in items if getattr(getattr(item, "cls", None), "second_way", False)]
-    left = {item for item in second if not NIGHTLY and crc32(item.name.encode()) % 10}
+    left = {item for item in second if not NIGHTLY and crc32(item.name.encode()) % 20}
     if left:
         config.hook.pytest_deselected(items=list(left))
         items[:] = [item for item in items if item not in left]

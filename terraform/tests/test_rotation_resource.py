@@ -25,6 +25,7 @@ from strongroom_terraform.secret import SecretResource
 from strongroom_terraform.stores import Stores
 from terraform.tests.life import Life, configured, told
 from tests.rotation_target import Target
+from tests.scale import NIGHTLY
 from tests.unit.rotation_cli_support import NAME, Place
 
 HOUR = 3600.0
@@ -230,7 +231,7 @@ def test_an_apply_that_is_killed_anywhere_rotates_once(
     assert rig.life.is_empty(SAID)
 
 
-@pytest.mark.parametrize("at", range(1, 60, 3))
+@pytest.mark.parametrize("at", range(1, 60, 1 if NIGHTLY else 9))
 def test_an_apply_killed_once_anywhere_rotates_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:

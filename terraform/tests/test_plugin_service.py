@@ -21,7 +21,7 @@ from strongroom_terraform.stores import Stores
 from strongroom_terraform.values import decode
 from strongroom_terraform.wire import dynamic, schema_message, timestamp
 from terraform.tests.toy import Thing, Token, provider
-from tests.canary import CANARY, assert_no_canary, plaintext, plaintext
+from tests.canary import CANARY, assert_no_canary, plaintext
 
 Ask = Callable[..., Any]
 NULL = msgpack.packb(None)

@@ -424,6 +424,7 @@ def test_a_secret_that_terraform_has_written_may_be_rotated(
 ) -> None:
     """Neither resource has anything to do then, and a next value by Terraform is refused by the plan."""
     monkeypatch.setenv("TF_DATA_DIR", str(tmp_path / "data"))
+    rig.again()
     with rig.place.store() as store:
         first = store.get(NAME).value
         store.purge(NAME)

@@ -81,7 +81,9 @@ THIRD_PARTY = {
     "strongroom.rotation": {"cronsim", "psycopg", "pymysql"},
     "strongroom.cli": {"click*", "rich", "dotenv", "yaml", "jinja2"},
     "strongroom.integrations": {
-        *("pydantic*", "pydantic_settings*", "sqlalchemy*", "psycopg*", "httpx*", "celery*", "airflow*")
+        *("pydantic*", "pydantic_settings*", "sqlalchemy*", "psycopg*", "httpx*", "celery*", "airflow*"),
+        *("starlette*", "fastapi*", "django*", "jinja2*", "redis*", "asyncpg*", "keyring*"),
+        *("aws_lambda_powertools*", "opentelemetry*"),
     },
     "strongroom.rotation.functions": {"azure"},
     "strongroom.testing": {"cryptography", "pytest*"},

@@ -7,9 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,6 +28,7 @@ from strongroom.value import SecretValue
 from tests.canary import CANARY
 from tests.integration import transit_support
 from tests.integration.vault_support import policy_token, token_auth
+from tests.pages import PAGES, ROOT, Block, blocks, marked
 from tests.servers.openbao import OpenBao
 from tests.session import note
 from tests.unit.envelope_support import local_key
@@ -35,34 +36,7 @@ from tests.unit.envelope_support import local_key
 if TYPE_CHECKING:
     from tests.servers import postgres
 
-ROOT = Path(__file__).parents[1]
-# Generated from the conformance suite, or part of an example: tested with those.
-ELSEWHERE = {ROOT / "docs" / "writing-a-backend.md", *(ROOT / "docs" / "examples").rglob("*.md")}
-PAGES = [ROOT / "README.md", *sorted({*(ROOT / "docs").rglob("*.md")} - ELSEWHERE)]
 BIN = str(Path(sys.executable).parent)
-
-_BLOCK = re.compile(
-    r"(?:<!-- test: (?P<test>[a-z ]+) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$",
-    re.MULTILINE | re.DOTALL,
-)
-
-
-class Block(NamedTuple):
-    """A fenced block and its test: ``python``, ``shell``, ``configuration``, ``toml`` and others, or none."""
-
-    page: Path
-    line: int
-    language: str
-    test: str
-    text: str
-
-
-def blocks(page: Path) -> Iterator[Block]:
-    """The blocks of a page, in order."""
-    text = page.read_text()
-    for found in _BLOCK.finditer(text):
-        line = text[: found.start("text")].count("\n") + 1
-        yield Block(page, line, found["language"], found["test"] or "", found["text"])
 
 
 def _ids(page: Path) -> str:
@@ -132,7 +106,7 @@ def _run_python(block: Block, here: Path, names: dict[str, Any]) -> dict[str, An
 
 def test_the_tests_in_the_guide_to_testing_pass(pytester: pytest.Pytester) -> None:
     """Both files of the example, in a run of their own."""
-    [block] = _marked("pytest", ROOT / "docs" / "testing.md")
+    [block] = marked("pytest", ROOT / "docs" / "testing.md")
     conftest, tests = block.text.removeprefix("# conftest.py").split("# test_application.py")
     pytester.makeconftest(conftest)
     pytester.makepyfile(tests)
@@ -169,10 +143,6 @@ _PROVIDERS, _ENVELOPE, _FAILOVER, _REPLICATION = (
 )
 
 
-def _marked(test: str, *pages: Path) -> list[Block]:
-    return [block for page in pages for block in blocks(page) if block.test == test]
-
-
 # A test run in the background has Ctrl-C ignored, and its children inherit that.
 _INTERRUPTIBLE = """
 import runpy, signal, sys
@@ -186,7 +156,7 @@ def _line(block: Block) -> str:
     return f"{block.page.stem}, line {block.line}"
 
 
-@pytest.mark.parametrize("block", _marked("toml", _PROVIDERS, _ENVELOPE, _FAILOVER, _REPLICATION), ids=_line)
+@pytest.mark.parametrize("block", marked("toml", _PROVIDERS, _ENVELOPE, _FAILOVER, _REPLICATION), ids=_line)
 def test_each_configuration_is_valid(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And every store and key of it opens, which says that options and credentials are known."""
     for variable in re.findall(r"env://(\w+)", block.text):
@@ -201,7 +171,7 @@ def test_each_configuration_is_valid(block: Block, tmp_path: Path, monkeypatch: 
         strongroom.key(alias, config=config).close()
 
 
-@pytest.mark.parametrize("block", _marked("double", _PROVIDERS), ids=_line)
+@pytest.mark.parametrize("block", marked("double", _PROVIDERS), ids=_line)
 def test_a_double_prints_what_works_with_it(block: Block, folder: Callable[[], Path]) -> None:
     """The configuration that it prints, written to a file; then the command."""
     here = folder()
@@ -255,7 +225,7 @@ def test_the_database_recipes_run(postgres_server: postgres.Postgres) -> None:
     with strongroom.open("memory://") as store, override(prod=store):
         store.put("db/password", "DEMO")
         store.put("db/login", {"username": role, "password": "DEMO"})
-        *recipes, rotation = _marked("python postgres", _RECIPES)
+        *recipes, rotation = marked("python postgres", _RECIPES)
         for block in (*recipes, rotation):
             exec(_replaced(block.text, places), names)
             names["engine"].dispose()

@@ -34,9 +34,9 @@ from tests.canary import CANARY, assert_no_canary_in
 from tests.conformance.support import Counter
 from tests.integration.transit_support import MOUNT, Key, made
 from tests.integration.vault_support import TurnedClock, cutting_proxy, policy_token, token_auth
+from tests.pages import ROOT, blocks
 from tests.servers import https
 from tests.servers.openbao import OpenBao
-from tests.test_docs import ROOT, blocks
 
 NOWHERE = "http://127.0.0.1:9"
 CONTEXT = {"domain": "prod", "name": "db/password"}

@@ -12,7 +12,7 @@ import pytest
 from strongroom.toml.file import read_text
 from strongroom.toml.markdown import markdown
 from strongroom.toml.schema import schema
-from tests.test_docs import ROOT, blocks
+from tests.pages import ROOT, blocks
 
 PAGE = ROOT / "docs" / "configuration.md"
 BEGIN, END = "<!-- generated: python -m strongroom.toml.markdown -->\n", "<!-- end -->\n"

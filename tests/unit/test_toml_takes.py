@@ -10,7 +10,7 @@ import pytest
 from strongroom import registry
 from strongroom.toml.audit import ANCHOR
 from strongroom.toml.takes import KEYS, STORES
-from tests.test_docs import ROOT
+from tests.pages import ROOT
 
 PACKAGES = {
     "strongroom_aws": ("aws-sm", "aws-ssm", "aws-kms"),

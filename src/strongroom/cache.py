@@ -23,6 +23,7 @@ from .cachepolicy import Bounds, CachePolicy
 from .clock import elapsed
 from .errors import SecretNotFoundError, SecretStoreError, UnavailableError
 from .names import Name
+from .observing import Tally
 
 if TYPE_CHECKING:
     from .cached import Hit
@@ -79,17 +80,21 @@ class Cache:
         landed: told of each answer that counts, after it was cached.
     """
 
-    def __init__(self, policy: CachePolicy, read: Callable[[Name], Secret], clock: Clock):
+    def __init__(
+        self, policy: CachePolicy, read: Callable[[Name], Secret], clock: Clock, tally: Tally | None = None
+    ):
         self._policy, self._read, self._clock = policy, read, clock
         # The system's own function, without ours around it: it is a third of the time of a warm read.
         plain = type(clock).monotonic is Clock.monotonic
         self.monotonic: Callable[[], float] = elapsed if plain else clock.monotonic
         self.warm: dict[str, Entry] = {}
         self.landed: Callable[[Name, Secret], object] = _nobody
-        self._hits = Hits(policy.size)
+        self._tally = tally or Tally()
+        self._hits = Hits(policy.size, self._tally)
         self._refresher = Refresher(self._behind)
         self._closed = False
         self.after_fork()
+        self._tally.add(self)
 
     def after_fork(self) -> None:
         """Start empty, with locks of our own: a thread that held one does not exist in the child."""
@@ -120,6 +125,7 @@ class Cache:
                 outcome = self._known(name, self.monotonic())
                 flight, leads = (None, False) if outcome else self._board(name)
             if flight:
+                self._tally.waits.tick()
                 outcome = self._arrive(name, flight, leads).outcome()
         self._follow_up()
         return given(outcome)
@@ -142,6 +148,8 @@ class Cache:
                     outcomes[name] = known
                 else:
                     boarded[name] = self._board(name)
+                    if not look:
+                        self._tally.waits.tick()
         # Those it leads first: two batches that wait for each other's would wait for ever.
         self._fly({name: flight for name, (flight, leads) in boarded.items() if leads}, ask)
         for name, (flight, _) in boarded.items():
@@ -198,6 +206,10 @@ class Cache:
         """Forget everything, for good: a read that is still on its way leaves nothing behind."""
         self._closed = True
         self.clear()
+
+    def held(self) -> list[Entry]:
+        """What may be served; some of it may have to be asked for again first."""
+        return list(self.warm.values())
 
     def drain_hits(self) -> list[Hit]:
         """How often each version was answered without asking, since this was called last."""
@@ -372,6 +384,7 @@ class Cache:
         with self._lock:
             flight, leads = self._board(name)
         if leads:
+            self._tally.refreshes.tick()
             self._arrive(name, flight, leads)
 
 

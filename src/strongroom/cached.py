@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .cachepolicy import Bounds
     from .errors import UnavailableError
     from .names import Name
+    from .observing import Tally
 
     Hit = tuple[str, str, int]  # name, version, and how often it was read
 
@@ -50,10 +51,20 @@ class Entry:
         self.until = self.fresh_until = asked + bounds.fresh
         self.end = self.fresh_until + bounds.stale
         self._counted, self._hits = 0, hits
+        hits.tally.fold()  # here, since it costs a reader nothing
+
+    @property
+    def stale(self) -> bool:
+        """Whether it is served because the provider does not answer."""
+        return self.secret.stale
+
+    def given(self) -> int:
+        """How often it was read."""
+        return sys.maxsize - length_hint(self.reads)
 
     def count(self) -> int:
         """How often it was read since this was asked last."""
-        reads = sys.maxsize - length_hint(self.reads)
+        reads = self.given()
         count, self._counted = reads - self._counted, reads
         return count
 
@@ -61,6 +72,8 @@ class Entry:
         # Not when it leaves the cache: a reader that has just found it may still be about to take it.
         if count := self.count():
             self._hits.gone.append((self.secret.name, self.secret.version, count))
+        if self._counted:
+            self._hits.tally.ended.append((self.secret.stale, self._counted))
 
 
 def taken(warm: Mapping[str, Entry], name: str, now: float) -> Secret | None:
@@ -77,15 +90,18 @@ class Hits:
 
     Args:
         most: of how many versions that are not served any more the count waits to be drained.
+        tally: what all reads are added up in, whether or not anybody drains them.
     """
 
-    def __init__(self, most: int):
+    def __init__(self, most: int, tally: Tally):
+        self.tally = tally
         self.gone: deque[Hit] = deque(maxlen=most)
         self._counts: dict[tuple[str, str], int] = {}
         self._most = most
 
     def clear(self) -> None:
         """Count from nothing."""
+        self.tally.after_fork()
         self.gone.clear()
         self._counts.clear()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, final
 
+from . import observing
 from .audit.event import AuditEvent, Auditor, Part, outcome_of, unheard
 from .backend import SecretVersion, Stage
 from .names import Name
@@ -31,10 +32,17 @@ class Operations:
 
     def __init__(self, backend: Backend, auditor: Auditor, gate: Gate, clock: Clock, alias: str):
         self._backend, self._auditor, self._gate, self._clock = backend, auditor, gate, clock
-        self._alias = alias
+        self._alias, self._store = alias, alias or observing.scheme_of(backend.origin)
 
-    def run(self, operation: str, key: Name | str, call: Callable[[], T], **facts: str | None) -> T:
+    def run(self, operation: str, key: Name | str, call: Callable[[], T], **facts: object) -> T:
         """Run a call between the hooks, if there are any."""
+        observer = observing.observer
+        if observer is None:
+            return self._told(operation, key, call, **facts)
+        with observer.operation(operation, self._store, str(key) if isinstance(key, Name) else None):
+            return self._told(operation, key, call, **facts)
+
+    def _told(self, operation: str, key: Name | str, call: Callable[[], T], **facts: object) -> T:
         if not self._auditor:  # nobody listens: making events would cost more than a read from a token
             self._gate.usable(operation)
             return unheard(operation, str(key), call)
@@ -46,14 +54,21 @@ class Operations:
         name = f"{len(keys)} names"
         if not self._auditor:
             return self.run(operation, name, call)
-        event = self._intent(operation, name, parts=tuple(Part(key.text) for key in keys))
-        return self._auditor.run(event, call, self._clock)
+        return self.run(operation, name, call, parts=tuple(Part(key.text) for key in keys))
 
     def listed(self, prefix: str, *, detail: bool = False) -> Iterator[SecretInfo]:
         """What is under a prefix; the outcome is told when the last was taken, or no more are wanted.
 
         `detail` is what the provider tells with the names, where that costs no request more.
         """
+        observer = observing.observer
+        if observer is None:
+            yield from self._listed(prefix, detail)
+            return
+        with observer.listing("list", self._store):
+            yield from self._listed(prefix, detail)
+
+    def _listed(self, prefix: str, detail: bool) -> Iterator[SecretInfo]:
         event = self._intent("list", prefix)
         error: BaseException | None = None
         try:

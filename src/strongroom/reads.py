@@ -13,6 +13,7 @@ from .cache import Cache, CachePolicy
 from .cached import answer
 from .errors import PartialFailureError, SecretStoreError, UnavailableError
 from .names import Name
+from .observing import scheme_of, tally_of
 from .pins import Pins
 
 if TYPE_CHECKING:
@@ -35,10 +36,11 @@ class Reads:
         monotonic: what the deadlines in it are compared with.
     """
 
-    def __init__(self, backend: Backend, policy: CachePolicy | None, clock: Clock):
+    def __init__(self, backend: Backend, policy: CachePolicy | None, clock: Clock, alias: str = ""):
         self._backend, self._clock = backend, clock
         self._pins = Pins(backend, clock)
-        self._cache = Cache(policy, self._pinned, clock) if policy else None
+        shown = alias or scheme_of(backend.origin)
+        self._cache = Cache(policy, self._pinned, clock, tally_of(shown)) if policy else None
         self.caches = policy is not None
         self.saw: Callable[[Name, Secret | SecretVersion], None] = _nobody
         self.epoch = 0

@@ -71,7 +71,7 @@ class SecretStore:
         self._gate = Gate(self._backend, names, alias)
         self._operations = Operations(self._backend, self._auditor, self._gate, self._clock, alias)
         self._run = self._operations.run
-        self._reads = Reads(self._backend, cache, self._clock)
+        self._reads = Reads(self._backend, cache, self._clock, alias)
         # Hooks hear of each read, or of its count: otherwise none may be answered from this dict.
         self._warm, self._monotonic = {} if hooks else self._reads.warm, self._reads.monotonic
         self._accounting = Accounting(self._reads, self._auditor.hooks, weakref.WeakMethod(self._serve))

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from strongroom import observing
 from strongroom.clock import Clock
 from strongroom.errors import InvalidRequestError, SecretStoreError, UnavailableError
 
@@ -20,7 +21,9 @@ from .sinkstate import State, behind, load
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from strongroom.telemetry import Family, Labels
 
 _LEAVING = 0.2
 """Seconds for a thread that does not hang to notice the end."""
@@ -70,6 +73,7 @@ class Shipper:
             self._threads.append(threading.Thread(target=self._run, args=(lane,), name=name, daemon=True))
         for thread in self._threads:
             thread.start()
+        observing.tell_of(self)
 
     def step(self) -> float:
         """Send one batch to each sink in this thread, for who runs no threads; seconds until the next."""
@@ -89,12 +93,23 @@ class Shipper:
         """What is known of each sink's progress, by its name."""
         return {lane.route.name: lane.state for lane in self._lanes}
 
+    def families(self) -> Iterator[Family]:
+        """How far the sinks are behind, for `strongroom.observing`."""
+        states = {(("sink", name),): state for name, state in self.status().items()}
+        meaning = "Bytes of the audit journal that a sink does not have."
+        behind: dict[Labels, float] = {sink: state.behind for sink, state in states.items()}
+        yield "strongroom_audit_behind_bytes", "gauge", meaning, behind
+        meaning = "Records that were given up, since the sink was too far behind."
+        skipped: dict[Labels, float] = {sink: state.skipped for sink, state in states.items()}
+        yield "strongroom_audit_skipped_total", "counter", meaning, skipped
+
     def close(self, drain: float = 0.0) -> None:
         """Stop; what was not sent is sent by whoever ships next. A thread that hangs is left behind.
 
         Args:
             drain: seconds in which to send what there is.
         """
+        observing.tell_no_more_of(self)
         self._until = self._clock.monotonic() + drain
         self._closing.set()
         for thread in self._threads:

@@ -87,6 +87,11 @@ class Breaker:
         with self._lock:
             self._close()
 
+    @property
+    def open(self) -> bool:
+        """Whether the member is passed over."""
+        return self._until is not None
+
     def after_fork(self) -> None:
         """In a forked child: what was known counts on, but who held the lock, or was trying, is not here."""
         self._lock = threading.Lock()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from strongroom import observing
 from strongroom.backend import Backend
 from strongroom.errors import PartialFailureError, ProviderFault, SecretStoreError
 from strongroom.names import key_name
@@ -48,8 +49,17 @@ class Edge(Layer):
     def __init__(self, inner: Backend):
         super().__init__(inner)
         self._hushed = hush(inner.loggers) if inner.loggers else ()
+        self._asks = not isinstance(inner, Layer)  # a layer asks others, at edges of their own
 
     def _call(self, operation: str, key: Key | None, method: Callable[..., T], *args: Any) -> T:
+        observer = observing.observer
+        if observer is None or not self._asks:
+            return self._translating(operation, key, method, *args)
+        name = None if key is None else str(key_name(key))
+        with observer.request(operation, observing.scheme_of(self.inner.origin), name):
+            return self._translating(operation, key, method, *args)
+
+    def _translating(self, operation: str, key: Key | None, method: Callable[..., T], *args: Any) -> T:
         try:
             return method(*args)
         except Exception as exc:  # noqa: BLE001  (whatever an SDK raises)
@@ -64,10 +74,12 @@ class Edge(Layer):
         return error
 
     def list_info(self, prefix: str, detail: bool = False) -> Iterator[SecretInfo]:
-        pages = self._call("list", None, self.inner.list_info, prefix, detail)
+        pages = self._translating("list", None, self.inner.list_info, prefix, detail)
         end = object()
-        while (item := self._call("list", None, lambda: next(pages, end))) is not end:
+        item = self._call("list", None, lambda: next(pages, end))  # which asks for the first page
+        while item is not end:
             yield cast("SecretInfo", item)
+            item = self._translating("list", None, lambda: next(pages, end))
 
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Secret | SecretStoreError]:
         outcomes = self._call("get_many", None, self.inner.get_many, keys)
@@ -80,14 +92,14 @@ class Edge(Layer):
         return cast("Secret", outcome)
 
     def own_key(self) -> KeyWrapper | None:
-        return self._call("open", None, self.inner.own_key)
+        return self._translating("open", None, self.inner.own_key)
 
     def principal(self) -> str | None:
-        return self._call("principal", None, self.inner.principal)
+        return self._translating("principal", None, self.inner.principal)
 
     def close(self) -> None:
         try:
-            self._call("close", None, self.inner.close)
+            self._translating("close", None, self.inner.close)
         finally:
             hushed, self._hushed = self._hushed, ()
             release(hushed)

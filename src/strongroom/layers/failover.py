@@ -18,6 +18,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
+from strongroom import observing
 from strongroom.backend import READ_FLAGS, Absent, Backend, Capability, Clock, Stage
 from strongroom.errors import InvalidRequestError, SecretConflictError, SecretStoreError, UnavailableError
 from strongroom.names import Name
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from strongroom.backend import Secret, SecretInfo, SecretVersion
     from strongroom.names import Key
+    from strongroom.telemetry import Family, Labels
     from strongroom.value import SecretValue
 
     from .sightings import Sight
@@ -97,6 +99,7 @@ class Failover(Layer):
         source = _Source(self._members[self._first], self._sights, self._breakers[self._first])
         self._members[self._first] = source
         super().__init__(source)
+        observing.tell_of(self)
 
     @property
     def capabilities(self) -> Capability:  # type: ignore[override]
@@ -170,6 +173,14 @@ class Failover(Layer):
         for info in chain(first, rest):
             yield self._described(alias, info)
 
+    def families(self) -> Iterator[Family]:
+        """Which members are passed over, for `strongroom.observing`."""
+        opened: dict[Labels, float] = {
+            (("member", alias),): float(breaker.open) for alias, breaker in self._breakers.items()
+        }
+        meaning = "Whether a member of a failover is not asked for a while, since it did not answer."
+        yield "strongroom_breaker_open", "gauge", meaning, opened
+
     def after_fork(self) -> None:
         self._sights.after_fork()
         self._lanes.after_fork()
@@ -180,6 +191,7 @@ class Failover(Layer):
 
     def close(self) -> None:
         """Close every member, after the reads that a hedge left behind have ended."""
+        observing.tell_no_more_of(self)
         self._lanes.close()
         error: SecretStoreError | None = None
         for member in self._members.values():

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from strongroom import observing
 from strongroom.errors import InvalidRequestError
 from strongroom.keys import DataKey, KeyWrapper, ProviderKey, Signer, WrappedKey
 from strongroom.quiet import hush, release
@@ -42,6 +43,17 @@ class _Edge(Generic[K]):
         error.operation = error.operation or operation
         error.backend = error.backend or getattr(self.inner, "provider_id", None)
         raise error
+
+    def _asked(self, operation: str, method: Callable[..., T], *args: Any) -> T:
+        observer = observing.observer
+        try:
+            if observer is None:
+                return self._call(operation, method, *args)
+            with observer.request(operation, getattr(self.inner, "provider_id", ""), None):
+                return self._call(operation, method, *args)
+        except BaseException:
+            args = ()  # as there
+            raise
 
     def after_fork(self) -> None:
         self.inner.after_fork()
@@ -78,16 +90,16 @@ class KeyEdge(_Edge[KeyWrapper], KeyWrapper):
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> WrappedKey:
         try:
-            return self._call("wrap", self.inner.wrap, data_key, context)
+            return self._asked("wrap", self.inner.wrap, data_key, context)
         except BaseException:
             data_key = b""  # this frame travels with the error
             raise
 
     def unwrap(self, wrapped: WrappedKey, context: Mapping[str, str]) -> bytes:
-        return self._call("unwrap", self.inner.unwrap, wrapped, context)
+        return self._asked("unwrap", self.inner.unwrap, wrapped, context)
 
     def generate_data_key(self, context: Mapping[str, str]) -> DataKey:
-        return self._call("generate_data_key", self.inner.generate_data_key, context)
+        return self._asked("generate_data_key", self.inner.generate_data_key, context)
 
     def matches(self, wrapped: WrappedKey) -> bool:
         return self._call("matches", self.inner.matches, wrapped)
@@ -115,10 +127,10 @@ class SignerEdge(_Edge[Signer], Signer):
         return self._call("open", lambda: self.inner.algorithm)
 
     def sign(self, message: bytes) -> bytes:
-        return self._call("sign", self.inner.sign, message)
+        return self._asked("sign", self.inner.sign, message)
 
     def sign_digest(self, digest: bytes) -> bytes:
-        return self._call("sign", self.inner.sign_digest, digest)
+        return self._asked("sign", self.inner.sign_digest, digest)
 
     def public_key(self) -> bytes | None:
         return self._call("public_key", self.inner.public_key)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final, Protocol, final
 
+from strongroom import observing
 from strongroom.audit.event import AuditHook
 from strongroom.clock import Clock
 from strongroom.errors import InvalidRequestError, SecretStoreError, UnavailableError
@@ -92,11 +93,13 @@ class Following:
     def run(self) -> None:
         """Follow until `stop` is called, and the names that are being written then are written."""
         threads = [threading.Thread(target=one.run, name=f"replica-{one.replica}") for one in self._followers]
+        observing.tell_of(self)
         for thread in threads:
             thread.start()
         for thread in threads:
             while thread.is_alive():
                 thread.join(1.0)  # a signal's handler runs between two waits
+        observing.tell_no_more_of(self)
 
     def stop(self) -> None:
         """Begin no other pass. Safe in a signal's handler, and to repeat."""

@@ -10,6 +10,7 @@ import threading
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol, final
 
+from strongroom import observing
 from strongroom.clock import Clock
 from strongroom.errors import SecretStoreError
 from strongroom.telemetry import rendered
@@ -103,11 +104,13 @@ class Worker:
 
     def run(self) -> None:
         """Work until `stop` is called, and the steps that are under way have ended."""
+        observing.tell_of(self)
         for thread in self._threads:
             thread.start()
         for thread in self._threads:
             while thread.is_alive():
                 thread.join(1.0)  # a signal's handler runs between two waits
+        observing.tell_no_more_of(self)
 
     def stop(self) -> None:
         """Begin nothing more. Safe in a signal's handler, and to repeat."""
@@ -124,9 +127,14 @@ class Worker:
         return f"no pass has succeeded for {silent:.0f} s" + (f": {self._error}" if self._error else "")
 
     def metrics(self) -> str:
-        """The state of the worker and of the ledger, in Prometheus' text format."""
+        """The state of the worker, of the ledger and of its duties, in Prometheus' text format."""
         others = (duty.families() for duty in self._duties)
-        return rendered(chain(self._own(), self._of_ledger(), *others))
+        return rendered(chain(self.families(), *others))
+
+    def families(self) -> Iterator[Family]:
+        """The state of the worker and of the ledger; its duties are asked themselves."""
+        yield from self._own()
+        yield from self._of_ledger()
 
     def _own(self) -> Iterator[Family]:
         with self._lock:

@@ -37,7 +37,7 @@ audit
 layers
 registry
 pins cachepolicy cached
-cache watching operations
+cache watching operations opened hinting
 reads
 store
 aio references forgetting

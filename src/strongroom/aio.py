@@ -218,6 +218,10 @@ class AsyncSecretStore:
         finally:
             leave()
 
+    def hint(self, name: str | None = None) -> None:
+        """As ``SecretStore.hint``."""
+        self._store.hint(name)
+
     def pending(self, name: str, rotation_id: str) -> AsyncPending:
         """As ``SecretStore.pending``; no I/O until one of its methods is awaited."""
         return AsyncPending(self._store.pending(name, rotation_id))

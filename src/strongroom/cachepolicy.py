@@ -41,6 +41,7 @@ class CachePolicy:
         poll: seconds between two looks at the names that somebody watches.
         names: bounds of their own for a name, or for all below a prefix (``exchange/**``); the first that
             matches counts.
+        spread: seconds over which the reads after a hint are spread: all instances of a fleet get it at once.
 
     Raises:
         InvalidRequestError: a bound is negative or not a number, the size or ``poll`` is nothing, or a
@@ -53,6 +54,7 @@ class CachePolicy:
     size: int = 10_000
     poll: float = 30.0
     names: tuple[tuple[str, Bounds], ...] = ()
+    spread: float = 1.0
 
     def __post_init__(self) -> None:
         Bounds(self.fresh, self.stale)
@@ -62,6 +64,8 @@ class CachePolicy:
             raise InvalidRequestError("a cache keeps one name or more")
         if not (_is_duration(self.poll) and self.poll > 0):
             raise InvalidRequestError("watched names are looked at every so many seconds, more than none")
+        if not _is_duration(self.spread):
+            raise InvalidRequestError("reads after a hint are spread over zero seconds or more")
         for pattern, _ in self.names:
             if not pattern or "*" in pattern.removesuffix(_BELOW) or pattern == _BELOW:
                 problem = f"{pattern[:200]!r} is neither a name nor a prefix"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .names import Name
-from .store import _stores
+from .opened import stores
 
 
 def forget(name: str) -> None:
@@ -12,5 +12,5 @@ def forget(name: str) -> None:
     By its name alone: a replica or a failover has the same value under another address, and what is dropped
     for nothing costs one request. Nothing is sent.
     """
-    for store in list(_stores):
+    for store in list(stores):
         store._reads.drop(Name(name))  # noqa: SLF001  (no application needs it)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, final
 
@@ -15,8 +14,10 @@ from .backend import Absent, Backend, Capability, Clock, Secret, SecretInfo, Sec
 from .cachepolicy import CachePolicy
 from .errors import InvalidRequestError
 from .gate import NOTHING, Gate, needed_to_put
+from .hinting import Hints
 from .layers.edge import edge
 from .names import Name, NameMode
+from .opened import stores
 from .operations import Operations, made_current
 from .reads import Accounting, Reads, named
 from .value import SecretValue, take
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _CURRENT = Stage.CURRENT  # a global is found faster than a member of an enum
 _DEFAULT_CACHE = CachePolicy()
-_stores: weakref.WeakSet[SecretStore] = weakref.WeakSet()
 
 
 @final
@@ -78,8 +78,9 @@ class SecretStore:
         poll = cache.poll if cache else POLL
         self._watcher = Watcher(self._reads.look, self._reads.current, poll, self._clock)
         self._reads.saw = self._watcher.saw
+        self._hints = Hints(self._reads, self._watcher.watched, cache, self._clock)
         self._gate.need(require, "open", None)
-        _stores.add(self)
+        stores.add(self)
 
     @property
     def capabilities(self) -> Capability:
@@ -267,7 +268,6 @@ class SecretStore:
         previous versions stay under their keys, and a secret that leaked must be changed.
 
         Args:
-            name: the secret's name.
             dry_run: decrypt, verify and say what would be done.
 
         Raises:
@@ -321,6 +321,14 @@ class SecretStore:
         """
         return changes(self._watcher, lambda waiting: begin(*self._join("watch", name, waiting)), timeout)
 
+    def hint(self, name: str | None = None) -> None:
+        """Say that a secret may have changed, or None: that any may have. It neither waits nor raises.
+
+        What is cached is served on, and read again behind at most once a second. Other names are noise.
+        """
+        with suppress(InvalidRequestError):
+            self._hints.hint(None if name is None else self._gate.key(name, "hint"))
+
     def pending(self, name: str, rotation_id: str) -> Pending:
         """The pending value of a secret under a rotation id (a UUID), to put, get, promote or discard.
 
@@ -348,6 +356,7 @@ class SecretStore:
             if self._lent:
                 self._warm = {}
                 return
+            self._hints.close()
             self._reads.clear()
             self._backend.close()
 
@@ -364,6 +373,7 @@ class SecretStore:
         self._auditor.after_fork()
         self._reads.after_fork()
         self._watcher.after_fork()
+        self._hints.after_fork()
         self._backend.after_fork()
 
     def _join(self, operation: str, name: str, subscriber: Subscriber) -> Joined:
@@ -387,13 +397,3 @@ class SecretStore:
             if made := made_current(operation, result):
                 write.made(made, value)
         return result
-
-
-def _after_fork() -> None:
-    # Parent and child would write on the same sockets, and a lock may be held by a thread that is gone.
-    with ExitStack() as every:  # one backend that fails must not leave the other stores' locks held
-        for store in list(_stores):
-            every.callback(store._after_fork)  # noqa: SLF001
-
-
-os.register_at_fork(after_in_child=_after_fork)

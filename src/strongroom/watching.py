@@ -209,6 +209,9 @@ class Watcher:
         current: the version that a read would give now, from the cache if it is there.
         poll: seconds between two looks.
         clock: injected in tests.
+
+    Attributes:
+        watched: the names that somebody watches; it stays the same view.
     """
 
     def __init__(
@@ -221,6 +224,7 @@ class Watcher:
         self._look, self._current = look, current
         self._poll, self._clock = poll, clock
         self._names: dict[Name, _Watched] = {}
+        self.watched = self._names.keys()
         self._closed = False
         self._deaf = False
         self.after_fork()
@@ -384,7 +388,8 @@ class Watcher:
             return False
         if version in recent or (record and record == watched.record):
             return False
-        if now - watched.since < _LABEL_LAG and _before(created, watched.created):
+        overtaken = created and watched.created and created < watched.created
+        if now - watched.since < _LABEL_LAG and overtaken:
             return False  # an answer that was overtaken on its way; if it is current after all, a look tells
         told = watched.learned
         if told and watched.known is not None:
@@ -392,7 +397,3 @@ class Watcher:
         watched.known, watched.record, watched.learned = version, record, True
         watched.created, watched.since = created, now
         return told
-
-
-def _before(one: datetime | None, other: datetime | None) -> bool:
-    return one is not None and other is not None and one < other

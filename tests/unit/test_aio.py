@@ -57,7 +57,7 @@ class TestParity:
     def test_what_may_wait_is_awaited(self, sync: type, other: type, name: str) -> None:
         """Only what does no I/O is a plain method."""
         method = getattr(other, name)
-        plain = name in ("pending", "is_warm")
+        plain = name in ("pending", "is_warm", "hint")
         assert plain is not (inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method))
 
     def test_neither_has_more(self) -> None:

@@ -43,7 +43,7 @@ def test_a_pattern_is_a_name_or_a_prefix(pattern: str) -> None:
         CachePolicy(names=((pattern, EXCHANGE),))
 
 
-@pytest.mark.parametrize("field", ["fresh", "stale", "absent", "size", "poll"])
+@pytest.mark.parametrize("field", ["fresh", "stale", "absent", "size", "poll", "spread"])
 @pytest.mark.parametrize("wrong", [-1, float("inf"), float("nan")])
 def test_seconds_and_sizes_are_numbers(field: str, wrong: Any) -> None:
     """Negative, endless and no number; an endless size is refused too: memory is not."""

@@ -225,7 +225,8 @@ def _cache(values: Values | bool | None) -> CachePolicy | None:
         pattern: Bounds(own.get("fresh", fresh), own.get("stale", stale))
         for pattern, own in values["names"].items()
     }
-    return CachePolicy(fresh, stale, values["absent"], values["size"], values["poll"], tuple(names.items()))
+    rest = {key: values[key] for key in ("absent", "size", "poll", "spread")}
+    return CachePolicy(fresh, stale, names=tuple(names.items()), **rest)
 
 
 def check_place(spot: Spot, values: Values, stores: Mapping[str, StoreEntry], what: str, places: str) -> None:

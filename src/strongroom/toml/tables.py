@@ -40,6 +40,7 @@ CACHE: Final = Table(
         "absent": Duration("how long a name that was not found is remembered as such", "1s", nothing=True),
         "size": Whole("how many names are kept at most", 1, 10_000_000, 10_000),
         "poll": Duration("how long between two looks at a name that is watched", "30s"),
+        "spread": Duration("over how long the reads after a change notice are spread", "1s", nothing=True),
         "names": Entries(
             "other bounds for some names; of several that match the first counts",
             Written("for a name, or for all below a prefix; what is missing is as above", _bounds()),

@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # What `pip install 'strongroom[all]'` takes, and what the tests need.
-EXTRAS := cli,aws,vault,gcp,azure,pkcs11,keyring,render,audit,rotation,terraform,dev
+EXTRAS := cli,aws,vault,gcp,azure,pkcs11,keyring,render,audit,rotation,terraform,dev,docs
 BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv/.installed-bench
@@ -21,13 +21,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Hundreds of tests start a process of their own; without compiled files each would compile the product anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo drill test lint bench nightly clean
+.PHONY: help install demo drill test lint docs bench nightly clean
 
 help:
 	@echo 'make demo     the main job, end to end, in under a minute'
 	@echo 'make drill    a region is lost, a replica takes over, the region comes back: on this machine'
 	@echo 'make test     every test, random order, two processes'
-	@echo 'make lint     ruff, mypy --strict and checkov'
+	@echo 'make lint     ruff, mypy --strict, checkov and the documents'
+	@echo 'make docs     the documents as a site, build/site/index.html'
 	@echo 'make nightly  the same tests with the full counts, then ten minutes of fuzzing'
 	@echo 'make bench    a table of times beside their bars, and build/bench.json'
 
@@ -81,6 +82,11 @@ lint: $(STAMP) $(CHECKOV)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	.checkov/bin/checkov --directory terraform --framework terraform --skip-download --compact --quiet
+	$(MAKE) --no-print-directory docs
+
+# From the repository's root: links from a page to Terraform's modules hold in the site too. No network.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -q -E -W --keep-going -n -j 2 -c docs -d build/doctrees . build/site
 
 nightly: $(STAMP) $(TOOLS) $(FUZZ_STAMP)
 	STRONGROOM_NIGHTLY=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q --timeout=3600

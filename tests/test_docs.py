@@ -82,6 +82,8 @@ def test_examples_run(page: Path, folder: Callable[[], Path]) -> None:
             here = folder()
         if block.test == "configuration":
             (here / "strongroom.toml").write_text(block.text.replace("/srv/app", str(here)))
+        elif block.test.startswith("module "):  # a file of the reader's own, beside the configuration
+            (here / f"{block.test.split()[1]}.py").write_text(block.text)
         elif block.test in ("shell", "shell here"):
             _run_shell(block)
         elif block.test == "python":

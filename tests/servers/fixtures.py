@@ -10,7 +10,7 @@ import pytest
 from tests.servers import azure, https, moto, moto_kms, moto_mended, node, nss, openbao, softhsm
 
 if TYPE_CHECKING:
-    from tests.servers import google, mariadb, postgres
+    from tests.servers import google, mariadb, postgres, redis
 
 
 @pytest.fixture(scope="session")
@@ -194,6 +194,15 @@ def nss_token() -> Iterator[softhsm.TestToken]:
 def postgres_server() -> Iterator[postgres.Postgres]:
     """PostgreSQL; a test makes roles of its own (`new_role`)."""
     from tests.servers.postgres import server  # psycopg is slow to import, and only these tests need it
+
+    with server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[redis.Redis]:
+    """Redis; a test makes users of its own (`new_user`)."""
+    from tests.servers.redis import server  # only these tests need redis-py
 
     with server() as running:
         yield running

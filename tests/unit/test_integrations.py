@@ -21,7 +21,14 @@ NAME = "db/password"
 
 @pytest.mark.parametrize(
     ("module", "library"),
-    [("sqlalchemy_engine", "sqlalchemy"), ("psycopg_pool", "psycopg"), ("httpx_auth", "httpx")],
+    [
+        ("sqlalchemy_engine", "sqlalchemy"),
+        ("psycopg_pool", "psycopg"),
+        ("httpx_auth", "httpx"),
+        ("redis_credentials", "redis"),
+        ("asyncpg_pool", "asyncpg"),
+        ("keyring_bridge", "keyring"),
+    ],
 )
 def test_a_library_that_is_not_installed_is_named(
     monkeypatch: pytest.MonkeyPatch, module: str, library: str

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = """
 errors
 value names telemetry passwords quiet clock patterns
-observing
+observing cardinality
 lease settings
 backend keys declared native
 localkey retry stamp sqlitefile postgres

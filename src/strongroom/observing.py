@@ -74,11 +74,18 @@ def families() -> Iterator[Family]:
     """The metrics of everything in this process that can be asked, merged by name and labels."""
     found: dict[str, tuple[str, str, dict[Labels, float]]] = {}
     for source in (_caches, *alive(_sources)):
-        for name, kind, meaning, samples in source.families():
+        for name, kind, meaning, samples in _told(source):
             merged = found.setdefault(name, (kind, meaning, {}))[2]
             merge(kind, merged, samples)
     for name, (kind, meaning, samples) in found.items():
         yield name, kind, meaning, samples
+
+
+def _told(source: Source) -> list[Family]:
+    try:
+        return list(source.families())
+    except Exception:  # noqa: BLE001  (a ledger that is down must not take the others' numbers along)
+        return []
 
 
 def merge(kind: str, into: dict[Labels, float], samples: Mapping[Labels, float]) -> None:

@@ -49,7 +49,7 @@ class Edge(Layer):
     def __init__(self, inner: Backend):
         super().__init__(inner)
         self._hushed = hush(inner.loggers) if inner.loggers else ()
-        self._asks = not isinstance(inner, Layer)  # a layer asks others, at edges of their own
+        self._asks = not _is_over_an_edge(inner)  # where requests are told of
 
     def _call(self, operation: str, key: Key | None, method: Callable[..., T], *args: Any) -> T:
         observer = observing.observer
@@ -103,6 +103,14 @@ class Edge(Layer):
         finally:
             hushed, self._hushed = self._hushed, ()
             release(hushed)
+
+
+def _is_over_an_edge(backend: Backend) -> bool:
+    while isinstance(backend, Layer):
+        if isinstance(backend, Edge):
+            return True
+        backend = backend.inner
+    return False
 
 
 def _forwarded(operation: str) -> Callable[..., Any]:

@@ -328,7 +328,8 @@ class Cache:
         if entry is None or now >= entry.end:
             return None
         if now < entry.fresh_until:
-            entry.until = min(outage.until, entry.fresh_until)
+            if entry.until == entry.fresh_until:  # it was due; who looks sooner comes back by himself
+                entry.until = min(outage.until, entry.fresh_until)
             return None
         return self._stale(name, entry, outage).secret
 

@@ -1,4 +1,4 @@
-"""A throttled batch is no reason to fail, or to lose what came before it: single reads have a limit of their own."""
+"""A throttled batch is no reason to fail, or to lose what came before it: single reads have another limit."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
-from strongroom_aws._batch import read_batch
-from strongroom_aws._client import Client
 
 from strongroom.errors import ProviderFault, UnavailableError
+from strongroom_aws._batch import read_batch
+from strongroom_aws._client import Client
 
 NAMES = [f"app/{number}" for number in range(50)]
 

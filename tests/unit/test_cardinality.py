@@ -117,11 +117,13 @@ class Busy:
 
     def __init__(self) -> None:
         self.end: Callable[[], object] = lambda: None
-        self.answers = [DOWN, None]
+        self.answers = [DOWN]
+        self.done = False
 
     def sync(self, names: object = None, progress: object = None) -> Report:
-        if error := self.answers.pop(0):
-            raise error
+        if self.answers:
+            raise self.answers.pop()
+        self.done = True
         self.end()
         return Report()
 
@@ -134,7 +136,7 @@ def _followed() -> Following:
     following = Following(replicators, clock=PassingClock())
 
     def end() -> None:
-        if not any(one.answers for one in replicators.values()):
+        if all(one.done for one in replicators.values()):
             following.stop()
 
     for one in replicators.values():
@@ -151,7 +153,6 @@ def _rotated(folder: Path, duty: Following, then: Callable[[Worker], object]) ->
         for outcome in ("ok", *(kind.__name__ for kind in CLASSES), *(f"Strange{n}" for n in range(50))):
             told = AuditEvent(f"rotation.{step}", NAMES[0], "outcome", scene.clock.now(), outcome=outcome)
             counter.after(told)
-    worker.stop()
     duty.run()
     then(worker)
 

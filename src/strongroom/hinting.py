@@ -208,8 +208,8 @@ class Hints:
         earliest = hinted.last + hinted.pause
         if hinted.at is not None:
             hinted.at = max(hinted.at, earliest)
-        elif hinted.looks and (version or isinstance(outcome, UnavailableError)):
-            hinted.at = earliest
+        elif isinstance(outcome, UnavailableError) or (version and hinted.looks):
+            hinted.at = earliest  # what was not answered told nothing: it is asked until it is
 
     def _forget_quiet(self) -> None:
         now = self._clock.monotonic()

@@ -39,6 +39,8 @@ napoleon_google_docstring = True
 html_theme = "furo"
 html_title = "Strongroom"
 html_copy_source = html_show_sphinx = False
+# A summary would be fetched, which a browser forbids to a page that was opened from the disk.
+html_show_search_summary = False
 # Whoever opens the folder finds the first page.
 html_additional_pages = {"index": "redirect.html"}
 templates_path = ["_templates"]

@@ -37,8 +37,10 @@ def parent(page: str, pages: Iterable[str]) -> str:
     below its module.
     """
     known = set(pages)
-    if page.startswith("docs/decisions/") and page != "docs/decisions/README":
-        return "docs/decisions/README"
+    folder = page.rpartition("/")[0]
+    for home in (f"{folder}/index", f"{folder}/README"):
+        if home in known and home not in (page, INDEX):
+            return home
     if page.startswith("docs/examples/"):
         return "docs/writing-a-backend"
     if page.startswith("terraform/"):
@@ -60,11 +62,18 @@ def children(page: str, index: str, pages: Iterable[str]) -> list[str]:
 
 
 def toctrees(page: str, index: str, pages: Iterable[str]) -> str:
-    """The directives that put other pages below this one; empty where there is none."""
+    """The directives that put other pages below this one; empty where there is none.
+
+    Args:
+        page: as Sphinx names it, such as ``docs/guide``.
+        index: the text of ``index.md``.
+        pages: all that the site has.
+    """
     known = set(pages)
     groups = [("", children(page, index, known))]
     if page == INDEX:
         groups = [*sections(index), ("More", groups[0][1])]
+    groups = [(caption, [entry for entry in below if entry in known]) for caption, below in groups]
     return "".join(_toctree(caption, below) for caption, below in groups if below)
 
 

@@ -24,23 +24,22 @@ from tests.servers.openbao import OpenBao
 MIGRATING = ROOT / "docs" / "migrating"
 
 
-def run(page: str, mark: str, places: Mapping[str, str], **names: Any) -> dict[str, Any]:
-    """Run the blocks ``python MARK`` and ``python before MARK`` of a page, one after the other.
+def run(page: str, before: str, after: str, places: Mapping[str, str]) -> None:
+    """Run the blocks of a page with these two marks, in its order; each goes on with the names before it.
 
     Args:
         page: its name in the folder.
-        mark: which of its blocks.
+        before: the mark of what is another tool's.
+        after: the mark of what is ours, or of both.
         places: what the examples say, and what stands for it here.
-        names: what the first block finds; a block goes on with the names of those before.
     """
-    names = {"__name__": "example", **names}
+    names: dict[str, Any] = {"__name__": "example"}
     for block in blocks(MIGRATING / page):
-        if block.test == f"python before {mark}":
+        if block.test == before:
             with not_ours():
                 _execute(block, places, names)
-        elif block.test == f"python {mark}":
+        elif block.test == after:
             _execute(block, places, names)
-    return names
 
 
 def _execute(block: Block, places: Mapping[str, str], names: dict[str, Any]) -> None:
@@ -76,7 +75,7 @@ def _url(moto: Moto) -> dict[str, str]:
 
 def test_from_awss_cache(aws: Moto) -> None:
     """The same answers; what Strongroom wrote, AWS's library reads."""
-    run("from-aws-secretsmanager-caching.md", "aws", _url(aws))
+    run("from-aws-secretsmanager-caching.md", "python before aws", "python aws", _url(aws))
 
 
 def test_awss_cache_goes_on_with_what_it_may_not_read_any_more(aws: Moto) -> None:
@@ -121,13 +120,18 @@ def test_from_hvac(openbao_server: OpenBao, kv2_mount: str, monkeypatch: pytest.
         "https://vault.example.net:8200": openbao_server.address,
         'mount_point="secret"': f'mount_point="{kv2_mount}"',
     }
-    run("from-hvac.md", "vault", places)
+    run("from-hvac.md", "python before vault", "python vault", places)
 
 
 def test_from_pydantics_own_sources(aws: Moto, tmp_path: Path) -> None:
     """The same fields, from the same secret and the same file."""
     (plaintext(tmp_path, "what an orchestrator mounts") / "api_key").write_text("DEMO-key")
-    run("from-pydantic-settings.md", "settings", {**_url(aws), "/run/secrets": str(tmp_path)})
+    run(
+        "from-pydantic-settings.md",
+        "python before settings",
+        "python settings",
+        {**_url(aws), "/run/secrets": str(tmp_path)},
+    )
 
 
 def test_from_external_secrets(aws: Moto, tmp_path: Path) -> None:
@@ -142,7 +146,12 @@ def test_from_external_secrets(aws: Moto, tmp_path: Path) -> None:
     )
     kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
     _mount(pod, _copied(external, client), plaintext(tmp_path, "what the kubelet mounts"))
-    run("from-external-secrets.md", "operator", {**_url(aws), "/run/secrets": str(tmp_path)})
+    run(
+        "from-external-secrets.md",
+        "python before operator",
+        "python operator",
+        {**_url(aws), "/run/secrets": str(tmp_path)},
+    )
 
 
 def _copied(external: Any, client: Any) -> dict[str, str]:

@@ -32,6 +32,7 @@ from strongroom.value import SecretValue
 from tests.canary import CANARY
 from tests.chaos.forked import Say, forked
 from tests.integration.test_rotation_postgresql import _hba, _tls
+from tests.pages import ROOT, marked
 from tests.servers.https import Authority
 from tests.servers.postgres import ADMIN, Postgres
 from tests.servers.process import free_port
@@ -246,9 +247,8 @@ def test_a_worker_without_the_right_to_make_tables_uses_those_that_are_there(
     with pytest.raises(PermissionDeniedError, match="grant SELECT, INSERT, UPDATE and DELETE"):
         begun(ledger)
     with postgres_server.admin("ledger") as admin:
-        admin.execute(
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}".encode()
-        )
+        [grant] = marked("sql ledger", ROOT / "docs" / "rotation-ledger.md")
+        admin.execute(grant.text.replace("rotation_worker", role).encode())
     empty(ledger)
     assert claimed(ledger, begun(ledger)).epoch == 1
     ledger.close()

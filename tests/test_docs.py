@@ -145,6 +145,8 @@ _PROVIDERS, _ENVELOPE, _FAILOVER, _REPLICATION = (
 )
 
 
+_JOBS = sorted((ROOT / "docs" / "jobs").glob("*.md"))
+
 # A test run in the background has Ctrl-C ignored, and its children inherit that.
 _INTERRUPTIBLE = """
 import runpy, signal, sys
@@ -158,7 +160,9 @@ def _line(block: Block) -> str:
     return f"{block.page.stem}, line {block.line}"
 
 
-@pytest.mark.parametrize("block", marked("toml", _PROVIDERS, _ENVELOPE, _FAILOVER, _REPLICATION), ids=_line)
+@pytest.mark.parametrize(
+    "block", marked("toml", _PROVIDERS, _ENVELOPE, _FAILOVER, _REPLICATION, *_JOBS), ids=_line
+)
 def test_each_configuration_is_valid(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And every store and key of it opens, which says that options and credentials are known."""
     for variable in re.findall(r"env://(\w+)", block.text):

@@ -186,6 +186,21 @@ class Instrumentation(observing.Observer):
 
 
 @final
+class Instrumentor:
+    """What ``opentelemetry-instrument PROGRAM`` finds by its entry point: `instrument` without names."""
+
+    def instrument(self, **_options: object) -> None:
+        """Measure the process, unless it is already."""
+        if not _instrumented:
+            instrument()
+
+    def uninstrument(self, **_options: object) -> None:
+        """Measure nothing any more."""
+        while _instrumented:
+            _instrumented[0].close()
+
+
+@final
 class _Asked:
     """What everything in this process tells when it is asked: once for all metrics of a collection."""
 

@@ -24,7 +24,7 @@ errors
 value names telemetry passwords quiet clock patterns
 observing cardinality
 lease settings
-backend keys declared native
+backend keys declared native notices
 localkey retry stamp sqlitefile postgres
 coordinator pgcoordinator wrapcount
 guarded gate companion
@@ -40,7 +40,7 @@ pins cachepolicy cached
 cache watching operations opened hinting
 reads
 store
-aio references forgetting
+aio references forgetting notify
 replication
 reencryption
 rotation
@@ -50,7 +50,7 @@ config
 loading resolving rotatoroptions rotationchecks carrying
 rotations revoking
 replicas
-integrations notify testing rotation.functions
+integrations testing rotation.functions
 cli
 """
 LINES = enumerate(ORDER.split("\n"))
@@ -61,7 +61,19 @@ LEVELS["strongroom"] = max(LEVELS.values()) + 1
 BACKEND_MAY_IMPORT = {
     f"strongroom.{name}"
     for name in (
-        *("backend", "keys", "lease", "native", "guarded", "retry", "stamp", "value", "errors", "names"),
+        *(
+            "backend",
+            "keys",
+            "lease",
+            "native",
+            "notices",
+            "guarded",
+            "retry",
+            "stamp",
+            "value",
+            "errors",
+            "names",
+        ),
         *("rotation.rotator", "rotation.fields", "rotation.slots", "quiet"),
     )
 }

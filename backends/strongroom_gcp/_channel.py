@@ -138,11 +138,12 @@ def _call_credentials(address: Address, settings: Settings) -> grpc.CallCredenti
         request.session.verify = settings.ca
     host = address.target.rpartition(":")[0]
     make: Any = transport.AuthMetadataPlugin
-    plugin = make(_credentials(settings.auth), request, default_host=host)
+    plugin = make(credentials_for(settings.auth), request, default_host=host)
     return grpc.metadata_call_credentials(plugin)
 
 
-def _credentials(auth: Mapping[str, str | SecretValue]) -> Any:
+def credentials_for(auth: Mapping[str, str | SecretValue]) -> Any:
+    """What Google's SDKs ask for tokens: the named ones, or those of this program's surroundings."""
     found = _named_credentials(auth)
     if found is None:
         import google.auth

@@ -16,7 +16,7 @@ from .layering import encrypted, failover, replicated
 from .registry import open_backend, open_key, open_signer
 from .store import SecretStore
 from .toml.credentials import merged, read_all
-from .toml.entries import CoordinatorEntry, KeyEntry, KeyringEntry, StoreEntry
+from .toml.entries import CoordinatorEntry, KeyEntry, KeyringEntry, NoticeEntry, StoreEntry
 from .toml.file import Config
 from .value import SecretValue
 
@@ -98,6 +98,10 @@ def open(  # noqa: A001  (the module's main verb, as in gzip.open)
             clock=settings.clock,
             require=require,
         )
+        if entry.notices:
+            from .notify.listener import listen
+
+            listen(store, [(one.url, opening.settings(one)) for one in entry.notices])
         opened.pop_all()  # the store closes them from here on
         return store
 
@@ -324,7 +328,7 @@ class Opening:
             backend = _owner(backend, [self._coordinator])
         return StorePlace(backend, entry.alias, clock=self._clock)
 
-    def settings(self, entry: StoreEntry | KeyEntry) -> Settings:
+    def settings(self, entry: StoreEntry | KeyEntry | NoticeEntry) -> Settings:
         """How to reach what an entry names, its credentials read."""
         auth = read_all(entry.settings.auth, self.secret)
         return replace(entry.settings, auth=auth, clock=self._clock)

@@ -49,6 +49,16 @@ class Reading(Protocol):
         """Ask the provider for these names now, whatever is cached, and cache the answers."""
 
 
+class Source(Protocol):
+    """What brings hints, such as a listener to a queue."""
+
+    def close(self) -> None:
+        """Bring no more."""
+
+    def after_fork(self) -> None:
+        """Forget what is the parent's."""
+
+
 class _Hinted:
     """What is known of a name that was hinted at.
 
@@ -85,10 +95,13 @@ class Hints:
         self._look, self._warm, self._watched = reads.look, reads.warm, watched
         self._poll, self._spread, self._clock = max(policy.poll, _INTERVAL), policy.spread, clock
         self._closed = False
+        self._sources: list[Source] = []
         self.after_fork()
 
     def after_fork(self) -> None:
         """Begin with nothing due: the parent reads what it was told to."""
+        for source in self._sources:
+            source.after_fork()
         self._lock = threading.RLock()  # a signal's handler may hint in the middle of a hint
         self._names: dict[Name, _Hinted] = {}
         self._woken: threading.Event | None = None
@@ -101,16 +114,25 @@ class Hints:
             if self._closed:
                 return
             if name is None:
-                every = {*map(Name, list(self._warm)), *list(self._watched)}
-                due = [self._note(one, self._poll) for one in every]
+                due = [self._note(one, self._poll) for one in self.known()]
             else:
                 due = [self._note(name, self._spread)] if self._knows(name) else []
             if due:
                 self._see_to_it(min(due))
 
+    def known(self) -> set[Name]:
+        """The names that are cached or watched."""
+        return {*map(Name, list(self._warm)), *list(self._watched)}
+
+    def own(self, source: Source) -> None:
+        """Close it with the store."""
+        self._sources.append(source)
+
     def close(self) -> None:
         """Nothing is read any more, once what is being asked has been answered."""
         self._closed = True
+        while self._sources:
+            self._sources.pop().close()
         with self._lock:
             self._names.clear()
             if self._woken:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .audit.anchors import Export
     from .keys import KeyWrapper, Signer
     from .layers.edge import Edge
+    from .notices import Receiver
 
 ENTRY_POINTS = "strongroom.backends"
 
@@ -56,6 +57,11 @@ _SIGNERS = {
 }
 _EXPORTS = {
     "s3": ("strongroom_aws.s3_export:Bucket", "aws"),
+}
+_QUEUES = {
+    "azure-queue": ("strongroom_azure.queue:StorageQueue", "azure-queue"),
+    "pubsub": ("strongroom_gcp.subscription:Subscription", "pubsub"),
+    "sqs": ("strongroom_aws.queue:SQSQueue", "aws"),
 }
 _CREATORS = {
     "local-key": ("strongroom_local.keyset:create_key", ""),
@@ -133,6 +139,20 @@ def open_export(url: str, settings: Settings | None = None) -> Export:
     if url.partition("://")[0] in _EXPORTS:
         return ObjectExport(_open_key(url, settings, _EXPORTS, "anchor"))
     return open_export(url, settings)
+
+
+def open_receiver(url: str, settings: Settings | None = None) -> Receiver:
+    """Open the queue of change notices that a URL names, such as ``sqs://REGION/ACCOUNT/QUEUE``, without I/O.
+
+    Raises: as `open_key`.
+    """
+    receiver: Receiver = _open_key(url, settings, _QUEUES, "queue")
+    return receiver
+
+
+def queue_schemes() -> tuple[str, ...]:
+    """Every scheme that a queue's URL can have."""
+    return tuple(_QUEUES)
 
 
 def create_key(url: str | StoreURL, settings: Settings | None, kind: str) -> str:

@@ -9,13 +9,13 @@ import pytest
 
 from strongroom import registry
 from strongroom.toml.audit import ANCHOR
-from strongroom.toml.takes import KEYS, STORES
+from strongroom.toml.takes import KEYS, QUEUES, STORES
 from tests.pages import ROOT
 
 PACKAGES = {
-    "strongroom_aws": ("aws-sm", "aws-ssm", "aws-kms"),
-    "strongroom_azure": ("azure-kv", "azure-key"),
-    "strongroom_gcp": ("gcp-sm", "gcp-kms"),
+    "strongroom_aws": ("aws-sm", "aws-ssm", "aws-kms", "sqs"),
+    "strongroom_azure": ("azure-kv", "azure-key", "azure-queue"),
+    "strongroom_gcp": ("gcp-sm", "gcp-kms", "pubsub"),
     "strongroom_local": ("local", "local-key", "env", "file"),
     "strongroom_pkcs11": ("pkcs11",),
     "strongroom_vault": ("vault", "vault-transit"),
@@ -27,7 +27,8 @@ HELPERS = {"_text", "_secret", "_option"}
 
 
 def declared(package: str) -> set[str]:
-    tables = [takes[scheme] for takes in (STORES, KEYS) for scheme in PACKAGES[package] if scheme in takes]
+    places = (STORES, KEYS, QUEUES)
+    tables = [takes[scheme] for takes in places for scheme in PACKAGES[package] if scheme in takes]
     buckets = BUCKET & set(ANCHOR.keys) if package == "strongroom_aws" else set[str]()
     return {name for table in tables for name in (*table.auth, *table.options)} | buckets
 
@@ -84,4 +85,9 @@ def test_every_scheme_is_declared() -> None:
     """The built-in ones: others judge for themselves."""
     assert set(STORES) == set(registry._BUILT_IN)
     assert set(KEYS) == set(registry.key_schemes())
-    assert {scheme for package in PACKAGES.values() for scheme in package} | {"memory"} == {*STORES, *KEYS}
+    assert set(QUEUES) == set(registry.queue_schemes())
+    assert {scheme for package in PACKAGES.values() for scheme in package} | {"memory"} == {
+        *STORES,
+        *KEYS,
+        *QUEUES,
+    }

@@ -23,6 +23,14 @@ class KeyEntry:
 
 
 @dataclass(frozen=True)
+class NoticeEntry:
+    """One of a store's `notices`: a queue, and how to reach it."""
+
+    url: str
+    settings: Settings = field(default_factory=Settings)
+
+
+@dataclass(frozen=True)
 class CoordinatorEntry:
     """``[coordinator]``: a URL, and of PostgreSQL how to log in."""
 
@@ -70,6 +78,7 @@ class StoreEntry:
         breaker: when a failover passes a member over.
         cache: how long values may be served; None for no cache.
         strict: with an audit trail, each warm read is recorded, not counted.
+        notices: queues that tell of changes while it is open.
     """
 
     alias: str
@@ -86,3 +95,4 @@ class StoreEntry:
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     cache: CachePolicy | None = field(default_factory=CachePolicy)
     strict: bool = False
+    notices: tuple[NoticeEntry, ...] = ()

@@ -11,7 +11,7 @@ from strongroom.layers.breaker import BreakerPolicy
 from strongroom.names import StoreURL
 
 from .credentials import Auth, referring
-from .entries import CoordinatorEntry, KeyEntry, KeyringEntry, StoreEntry
+from .entries import CoordinatorEntry, KeyEntry, KeyringEntry, NoticeEntry, StoreEntry
 from .reach import COORDINATORS
 from .spot import Spot, near
 
@@ -179,6 +179,7 @@ class View:
             breaker=BreakerPolicy(**values["breaker"]) if values["breaker"] else BreakerPolicy(),
             cache=_cache(values["cache"]),
             strict=values["audit"] == "strict",
+            notices=tuple(_notice(spot / "notices", one) for one in values["notices"]),
             **encrypt,
         )
 
@@ -197,6 +198,14 @@ class View:
 
 def _key(alias: str, values: Values) -> KeyEntry:
     return KeyEntry(alias, values["url"], _settings(values))
+
+
+def _notice(spot: Spot, values: Values) -> NoticeEntry:
+    auth = Auth(values["auth"])
+    if referring(auth):  # a store that has to be open before its own notices could come
+        spot.fail("takes no credential that a store keeps", "name a variable or a file")
+    endpoint, ca, timeout = values["endpoint"], values["ca"] or None, values["timeout"]
+    return NoticeEntry(values["url"], Settings(endpoint=endpoint, ca=ca, timeout=timeout, auth=auth))
 
 
 def _settings(values: Values) -> Settings:

@@ -14,8 +14,8 @@ from .kinds import Kind
 from .replicas import REPLICA
 from .revocations import REVOCATIONS
 from .rotation import LEDGER, ROTATION, SCHEDULE
-from .tables import BREAKER, CACHE, COORDINATOR, DOCUMENT, ENCRYPT, KEY, KEYRING, PROFILE, STORE
-from .takes import KEYS, STORES, Takes
+from .tables import BREAKER, CACHE, COORDINATOR, DOCUMENT, ENCRYPT, KEY, KEYRING, NOTICE, PROFILE, STORE
+from .takes import KEYS, QUEUES, STORES, Takes
 
 _TABLES: Mapping[str, Table] = {
     "The file": DOCUMENT,
@@ -23,6 +23,7 @@ _TABLES: Mapping[str, Table] = {
     "`cache` of a store": CACHE,
     "`encrypt` of a store": ENCRYPT,
     "`breaker` of a failover": BREAKER,
+    "one of `notices` of a store": NOTICE,
     "`[key.ALIAS]`": KEY,
     "`[keyring.ALIAS]`": KEYRING,
     "`[coordinator]`": COORDINATOR,
@@ -87,6 +88,7 @@ def _options() -> Iterator[tuple[str, Mapping[str, Kind]]]:
 def _schemes() -> Iterator[tuple[str, str, Takes]]:
     yield from (("store", scheme, takes) for scheme, takes in STORES.items())
     yield from (("key", scheme, takes) for scheme, takes in KEYS.items())
+    yield from (("queue", scheme, takes) for scheme, takes in QUEUES.items())
 
 
 if __name__ == "__main__":

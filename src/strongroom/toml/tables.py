@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from .containers import Deferred, Entries, Table, Written
+from strongroom.registry import queue_schemes
+
+from .containers import Deferred, Entries, Table, Tables, Written
 from .kinds import Choice, Duration, Flag, Kind, Secret, Text, Texts, Whole
 from .reach import COORDINATORS, URL, Endpoint, Group, Reached, StoreLocation, key_location
-from .takes import KEYS, STORES
+from .takes import KEYS, QUEUES, STORES
 
 _ALIAS: Final = "[a-z0-9]+(?:[._-][a-z0-9]+)*"
 _ALIAS_RULE: Final = "an alias is lower-case letters and digits with . _ - between"
@@ -78,6 +80,15 @@ _FAILOVER: Final[dict[str, Kind]] = {
     "hedge": Duration("after how long the next member is asked as well; without it one at a time"),
     "breaker": BREAKER,
 }
+NOTICE: Final = Reached(
+    "one queue of change notices; no other process may take from it",
+    {
+        "url": URL("which queue", "queue scheme", queue_schemes, "`SCHEME://PLACE`"),
+        **{key: _REACH[key] for key in ("endpoint", "ca", "timeout", "auth")},
+    },
+    QUEUES,
+    needs={"a url": (("url",),)},
+)
 STORE: Final = Reached(
     "one store",
     {
@@ -95,11 +106,12 @@ STORE: Final = Reached(
             ("counted", "strict"),
             "counted",
         ),
+        "notices": Tables("queues that tell when a secret was changed, beside polling", NOTICE),
         **_REACH,
     },
     STORES,
     either=("url", "failover"),
-    beside={"failover": ("names", "cache", "audit", *_FAILOVER)},
+    beside={"failover": ("names", "cache", "audit", "notices", *_FAILOVER)},
     only_with={"hedge": "failover", "breaker": "failover"},
 )
 KEY: Final = Reached(

@@ -125,6 +125,11 @@ KEYS: Final[dict[str, Takes]] = {
         _VAULT, {"namespace": _NAMESPACE, "algorithm": _algorithm("where its type allows several")}
     ),
 }
+QUEUES: Final[dict[str, Takes]] = {
+    "azure-queue": Takes(_AZURE, {}),
+    "pubsub": Takes(_GOOGLE, {}),
+    "sqs": Takes(_AWS, {}),
+}
 PLAIN: Final = frozenset(
     name
     for takes in (*STORES.values(), *KEYS.values())

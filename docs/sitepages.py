@@ -8,7 +8,7 @@ anywhere stands under "More".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,18 +16,20 @@ if TYPE_CHECKING:
     import click
 
 INDEX = "docs/index"
-_ITEM = re.compile(r"^- \[[^\]]+\]\((?P<page>[^)#]+)\.md\)", re.MULTILINE)
+_ITEM = re.compile(r"^- \[(?P<title>[^\]]+)\]\((?P<page>[^)#]+)\.md\)", re.MULTILINE)
 _LINK = re.compile(r"\]\((?P<target>[\w./-]+)\)")
 _AUTODOC = re.compile(r"^<!-- autodoc: (?P<names>[\w. ]+) -->$", re.MULTILINE)
 
 
-def sections(index: str) -> Iterator[tuple[str, list[str]]]:
-    """Each heading of the index with the pages that its list begins lines with."""
+def sections(index: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each heading of the index with the pages that its list begins lines with, and what it calls them."""
     for part in re.split(r"^## ", index, flags=re.MULTILINE)[1:]:
         heading, _, text = part.partition("\n")
-        pages = [f"docs/{page}" for page in _ITEM.findall(text)]
+        pages = {
+            f"docs/{item['page']}".removeprefix("docs/../"): item["title"] for item in _ITEM.finditer(text)
+        }
         if pages:
-            yield heading, [page.removeprefix("docs/../") for page in pages]
+            yield heading, pages
 
 
 def parent(page: str, pages: Iterable[str]) -> str:
@@ -70,17 +72,17 @@ def toctrees(page: str, index: str, pages: Iterable[str]) -> str:
         pages: all that the site has.
     """
     known = set(pages)
-    groups = [("", children(page, index, known))]
-    if page == INDEX:
-        groups = [*sections(index), ("More", groups[0][1])]
-    groups = [(caption, [entry for entry in below if entry in known]) for caption, below in groups]
-    return "".join(_toctree(caption, below) for caption, below in groups if below)
+    rest = dict.fromkeys(children(page, index, known), "")
+    groups = [("", rest)] if page != INDEX else [*sections(index), ("More", rest)]
+    return "".join(_toctree(caption, below, known) for caption, below in groups if known & below.keys())
 
 
-def _toctree(caption: str, pages: list[str]) -> str:
+def _toctree(caption: str, pages: Mapping[str, str], known: set[str]) -> str:
     options = [":hidden:", *([f":caption: {caption}"] if caption else [])]
-    lines = ["```{toctree}", *options, "", *(f"/{page}" for page in pages), "```"]
-    return "\n" + "\n".join(lines) + "\n"
+    entries = [
+        f"{title} </{page}>" if title else f"/{page}" for page, title in pages.items() if page in known
+    ]
+    return "\n" + "\n".join(["```{toctree}", *options, "", *entries, "```"]) + "\n"
 
 
 def folders(text: str, folder: Path) -> str:

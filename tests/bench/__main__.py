@@ -22,6 +22,7 @@ from tests.bench import (
     replication,
     rotation_ledger,
     rotation_plan,
+    telemetry,
     terraform,
 )
 from tests.bench.harness import Row, human
@@ -40,6 +41,7 @@ SUITES = {
     "rotation plan": rotation_plan,
     "rotation ledger": rotation_ledger,
     "replication drift": replication,
+    "telemetry": telemetry,
     "terraform": terraform,
 }
 

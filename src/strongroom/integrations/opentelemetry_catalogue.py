@@ -67,7 +67,7 @@ OPERATIONS: Final = Metric(
     "counter",
     ("operation", "outcome"),
     24,
-    "Operations of stores that the cache did not answer: ok, or an error's class.",
+    "Operations of stores, but for reads of one warm value: ok, or an error's class.",
 )
 SECRETS: Final = Metric(
     "strongroom_secret_operations_total",

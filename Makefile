@@ -87,6 +87,7 @@ lint: $(STAMP) $(CHECKOV)
 # From the repository's root: links from a page to Terraform's modules hold in the site too. No network.
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -q -E -W --keep-going -n -j 2 -c docs -d build/doctrees . build/site
+	@echo build/site/index.html
 
 nightly: $(STAMP) $(TOOLS) $(FUZZ_STAMP)
 	STRONGROOM_NIGHTLY=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q --timeout=3600

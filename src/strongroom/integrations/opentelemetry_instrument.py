@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 SCOPE: Final = "strongroom"
 """The name of the meter and of the tracer."""
 
-SERIES: Final = 190
+SERIES: Final = 195
 """Series of one process at most, as Prometheus counts them, each bucket of a histogram as one."""
 
 _lock = threading.Lock()

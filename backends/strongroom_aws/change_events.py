@@ -1,10 +1,11 @@
 """Which secret an event of EventBridge is about: pure, and of whatever stands in the message.
 
-Secrets Manager's changes come as CloudTrail's records, `detail-type` ``AWS API Call via CloudTrail`` or
-``AWS Service Event via CloudTrail``
-(https://docs.aws.amazon.com/secretsmanager/latest/userguide/monitoring-eventbridge.html); Parameter Store
+Secrets Manager sends ``Secret Label Updated`` when AWSCURRENT moves
+(https://docs.aws.amazon.com/secretsmanager/latest/userguide/secret-event-notifications.html). Of deletions tell
+CloudTrail's records alone, ``AWS API Call via CloudTrail`` and ``AWS Service Event via CloudTrail``
+(https://docs.aws.amazon.com/secretsmanager/latest/userguide/monitoring-eventbridge.html). Parameter Store
 sends its own (https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-cwe.html).
-Through SNS either stands as text in an envelope, unless delivery is raw.
+Through SNS each stands as text in an envelope, unless delivery is raw.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _CHANGES: Final = frozenset(
 )
 """CloudTrail's names of what changes what a read gives. It records reads too, and the one that a notice
 caused must not be the next."""
+_CURRENT: Final = "AWSCURRENT"
 _PARAMETER_CHANGES: Final = frozenset({"Create", "Delete", "Update"})
 _SUFFIX: Final = re.compile(r"-[A-Za-z0-9]{6}")
 """What Secrets Manager adds to a name in its ARN; a name may end so as well."""
@@ -33,7 +35,9 @@ def resources(text: object) -> frozenset[str]:
         event = parsed(inside(event, "Message"))
     source, region = inside(event, "source"), inside(event, "region")
     if source == "aws.secretsmanager":
-        return frozenset(_secrets(inside(event, "detail"), region))
+        moved = inside(event, "detail", "labelUpdated") == _CURRENT
+        found = _labelled(event, region) if moved else _recorded(inside(event, "detail"), region)
+        return frozenset(found)
     if source == "aws.ssm" and str(inside(event, "detail", "operation")) in _PARAMETER_CHANGES:
         return frozenset(_parameter(inside(event, "detail", "name"), region))
     return frozenset()
@@ -48,7 +52,15 @@ def resource(location: str) -> str:
     return _parameter_id(region, name) if service == "ssm" else f"{service}:{region}:{name}"
 
 
-def _secrets(detail: Any, region: Any) -> Iterator[str]:
+def _labelled(event: Any, region: Any) -> Iterator[str]:
+    """Secrets Manager's own event has the secret's name, and its ARN among the resources."""
+    listed = inside(event, "resources")
+    for found in (inside(event, "detail", "name"), *(listed[:1] if isinstance(listed, list) else ())):
+        if isinstance(found, str):
+            yield from _secret(found, region)
+
+
+def _recorded(detail: Any, region: Any) -> Iterator[str]:
     name = inside(detail, "eventName")
     if not isinstance(name, str) or name not in _CHANGES or inside(detail, "errorCode"):
         return

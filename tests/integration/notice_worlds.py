@@ -87,7 +87,8 @@ class Amazon(World):
         self._sqs.send_message(QueueUrl=self._queue, MessageBody=event)
 
     def event(self, name: str) -> Any:
-        return self._record(f"arn:aws:secretsmanager:{REGION}:123456789012:secret:notices/{name}-AbCdEf")
+        detail = {"name": f"notices/{name}", "labelUpdated": "AWSCURRENT", "versionId": "not believed"}
+        return json.dumps({"source": "aws.secretsmanager", "region": REGION, "detail": detail})
 
     def forgeries(self, name: str) -> list[Any]:
         signed = {"Type": "Notification", "Message": self.event(name), "Signature": "d3Jvbmc="}

@@ -28,6 +28,13 @@ def trail(name: str, *, request: Any = None, response: Any = None, **detail: Any
     return {"source": "aws.secretsmanager", "detail-type": kind, "region": REGION, "detail": detail}
 
 
+def moved(label: str = "AWSCURRENT", name: Any = "prod/db", **fields: Any) -> dict[str, Any]:
+    """Secrets Manager's own event, as its documentation shows it."""
+    detail = {"name": name, "labelUpdated": label, "versionId": "a1b2c3d4-5678-90ab-cdef-EXAMPLE11111"}
+    whole = {"detail-type": "Secret Label Updated", "resources": [ARN + "prod/db-AbC123"], "detail": detail}
+    return {"source": "aws.secretsmanager", "region": REGION, **whole, **fields}
+
+
 def parameter(operation: str, name: Any = "/prod/db/password") -> dict[str, Any]:
     """Parameter Store's own event."""
     kind, detail = "Parameter Store Change", {"operation": operation, "name": name, "type": "SecureString"}
@@ -83,11 +90,16 @@ def found(scheme: str, body: object) -> set[str]:
 
 
 class TestAmazon:
-    """CloudTrail's records through EventBridge, and Parameter Store's events."""
+    """Secrets Manager's own event, CloudTrail's records of it, and Parameter Store's events."""
 
     @pytest.mark.parametrize(
         ("event", "names"),
         [
+            (moved(), {"prod/db", "prod/db-AbC123"}),
+            (moved(resources=[]), {"prod/db"}),
+            (moved(resources="x"), {"prod/db"}),
+            (moved(name=7, resources=[7]), set()),
+            (moved("app-blue"), set()),
             (trail("PutSecretValue", request={"secretId": "prod/db"}), {"prod/db"}),
             (
                 trail("PutSecretValue", request={"secretId": ARN + "prod/db-AbC123"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import TYPE_CHECKING, Final, final
 
@@ -88,18 +89,20 @@ class ShownNames:
 
     def __init__(self, allowed: Callable[[str], bool], most: int):
         self._allowed, self._most = allowed, most
-        self._shown: dict[str, None] = {}
+        self._shown: dict[str, int] = {}
+        self._numbers = itertools.count()
 
     def shown(self, name: str | None) -> str | None:
         """The name, ``other``, or None if it is not to be told at all."""
         if name is None or not self._allowed(name):
             return None
-        if name in self._shown:
-            return name
-        if len(self._shown) >= self._most:
-            return OTHER
-        self._shown[name] = None
-        return name
+        number = self._shown.get(name)
+        if number is None:
+            if len(self._shown) >= self._most:
+                return OTHER
+            # Each gets a number of its own: of threads that came here at once not all are within the bound.
+            number = self._shown.setdefault(name, next(self._numbers))
+        return name if number < self._most else OTHER
 
 
 def _others(labels: Iterable[str]) -> Labels:

@@ -1,8 +1,8 @@
 """Which secret an event of EventBridge is about: pure, and of whatever stands in the message.
 
 Secrets Manager sends ``Secret Label Updated`` when AWSCURRENT moves
-(https://docs.aws.amazon.com/secretsmanager/latest/userguide/secret-event-notifications.html). Of deletions tell
-CloudTrail's records alone, ``AWS API Call via CloudTrail`` and ``AWS Service Event via CloudTrail``
+(https://docs.aws.amazon.com/secretsmanager/latest/userguide/secret-event-notifications.html). Deletions are
+told by CloudTrail's records alone, ``AWS API Call via CloudTrail`` and ``AWS Service Event via CloudTrail``
 (https://docs.aws.amazon.com/secretsmanager/latest/userguide/monitoring-eventbridge.html). Parameter Store
 sends its own (https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-cwe.html).
 Through SNS each stands as text in an envelope, unless delivery is raw.

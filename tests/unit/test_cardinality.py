@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -30,6 +31,7 @@ from strongroom.notices import Message, Receiver
 from strongroom.notify.listener import Listener
 from strongroom.replication.following import Following
 from strongroom.replication.plan import Plan, Report
+from strongroom.rotation.engine import Engine
 from strongroom.rotation.metrics import StepCounter
 from strongroom.rotation.worker import Worker
 from strongroom.store import SecretStore
@@ -179,9 +181,14 @@ def _followed() -> Following:
 
 
 def _rotated(folder: Path, duty: Following, then: Callable[[Worker], object]) -> None:
-    """A worker, at its end with every step and every error on its books, and a thousand strange ones."""
+    """A worker with all secrets open, and every step and error on its books, and a thousand strange ones."""
     scene, counter = Scene(folder, "single"), StepCounter()
-    worker = Worker(scene.another([counter]), scene.ledger, duties=(duty,), steps=counter, clock=scene.clock)
+    policies = [replace(scene.policy, name=name) for name in NAMES]
+    engine = Engine(scene.ledger, policies, clock=scene.clock, hooks=[counter])
+    for name in NAMES:
+        scene.store.put(name, CANARY)
+        engine.start(name)
+    worker = Worker(engine, scene.ledger, duties=(duty,), steps=counter, clock=scene.clock)
     steps = re.findall(
         r'"rotation\.([a-z-]+)"', (ROOT / "src" / "strongroom" / "rotation" / "events.py").read_text()
     )
@@ -246,6 +253,7 @@ def test_a_run_of_many_secrets_keeps_few_series(tmp_path: Path) -> None:
     assert 0 < counts["follower"] < MOST
     page = " ".join((ROOT / "docs" / "telemetry.md").read_text().split())
     assert f"{counts['sdk']} series from the SDK, and {counts['worker']} in the worker's own text" in page
+    assert f'strongroom_rotation_open{{state="started"}} {SECRETS}\n' in texts["worker"]
     told = "".join(texts.values())
     assert "app/" not in told
     assert CANARY not in told

@@ -18,6 +18,7 @@ from tests.bench import (
     envelope,
     envelope_files,
     envelope_kms,
+    fleet,
     processes,
     replication,
     rotation_ledger,
@@ -43,6 +44,7 @@ SUITES = {
     "replication drift": replication,
     "telemetry": telemetry,
     "terraform": terraform,
+    "fleet": fleet,
 }
 
 

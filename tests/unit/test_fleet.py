@@ -1,0 +1,233 @@
+"""The simulated fleet: the same each time, whatever its weights, and as the real cache on a real clock."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from strongroom import cache, retry
+from strongroom.backend import Clock, Settings
+from strongroom.cache import CachePolicy
+from strongroom.errors import UnavailableError
+from strongroom.store import SecretStore
+from tests.bench import fleet, fleet_page, fleet_plots
+from tests.bench.fleet_network import Bucket, Service, SimulatedBackend
+from tests.bench.fleet_plan import Plan, Push, Rotation, Trouble
+from tests.bench.fleet_providers import AWS, Limit
+from tests.bench.fleet_results import results, staleness
+from tests.bench.fleet_runs import Run
+from tests.bench.fleet_scenarios import scenarios
+from tests.bench.fleet_world import World
+from tests.scale import NIGHTLY, by_day
+
+SMALL = Plan(
+    900,
+    instances=200,
+    secrets=10,
+    sample=200,
+    rotations=tuple(Rotation(50.0 + number, number) for number in range(10)),
+)
+KEPT = json.loads(fleet.RESULTS.read_text())
+CHEAP = ("fresh 24 h, push", "one change, push over 30 s", "start within an hour, patient")
+
+
+def asked(run: Run) -> int:
+    """Requests of the sample."""
+    service = run.services[0]
+    return sum(count.total() for one in (service.let_through, service.refused) for count in one.values())
+
+
+class TestTheSameEachTime:
+    """By a seed, whatever else happens in the process."""
+
+    def test_two_runs_tell_the_same(self) -> None:
+        plan = replace(SMALL, sample=20, limits=0.0005, push=Push())
+        first, again, other = (json.dumps(results(Run(plan, seed))) for seed in (1, 1, 2))
+        assert first == again != other
+
+    @pytest.mark.parametrize("title", by_day("scenarios of the fleet", KEPT, lambda title: title in CHEAP))
+    def test_what_is_kept_is_what_comes_of_it(self, title: str) -> None:
+        assert json.loads(json.dumps(fleet.simulated(title))) == KEPT[title]
+
+    def test_every_scenario_is_kept(self) -> None:
+        assert list(KEPT) == list(scenarios())
+
+    def test_afterwards_threads_are_threads_again(self) -> None:
+        Run(replace(SMALL, seconds=10, sample=2))
+        assert vars(cache)["threading"] is threading
+        assert vars(retry)["random"] is random
+
+
+class TestWeights:
+    """A sample that stands for all tells what all would."""
+
+    def test_of_a_steady_fleet(self) -> None:
+        whole, part = Run(SMALL), Run(replace(SMALL, sample=40))
+        assert asked(part) * part.plan.weight == pytest.approx(asked(whole), rel=0.05)
+        assert staleness(part)["p50"] == pytest.approx(staleness(whole)["p50"], rel=0.15)
+
+    def test_of_a_fleet_at_its_limit(self) -> None:
+        """A start of all at once, with a limit that takes 100 seconds for it."""
+        start = replace(SMALL, start="singly", limits=0.002, rotations=(), secrets=10)
+        whole, part = Run(start), Run(replace(start, sample=40))
+        ends = [sorted(run.heard.starts) for run in (whole, part)]
+        assert len(ends[0]) == 200
+        assert len(ends[1]) == 40
+        assert ends[1][20] == pytest.approx(ends[0][100], rel=0.15)
+        assert ends[1][-1] == pytest.approx(ends[0][-1], rel=0.15)
+
+    def test_what_a_limit_lets_through_is_right_on_average(self) -> None:
+        world = World(1)
+        bucket = Bucket(Limit(100, 1.0, "a test"))
+        passed = sum(bucket.take(turn / 50, 200.0, world.chance.random) for turn in range(50 * 6000))
+        assert passed * 200 == pytest.approx(100 * 6000, rel=0.1)
+
+
+class TestScenarios:
+    """What the page says of them holds."""
+
+    def test_the_defaults_take_ten_thousand_instances(self) -> None:
+        told = KEPT["defaults, 10,000 instances"]
+        assert told["requests"]["GetSecretValue"]["asked, peak"] < 10_000
+        assert told["staleness"]["max"] < 300
+
+    def test_a_hundred_thousand_instances_start(self) -> None:
+        assert KEPT["start within a minute, patient"]["starts"]["ready"] == 1
+        assert KEPT["start within a minute, giving up"]["starts"]["ready"] == 0
+
+    def test_push_is_far_ahead_of_polling(self) -> None:
+        pushed, polled = (KEPT[title] for title in ("fresh 24 h, push", "fresh 2 h"))
+        assert 20 * pushed["staleness"]["p99"] < polled["staleness"]["p99"]
+        assert pushed["dollars a month"] < polled["dollars a month"]
+
+    def test_what_is_lost_is_made_up_for_by_polling(self) -> None:
+        assert KEPT["fresh 24 h, push, 1 notice in 100 lost"]["staleness"]["max"] < 24 * 3600
+
+    def test_a_failover_to_a_replica_leaves_no_reader_without(self) -> None:
+        for title, told in KEPT.items():
+            if "failover" in title:
+                assert told["failed reads"] == 0
+
+    def test_the_defaults_live_through_an_hour_and_no_longer(self) -> None:
+        assert 0.25 < KEPT["region lost for 90 min, defaults, 10,000 instances"]["failed reads"] < 0.35
+
+
+class TestThePage:
+    """docs/scale.md says what was simulated."""
+
+    def test_its_tables(self) -> None:
+        page = fleet_page.PAGE.read_text()
+        assert fleet_page.filled(page, KEPT) == page
+
+    def test_its_plots(self) -> None:
+        for name in ("staleness", "starts", "region-lost"):
+            drawn = (fleet_page.PAGE.parent / "images" / f"scale-{name}.svg").read_text()
+            assert f"data {fleet_plots.digest(KEPT)}" in drawn
+
+
+class _Elapsed(World):
+    """The system's time where the simulation has its own."""
+
+    def __init__(self, seed: int):
+        self._began = time.monotonic()
+        super().__init__(seed)
+
+    @property
+    def now(self) -> float:
+        return time.monotonic() - self._began
+
+    @now.setter
+    def now(self, _: float) -> None:
+        """Nobody sets it."""
+
+    def sleep(self, seconds: float) -> None:
+        threading.Event().wait(seconds)
+
+
+class _Real:
+    """A fleet of real stores, read by threads on the system's clock."""
+
+    def __init__(self, plan: Plan):
+        self._plan, self._over = plan, threading.Event()
+        world = _Elapsed(1)
+        self.service = Service(world, AWS, 1.0, plan.limits)
+        self._stores = [self._store(world) for _ in range(plan.instances)]
+        self._threads = [
+            threading.Thread(target=self._read, args=(store, name), daemon=True)
+            for store in self._stores
+            for name in range(plan.secrets)
+        ]
+
+    def _store(self, world: World) -> SecretStore:
+        backend = SimulatedBackend(world, self.service)
+        backend._settings = Settings(clock=Clock())
+        return SecretStore(backend, cache=self._plan.policy)
+
+    def _read(self, store: SecretStore, name: int) -> None:
+        while not self._over.wait(1 / self._plan.reads):
+            try:
+                store.get(f"app/{name:03}")
+            except UnavailableError:
+                continue
+
+    def run(self) -> Iterator[float]:
+        """Start the readers, and go through the seconds at which something happens."""
+        for thread in self._threads:
+            thread.start()
+        trouble = self._plan.trouble
+        last = 0.0
+        for at in ([trouble.since, trouble.until] if trouble else []) + [self._plan.seconds]:
+            self._over.wait(at - last)
+            last = at
+            yield at
+        self._over.set()
+        for thread in self._threads:
+            thread.join(10)
+        for store in self._stores:
+            store.close()
+
+    def asked(self) -> int:
+        """Requests, answered or refused."""
+        service = self.service
+        return sum(count.total() for one in (service.let_through, service.refused) for count in one.values())
+
+
+REAL = Plan(
+    3.0,
+    instances=3,
+    sample=3,
+    secrets=4,
+    reads=50.0,
+    policy=CachePolicy(fresh=0.4, stale=30.0),
+    start="singly",
+)
+
+
+class TestBesideTheRealCache:
+    """The same small fleet with real threads on a real clock asks as often."""
+
+    def test_a_fleet_that_refreshes(self) -> None:
+        real, simulated = _Real(REAL), Run(REAL)
+        for _ in real.run():
+            pass
+        assert real.asked() == pytest.approx(asked(simulated), rel=0.15)
+
+    def test_a_fleet_through_a_brownout(self) -> None:
+        """For a second and a half nothing gets through: attempts, pauses, and what comes after."""
+        plan = replace(
+            REAL, trouble=Trouble(since=1.0, until=2.5, share=1e-9), seconds=4.5 if NIGHTLY else 3.5
+        )
+        real, simulated = _Real(plan), Run(plan)
+        for at in real.run():
+            real.service.squeeze(1e-9 if at == 1.0 else 1.0)
+        assert real.asked() == pytest.approx(asked(simulated), rel=0.2)
+        refused = [count.total() for count in real.service.refused.values()]
+        assert sum(refused) == pytest.approx(
+            simulated.services[0].refused["GetSecretValue"].total(), rel=0.2, abs=5
+        )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Self
 
 import requests
+from requests.utils import get_environ_proxies
 
 from strongroom.backend import Settings
 from strongroom.errors import (
@@ -119,13 +120,20 @@ class Subscription(Receiver):
             credentials=AnonymousCredentials() if local else credentials_for(self._settings.auth),  # type: ignore[no-untyped-call]
             url_scheme="https" if self._address.secure else "http",
         )
-        session = transport._session  # noqa: SLF001  (the SDK gives no other way to it)
-        session.max_redirects = 0  # a redirect would carry the token
-        if self._address.local:
-            session.trust_env = False
-        if self._settings.ca:
-            session.verify = self._settings.ca
+        self._restrain(transport._session)  # noqa: SLF001  (the SDK gives no other way to it)
         return SubscriberClient(transport=transport)
+
+    def _restrain(self, session: Any) -> None:
+        """Our own rules for connections, of the requests and of those that fetch their tokens."""
+        scheme = "https" if self._address.secure else "http"
+        outside = get_environ_proxies(f"{scheme}://{self._address.target}")
+        for one in (session, session._auth_request.session):  # noqa: SLF001
+            # With trust_env REQUESTS_CA_BUNDLE would replace `ca`, and ~/.netrc would add a header.
+            one.trust_env = False
+            one.proxies = {} if self._address.local else outside
+            one.max_redirects = 0  # a redirect would carry the token
+            if self._settings.ca:
+                one.verify = self._settings.ca
 
 
 def _translated(exc: Exception) -> SecretStoreError:

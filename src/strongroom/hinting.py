@@ -196,6 +196,8 @@ class Hints:
         """What is to be read now, longest due first, as far as the budget goes."""
         with self._lock:
             now = self._clock.monotonic()
+            for name in [name for name in self._names if not self._knows(name)]:
+                del self._names[name]  # what nobody uses any more is not brought back
             at = {name: hinted.at for name, hinted in self._names.items() if hinted.at is not None}
             due = sorted((name for name in at if at[name] <= now), key=at.__getitem__)
             names = due[: min(_TOGETHER, int(self._tokens + _ROUNDING))]

@@ -20,6 +20,7 @@ from tests.scale import scaled
 from tests.servers import azure, google, moto
 from tests.servers.https import Authority
 from tests.unit.core_support import DEADLINE, text
+from tests.unit.test_fork import in_child
 
 NAME = "db/password"
 POLL = 3600.0
@@ -140,3 +141,19 @@ def test_forgeries_are_taken_out_and_cost_next_to_nothing(scene: Scene) -> None:
     assert scene.provider.calls["get"] - before <= 8
     assert scene.listener.counts["failures"] == 0
     assert scene.told == []
+
+
+def test_a_child_reads_and_its_parent_goes_on_listening(scene: Scene) -> None:
+    """It forks while a request is held open; the child has no part in that, nor in its parent's channels."""
+    scene.clock.advance(1)
+    scene.world.send(scene.world.event(NAME))
+    scene.until(lambda: scene.world.empty)
+
+    def check() -> bool:
+        alone = not any(thread.name == "strongroom-listen" for thread in threading.enumerate())
+        return alone and scene.store.get(NAME).value.matches(text("first"))
+
+    in_child(check)
+    scene.write()
+    scene.world.send(scene.world.event(NAME))
+    scene.met()

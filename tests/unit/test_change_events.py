@@ -7,6 +7,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from strongroom.backend import Settings
 from strongroom.errors import InvalidRequestError
@@ -15,6 +17,7 @@ from strongroom.notices import LARGEST, Message, Receiver
 from strongroom.registry import open_backend, open_receiver, queue_schemes
 from strongroom.value import SecretValue
 from tests.canary import CANARY
+from tests.scale import scaled
 
 REGION = "eu-west-1"
 ARN = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:"
@@ -80,9 +83,12 @@ def received(scheme: str) -> Receiver:
     return open_receiver(places[scheme], Settings())
 
 
+RECEIVERS = {scheme: received(scheme) for scheme in queue_schemes()}
+
+
 @pytest.fixture(scope="module", params=queue_schemes())
 def receiver(request: pytest.FixtureRequest) -> Receiver:
-    return received(request.param)
+    return RECEIVERS[request.param]
 
 
 def found(scheme: str, body: object) -> set[str]:
@@ -257,6 +263,31 @@ class TestAll:
         """A queue of one provider beside a store of another says nothing."""
         assert not receiver.resource("memory://db/password")
         assert not receiver.resource("")
+
+
+WORDS = st.sampled_from(
+    f"""
+    source aws.secretsmanager aws.ssm detail region eventName PutSecretValue name Type requestParameters
+    secretId responseElements arn resources labelUpdated AWSCURRENT {ARN}a operation Update Notification
+    Message eventType SECRET_VERSION_ADD projects/1/secrets/a type data Id
+    Microsoft.KeyVault.SecretNewVersionCreated https://a.vault.azure.net/secrets/b
+    """.split()
+)
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=6),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=scaled(5000, "messages of any shape"), deadline=None, derandomize=True)
+@given(ANY)
+def test_a_message_of_any_shape_is_no_error(message: Any) -> None:
+    """Texts come of it, at most a few, whatever is where a text should be."""
+    for scheme in queue_schemes():
+        for body in (message, json.dumps(message), json.dumps({"Type": "Notification", "Message": message})):
+            names = RECEIVERS[scheme].resources(Message(body, "handle"))
+            assert all(isinstance(name, str) for name in names)
 
 
 class TestOpening:

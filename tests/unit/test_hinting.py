@@ -242,6 +242,19 @@ class TestWhatItCannotDo:
         pass_time(store, clock, 2)
         met(store, second)
 
+    def test_what_nobody_uses_any_more_is_not_brought_back(
+        self, store: SecretStore, backend: FaultyBackend, clock: FakeClock
+    ) -> None:
+        """A value that was dropped from the cache before its turn came stays out of memory."""
+        clock.spread = 1.0
+        store.get(NAME)
+        store.hint(NAME)
+        store._reads.drop(Name(NAME))
+        clock.advance(1)
+        ended()
+        assert backend.calls["get"] == 1
+        assert not store.is_warm(NAME)
+
     def test_a_provider_that_denies_is_heard(self, store: SecretStore, backend: FaultyBackend) -> None:
         """As in any other read: what may not be read any more is not served."""
         store.get(NAME)

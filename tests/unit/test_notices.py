@@ -254,12 +254,14 @@ class TestEnds:
         self, store: SecretStore, monkeypatch: pytest.MonkeyPatch, incoming: Queue
     ) -> None:
         """And what was opened is closed."""
+        before = logging.getLogger(incoming.loggers[0]).level
         monkeypatch.setattr("strongroom.notify.listener.open_receiver", lambda *_: incoming)
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", _no_thread)
             with pytest.raises(UnavailableError):
                 listen(store, [("sqs://eu-west-1/123456789012/changes", Settings())])
         assert incoming.closed
+        assert logging.getLogger(incoming.loggers[0]).level == before
         assert not store._hints._sources
 
 

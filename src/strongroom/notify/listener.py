@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WAIT: Final = 20.0
 """Seconds that a queue may hold a request open."""
-_JOIN: Final = 2.0
+_JOIN: Final = 0.5
 """Seconds that closing waits for a request that is held open; after that it ends by itself."""
 _LONGEST_PAUSE: Final = 60.0
 _SETTLE: Final = 1.0
@@ -75,7 +75,11 @@ class Listener:
         self._stop = threading.Event()
         self._hushed = hush(receiver.loggers)
         self._thread = threading.Thread(target=self._run, name="strongroom-listen", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            release(self._hushed)
+            raise
         observing.tell_of(self)
 
     def families(self) -> Iterable[Family]:

@@ -120,6 +120,11 @@ class Hints:
             if due:
                 self._see_to_it(min(due))
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is cached and nobody watches: no hint could do anything."""
+        return not (self._warm or self._watched)
+
     def known(self) -> set[Name]:
         """The names that are cached or watched."""
         return {*map(Name, list(self._warm)), *list(self._watched)}

@@ -217,6 +217,21 @@ class TestEnds:
         assert not incoming.asked
         assert incoming.closed
 
+    def test_a_store_that_has_read_nothing_takes_nothing(
+        self, backend: FaultyBackend, clock: FakeClock, incoming: Queue
+    ) -> None:
+        """No notice could be about anything; once there is a value, they are taken."""
+        with SecretStore(backend, clock=clock) as store:
+            listener = Listener(store, incoming)
+            for _ in range(5):
+                clock.advance(1)
+                threading.Event().wait(0.01)
+            assert not incoming.asked
+            store.get(NAME)
+            clock.advance(1)
+            until(lambda: bool(incoming.asked))
+            listener.close()
+
     def test_it_ends_with_its_store(self, backend: FaultyBackend, clock: FakeClock, incoming: Queue) -> None:
         """And closing it twice is closing it once."""
         store = SecretStore(backend, clock=clock)

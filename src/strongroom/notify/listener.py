@@ -32,7 +32,8 @@ _JOIN: Final = 0.5
 """Seconds that closing waits for a request that is held open; after that it ends by itself."""
 _LONGEST_PAUSE: Final = 60.0
 _SETTLE: Final = 1.0
-"""Seconds until the first request: a command line that is done by then takes no message from anybody."""
+"""Seconds until the first request, and between two looks whether the store has read anything: a command that
+is done by then, or a parent that only forks, takes no message from anybody."""
 _RELEARN: Final = 1.0
 """Seconds between two looks at which names the store knows, while notices come of others."""
 _MOST: Final = 1000
@@ -109,6 +110,9 @@ class Listener:
     def _run(self) -> None:
         pause, failures = _SETTLE, 0
         while not self._clock.wait(self._stop, pause):
+            if self._store._hints.idle:  # noqa: SLF001
+                pause = _SETTLE
+                continue
             failures = 0 if self._heard() else failures + 1
             pause = self._pause(failures)
 

@@ -59,7 +59,7 @@ class Service:
         versions: the current version of each secret that was rotated; 1 of the others.
         let_through: requests that were answered, by their name and second.
         refused: requests that were throttled, by their name and second.
-        lost: requests that nobody answered, by second.
+        lost: requests that nobody answered, by their name and second.
     """
 
     def __init__(self, world: World, provider: Provider, weight: float, share: float = 1.0):
@@ -67,7 +67,7 @@ class Service:
         self.versions: dict[str, int] = {}
         self.let_through: defaultdict[str, Counter[int]] = defaultdict(Counter)
         self.refused: defaultdict[str, Counter[int]] = defaultdict(Counter)
-        self.lost: Counter[int] = Counter()
+        self.lost: defaultdict[str, Counter[int]] = defaultdict(Counter)
         self._world, self._weight = world, weight
         self.squeeze(share)
 
@@ -75,11 +75,15 @@ class Service:
         """From now on let only this share of the limits through."""
         self._buckets = {name: Bucket(limit, share) for name, limit in self.provider.limits.items()}
 
-    def asked(self, request: str) -> UnavailableError | None:
+    def asked(self, request: str) -> Counter[int]:
+        """How often it was asked for, by second."""
+        return self.let_through[request] + self.refused[request] + self.lost[request]
+
+    def answer(self, request: str) -> UnavailableError | None:
         """What comes of a request that is sent now; it takes its time."""
         now = self._world.now
         if not self.up:
-            self.lost[int(now)] += 1
+            self.lost[request][int(now)] += 1
             self._world.sleep(TIMEOUT)
             return UnavailableError("no answer")
         bucket = self._buckets.get(request)
@@ -140,7 +144,7 @@ class SimulatedBackend(Backend):
 
         def attempt() -> T | SecretStoreError:
             found = look()
-            return self._service.asked(request) or found
+            return self._service.answer(request) or found
 
         return attempts(self._settings, attempt, again=True)
 

@@ -14,8 +14,11 @@ from .fleet_scenarios import scenarios
 PAGE: Final = Path(__file__).parents[2] / "docs" / "scale.md"
 RENEWED: Final = 0.85
 """The share of `fresh` after which a value is read again, on average."""
+_READ: Final = """\
+The limits of reads and of Event Grid were read in copies of these pages on {}. Prices, in US dollars, and the
+other limits are as others tell them: look them up before money depends on them."""
 Outcomes = Mapping[str, Any]
-_TABLE: Final = re.compile(r"(<!-- table: (?P<name>[a-z]+) -->\n\n).*?(?=\n<!-- end -->)", re.DOTALL)
+_TABLE: Final = re.compile(r"(<!-- table: (?P<name>[a-z]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
 def tables(outcomes: Outcomes) -> dict[str, str]:
@@ -34,7 +37,7 @@ def tables(outcomes: Outcomes) -> dict[str, str]:
 def filled(page: str, outcomes: Outcomes) -> str:
     """The page's text with its tables as they are to be."""
     found = tables(outcomes)
-    return _TABLE.sub(lambda match: match[1] + found[match["name"]], page)
+    return _TABLE.sub(lambda match: f"{match[1]}\n{found[match['name']]}\n", page)
 
 
 def write(outcomes: Outcomes) -> None:
@@ -107,7 +110,7 @@ def _limits() -> str:
             rate = f"[{limit.calls:,} in {limit.seconds:g} s]({limit.source})"
             lines.append([title, request, rate, *facts])
             title, facts = "", [""] * len(facts)
-    return _markdown(lines) + f"\nRead on {READ_ON}, in copies of these pages; list prices in US dollars.\n"
+    return _markdown(lines) + f"\n{_READ.format(READ_ON)}\n"
 
 
 def _sizes() -> str:

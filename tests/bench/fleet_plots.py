@@ -90,6 +90,6 @@ def _lost(axes: Any, outcomes: Outcomes) -> None:
     }
     for label, (title, request) in curves.items():
         rates = outcomes[title]["series"][request]
-        axes.plot(range(len(rates)), [max(rate, 10) for rate in rates], label=label)
+        axes.plot(range(len(rates)), [max(rate, 100) for rate in rates], label=label)
     axes.axhline(_LIMIT, color="black", linestyle=":", label="limit of a region")
     axes.set(yscale="log", xlabel="minute", ylabel="requests a second")

@@ -1,6 +1,8 @@
 """What providers allow and charge, as they publish it: data with its source and the day it was read.
 
 Prices are list prices in US dollars of the first region each page names, without free tiers and discounts.
+The limits of the secrets' services and of Event Grid were read in stored copies of the providers' own pages; the
+prices, and the limits of SNS and Pub/Sub, in what third parties tell of them.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 READ_ON: Final = "2026-11-24"
-"""The day on which all of these were read."""
+"""The day on which these were read."""
 MONTH: Final = 30 * 24 * 3600.0
 """Seconds of a month, for prices."""
 
@@ -123,8 +125,9 @@ class Notices:
 
 
 LONG_POLL: Final = 20.0
-"""Seconds, at most, that one empty receive waits at SQS."""
+"""Seconds that one empty receive waits at SQS and Pub/Sub, at most."""
 _SQS: Final = 0.40 / 1_000_000
+_QUEUE: Final = 0.004 / 10_000  # https://azure.microsoft.com/pricing/details/storage/queues/
 
 PUSH: Final = {
     "aws-sm": Notices(
@@ -151,10 +154,10 @@ PUSH: Final = {
         title="Event Grid, and a storage queue for each process",
         most=500,
         limits="https://learn.microsoft.com/azure/event-grid/quotas-limits",
-        # A queue has no long poll: one look every 20 seconds, 0.004 dollars for 10,000 operations.
+        # A queue of a storage account has no long poll: our receiver looks every two seconds.
         event=0.0,
-        delivery=0.60 / 1_000_000 + 2 * 0.004 / 10_000,
-        idle=MONTH / LONG_POLL * 0.004 / 10_000,
+        delivery=0.60 / 1_000_000 + 2 * _QUEUE,
+        idle=MONTH / 2 * _QUEUE,
         prices="https://azure.microsoft.com/pricing/details/event-grid/",
     ),
 }

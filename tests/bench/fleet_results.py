@@ -45,9 +45,8 @@ def series(run: Run) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for title, service, request in _asked(run):
         minutes: Counter[int] = Counter()
-        for counts in (service.let_through[request], service.refused[request]):
-            for second, count in counts.items():
-                minutes[second // 60] += count
+        for second, count in service.asked(request).items():
+            minutes[second // 60] += count
         told[title] = [
             rounded(minutes[minute] * run.plan.weight / 60) for minute in range(int(run.plan.seconds // 60))
         ]
@@ -65,13 +64,13 @@ def _asked(run: Run) -> list[tuple[str, Service, str]]:
     return [
         (f"{request}, region {region}" if several else request, service, request)
         for region, service in zip("ab", run.services, strict=False)
-        for request in sorted({*service.let_through, *service.refused})
+        for request in sorted({*service.let_through, *service.refused, *service.lost})
     ]
 
 
 def _requests(run: Run, service: Service, request: str) -> dict[str, float | None]:
     """Requests a second: what was asked for, and what the limit let through."""
-    asked = service.let_through[request] + service.refused[request]
+    asked = service.asked(request)
     limit = service.provider.limits.get(request)
     return {
         "limit": rounded(limit.rate) if limit else None,

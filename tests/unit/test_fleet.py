@@ -19,7 +19,7 @@ from strongroom.store import SecretStore
 from tests.bench import fleet, fleet_page, fleet_plots
 from tests.bench.fleet_network import Bucket, Service, SimulatedBackend
 from tests.bench.fleet_plan import Plan, Push, Rotation, Trouble
-from tests.bench.fleet_providers import AWS, Limit
+from tests.bench.fleet_providers import AWS, GOOGLE, PUSH, Limit
 from tests.bench.fleet_results import results, staleness
 from tests.bench.fleet_runs import Run
 from tests.bench.fleet_scenarios import scenarios
@@ -34,13 +34,14 @@ SMALL = Plan(
     rotations=tuple(Rotation(50.0 + number, number) for number in range(10)),
 )
 KEPT = json.loads(fleet.RESULTS.read_text())
+LONG = "region lost for 90 min, defaults, 10,000 instances"
+TENTH = "a tenth of the limits for 30 min"
 CHEAP = ("fresh 24 h, push", "one change, push over 30 s", "start within an hour, patient")
 
 
 def asked(run: Run) -> int:
     """Requests of the sample."""
-    service = run.services[0]
-    return sum(count.total() for one in (service.let_through, service.refused) for count in one.values())
+    return run.services[0].asked("GetSecretValue").total()
 
 
 class TestTheSameEachTime:
@@ -118,8 +119,37 @@ class TestScenarios:
         assert 0.25 < KEPT["region lost for 90 min, defaults, 10,000 instances"]["failed reads"] < 0.35
 
 
+def mean(title: str, request: str = "GetSecretValue") -> float:
+    """What is asked for in a second."""
+    asked: float = KEPT[title]["requests"][request]["asked, mean"]
+    return asked
+
+
+FACTS = {
+    "118 % of the limit": pytest.approx(1.18, abs=0.005) == 15_000 * 200 / 255 / 10_000,
+    "asks for 16 times of it": mean("defaults, 15,000 instances") / 10_000 == pytest.approx(16, abs=0.5),
+    "a change that is met within 40 seconds": KEPT["fresh 24 h, push"]["staleness"]["max"] < 40,
+    "cost more than a day's polling": 100_000 * PUSH["aws-sm"].idle > KEPT["fresh 24 h"]["dollars a month"],
+    "in less than 33 minutes": 33 < 20_000_000 / 10_000 / 60 < 34,
+    "at 78 % of the limit": mean("defaults, 10,000 instances") == pytest.approx(7_800, abs=50),
+    "and stays so": mean(f"{LONG}, failover", "GetSecretValue, region b") > 10_000,
+    "asks for a sixth": mean(f"{TENTH}, breaker") / mean(TENTH) == pytest.approx(1 / 6, abs=0.02),
+    "recovers later": KEPT[f"{TENTH}, breaker"]["stale reads"] > KEPT[TENTH]["stale reads"],
+    "5.6 hours": pytest.approx(5.6, abs=0.05) == 1_000 * 200 / 10 / 3600,
+    "at least 100 seconds": GOOGLE.limits["GetSecret"].rate * 100 == 1_000,
+    "from 3 in long outages to 200": {3, 200}
+    == {find(plan.sample for plan in scenarios().values()) for find in (min, max)},
+}
+"""What the page's sentences say, and whether it is so."""
+
+
 class TestThePage:
     """docs/scale.md says what was simulated."""
+
+    @pytest.mark.parametrize("words", FACTS)
+    def test_its_sentences(self, words: str) -> None:
+        assert words in " ".join(fleet_page.PAGE.read_text().split())
+        assert FACTS[words]
 
     def test_its_tables(self) -> None:
         page = fleet_page.PAGE.read_text()
@@ -194,8 +224,7 @@ class _Real:
 
     def asked(self) -> int:
         """Requests, answered or refused."""
-        service = self.service
-        return sum(count.total() for one in (service.let_through, service.refused) for count in one.values())
+        return self.service.asked("GetSecretValue").total()
 
 
 REAL = Plan(

@@ -12,7 +12,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
@@ -34,6 +34,9 @@ from ._errors import fault_of, translate
 from ._transport import Transport
 from ._vault import Vault
 
+if TYPE_CHECKING:
+    from azure.core.credentials import AccessToken, TokenCredential
+
 T = TypeVar("T")
 _EXAMPLE: Final = "azure-queue://account/changes"
 _ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
@@ -49,7 +52,29 @@ _BATCH: Final = 32
 _EMPTY: Final = 2.0
 _HIDDEN: Final = 60
 """Seconds until a message that was received and not deleted comes again."""
+_SCOPE: Final = "https://storage.azure.com/.default"
 _CHANGE: Final = "microsoft.keyvault.secretnewversioncreated"
+
+
+class _StorageOnly:
+    """Gives tokens for Azure Storage alone: the SDK asks for one of whatever service an answer names.
+
+    Args:
+        inner: what gives any token.
+    """
+
+    def __init__(self, inner: TokenCredential):
+        self._inner = inner
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """A token.
+
+        Raises:
+            PermissionDeniedError: it would open another service, such as a vault.
+        """
+        if scopes != (_SCOPE,):
+            raise PermissionDeniedError("the queue asks for a token of another service; none was sent")
+        return self._inner.get_token(*scopes, **options)
 
 
 class StorageQueue(Receiver):
@@ -128,7 +153,7 @@ class StorageQueue(Receiver):
         return QueueClient(
             self._place.endpoint,
             self._queue,
-            credential(self._settings, self._place),
+            _StorageOnly(credential(self._settings, self._place)),
             transport=Transport(self._place, self._settings),
             retry_total=0,
             permit_redirects=False,

@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
+from azure.core.credentials import AccessToken
 
 from strongroom.backend import Settings
-from strongroom.errors import SecretStoreError, UnavailableError
+from strongroom.errors import PermissionDeniedError, SecretStoreError, UnavailableError
 from strongroom.notices import Message, Receiver
 from strongroom.registry import open_receiver, queue_schemes
 from tests.servers import https
@@ -98,3 +99,26 @@ def test_a_child_has_connections_of_its_own(place: str) -> None:
     receiver.after_fork()
     receiver.close()
     receiver.close()
+
+
+def test_a_queue_gets_no_token_for_a_vault(
+    monkeypatch: pytest.MonkeyPatch, authority: https.Authority
+) -> None:
+    """The SDK would fetch one of whatever service the challenge names, and send it."""
+    asked: list[tuple[str, ...]] = []
+
+    class Credential:
+        def get_token(self, *scopes: str, **_: object) -> AccessToken:
+            asked.append(scopes)
+            return AccessToken("a token for storage", 1 << 40)
+
+    monkeypatch.setattr("strongroom_azure.queue.credential", lambda *_: Credential())
+    login = "authorization_uri=https://login.microsoftonline.com/common resource_id=https://vault.azure.net"
+    refusal = https.Response(401, b"", {"WWW-Authenticate": f"Bearer {login}"})
+    with (
+        https.serving(lambda _: refusal, authority) as server,
+        at(PLACES["azure-queue"], server) as receiver,
+        pytest.raises(PermissionDeniedError),
+    ):
+        receiver.receive(0)
+    assert set(asked) == {("https://storage.azure.com/.default",)}

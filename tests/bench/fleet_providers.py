@@ -1,8 +1,8 @@
 """What providers allow and charge, as they publish it: data with its source and the day it was read.
 
 Prices are list prices in US dollars of the first region each page names, without free tiers and discounts.
-The limits of the secrets' services and of Event Grid were read in stored copies of the providers' own pages; the
-prices, and the limits of SNS and Pub/Sub, in what third parties tell of them.
+The limits of the secrets' services and of Event Grid were read in stored copies of the providers' own pages;
+the prices, and the limits of SNS and Pub/Sub, in what third parties tell of them.
 """
 
 from __future__ import annotations

@@ -5,26 +5,20 @@ from __future__ import annotations
 import json
 import random
 import threading
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from strongroom import cache, retry
-from strongroom.backend import Clock, Settings
-from strongroom.cache import CachePolicy
-from strongroom.errors import UnavailableError
-from strongroom.store import SecretStore
 from tests.bench import fleet, fleet_page, fleet_plots
-from tests.bench.fleet_network import Bucket, Service, SimulatedBackend
-from tests.bench.fleet_plan import Plan, Push, Rotation, Trouble
-from tests.bench.fleet_providers import AWS, GOOGLE, PUSH, Limit
+from tests.bench.fleet_network import Bucket
+from tests.bench.fleet_plan import Plan, Push, Rotation
+from tests.bench.fleet_providers import GOOGLE, PUSH, Limit
 from tests.bench.fleet_results import results, staleness
 from tests.bench.fleet_runs import Run
 from tests.bench.fleet_scenarios import scenarios
 from tests.bench.fleet_world import World
-from tests.scale import NIGHTLY, by_day
+from tests.scale import by_day
 
 SMALL = Plan(
     900,
@@ -159,104 +153,3 @@ class TestThePage:
         for name in ("staleness", "starts", "region-lost"):
             drawn = (fleet_page.PAGE.parent / "images" / f"scale-{name}.svg").read_text()
             assert f"data {fleet_plots.digest(KEPT)}" in drawn
-
-
-class _Elapsed(World):
-    """The system's time where the simulation has its own."""
-
-    def __init__(self, seed: int):
-        self._began = time.monotonic()
-        super().__init__(seed)
-
-    @property
-    def now(self) -> float:
-        return time.monotonic() - self._began
-
-    @now.setter
-    def now(self, _: float) -> None:
-        """Nobody sets it."""
-
-    def sleep(self, seconds: float) -> None:
-        threading.Event().wait(seconds)
-
-
-class _Real:
-    """A fleet of real stores, read by threads on the system's clock."""
-
-    def __init__(self, plan: Plan):
-        self._plan, self._over = plan, threading.Event()
-        world = _Elapsed(1)
-        self.service = Service(world, AWS, 1.0, plan.limits)
-        self._stores = [self._store(world) for _ in range(plan.instances)]
-        self._threads = [
-            threading.Thread(target=self._read, args=(store, name), daemon=True)
-            for store in self._stores
-            for name in range(plan.secrets)
-        ]
-
-    def _store(self, world: World) -> SecretStore:
-        backend = SimulatedBackend(world, self.service)
-        backend._settings = Settings(clock=Clock())
-        return SecretStore(backend, cache=self._plan.policy)
-
-    def _read(self, store: SecretStore, name: int) -> None:
-        while not self._over.wait(1 / self._plan.reads):
-            try:
-                store.get(f"app/{name:03}")
-            except UnavailableError:
-                continue
-
-    def run(self) -> Iterator[float]:
-        """Start the readers, and go through the seconds at which something happens."""
-        for thread in self._threads:
-            thread.start()
-        trouble = self._plan.trouble
-        last = 0.0
-        for at in ([trouble.since, trouble.until] if trouble else []) + [self._plan.seconds]:
-            self._over.wait(at - last)
-            last = at
-            yield at
-        self._over.set()
-        for thread in self._threads:
-            thread.join(10)
-        for store in self._stores:
-            store.close()
-
-    def asked(self) -> int:
-        """Requests, answered or refused."""
-        return self.service.asked("GetSecretValue").total()
-
-
-REAL = Plan(
-    3.0,
-    instances=3,
-    sample=3,
-    secrets=4,
-    reads=50.0,
-    policy=CachePolicy(fresh=0.4, stale=30.0),
-    start="singly",
-)
-
-
-class TestBesideTheRealCache:
-    """The same small fleet with real threads on a real clock asks as often."""
-
-    def test_a_fleet_that_refreshes(self) -> None:
-        real, simulated = _Real(REAL), Run(REAL)
-        for _ in real.run():
-            pass
-        assert real.asked() == pytest.approx(asked(simulated), rel=0.15)
-
-    def test_a_fleet_through_a_brownout(self) -> None:
-        """For a second and a half nothing gets through: attempts, pauses, and what comes after."""
-        plan = replace(
-            REAL, trouble=Trouble(since=1.0, until=2.5, share=1e-9), seconds=4.5 if NIGHTLY else 3.5
-        )
-        real, simulated = _Real(plan), Run(plan)
-        for at in real.run():
-            real.service.squeeze(1e-9 if at == 1.0 else 1.0)
-        assert real.asked() == pytest.approx(asked(simulated), rel=0.2)
-        refused = [count.total() for count in real.service.refused.values()]
-        assert sum(refused) == pytest.approx(
-            simulated.services[0].refused["GetSecretValue"].total(), rel=0.2, abs=5
-        )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .fleet_plan import Plan
-from .fleet_providers import PROVIDERS, PUSH, READ_ON
+from .fleet_providers import PROVIDERS, PUSH, READ_ON, Provider
 from .fleet_scenarios import scenarios
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "scale.md"
@@ -114,16 +114,19 @@ def _limits() -> str:
 
 
 def _sizes() -> str:
-    """What half of each provider's limit takes: how long values stay fresh, and how long a start takes."""
-    providers = {scheme: provider.limits[provider.read].rate / 2 for scheme, provider in PROVIDERS.items()}
-    lines = [["instances x secrets", *(f"`{scheme}`: fresh, start" for scheme in providers)]]
+    """What half of each provider's limits takes: how long values stay fresh, and how long a start takes."""
+    lines = [["instances x secrets", *(f"`{scheme}`: fresh, start" for scheme in PROVIDERS)]]
     for instances, secrets in ((100, 20), (1_000, 20), (1_000, 200), (10_000, 200), (100_000, 200)):
-        cells = []
-        for rate in providers.values():
-            seconds = instances * secrets / rate
-            cells.append(f"{_time(max(300.0, seconds / RENEWED))}, {_time(seconds)}")
+        cells = [_size(instances * secrets, provider) for provider in PROVIDERS.values()]
         lines.append([f"{instances:,} x {secrets}", *cells])
     return _markdown(lines)
+
+
+def _size(reads: int, provider: Provider) -> str:
+    fresh = reads / (provider.limits[provider.read].rate / 2) / RENEWED
+    first = [request for request in (provider.read, provider.facts) if request]
+    start = max(reads / (provider.limits[request].rate / 2) for request in first)
+    return f"{_time(max(300.0, fresh))}, {_time(start)}"
 
 
 def _markdown(lines: list[list[str]]) -> str:
@@ -146,4 +149,6 @@ def _time(seconds: float | None) -> str:
         return "later"
     if seconds < 120:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 72 * 3600 else f"{seconds / 86400:.0f} days"

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from strongroom import cache, retry
+from strongroom.cache import CachePolicy
 from tests.bench import fleet, fleet_page, fleet_plots
 from tests.bench.fleet_network import Bucket
 from tests.bench.fleet_plan import Plan, Push, Rotation
@@ -77,6 +78,16 @@ class TestWeights:
         assert ends[1][20] == pytest.approx(ends[0][100], rel=0.15)
         assert ends[1][-1] == pytest.approx(ends[0][-1], rel=0.15)
 
+    def test_of_a_fleet_beyond_its_limit(self) -> None:
+        """Where it needs 122 % of it, and refused reads are asked again and again."""
+        policy = CachePolicy(fresh=60, stale=3000)
+        plan = replace(SMALL, seconds=400, secrets=5, policy=policy, limits=0.0016, rotations=())
+        whole, part = Run(plan), Run(replace(plan, sample=40))
+        assert asked(whole) > 5 * 400 * 0.0016 * 10_000
+        assert asked(part) * part.plan.weight == pytest.approx(asked(whole), rel=0.05)
+        stale = [results(run)["stale reads"] for run in (whole, part)]
+        assert stale[1] == pytest.approx(stale[0], rel=0.2)
+
     def test_what_a_limit_lets_through_is_right_on_average(self) -> None:
         world = World(1)
         bucket = Bucket(Limit(100, 1.0, "a test"))
@@ -121,6 +132,7 @@ def mean(title: str, request: str = "GetSecretValue") -> float:
 
 FACTS = {
     "118 % of the limit": pytest.approx(1.18, abs=0.005) == 15_000 * 200 / 255 / 10_000,
+    "under half of it up to 6,000": 6_000 * 200 / 255 < 5_000,
     "asks for 16 times of it": mean("defaults, 15,000 instances") / 10_000 == pytest.approx(16, abs=0.5),
     "a change that is met within 40 seconds": KEPT["fresh 24 h, push"]["staleness"]["max"] < 40,
     "cost more than a day's polling": 100_000 * PUSH["aws-sm"].idle > KEPT["fresh 24 h"]["dollars a month"],

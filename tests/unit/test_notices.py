@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import queue
 import threading
@@ -241,6 +242,21 @@ class TestEnds:
         listener.close()
         assert incoming.closed
         assert not listener._thread.is_alive()
+
+    def test_it_ends_with_a_store_that_was_forgotten(
+        self, backend: FaultyBackend, clock: FakeClock, incoming: Queue
+    ) -> None:
+        """Nobody closed it; a thread must not keep it, and take notices for nobody."""
+        store = SecretStore(backend, clock=clock)
+        store.get(NAME)
+        listener = Listener(store, incoming)
+        store._hints.own(listener)
+        clock.advance(1)
+        until(lambda: bool(incoming.asked))
+        del store
+        gc.collect()
+        until(lambda: not listener._thread.is_alive())
+        assert incoming.closed
 
     def test_a_child_does_not_listen(self, store: SecretStore, incoming: Queue, clock: FakeClock) -> None:
         """It would take what its parent needs; the parent goes on."""

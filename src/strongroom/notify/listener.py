@@ -8,12 +8,14 @@ answer is asked again after a pause that grows to a minute; nobody who reads sec
 from __future__ import annotations
 
 import threading
+import weakref
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, final
 
 from strongroom import observing
 from strongroom.errors import SecretStoreError, UnavailableError
+from strongroom.names import Name
 from strongroom.quiet import hush, release
 from strongroom.registry import open_receiver
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from strongroom.backend import Clock, Settings
-    from strongroom.names import Name
+    from strongroom.hinting import Hints
     from strongroom.notices import Message, Receiver
     from strongroom.store import SecretStore
     from strongroom.telemetry import Family, Labels
@@ -48,7 +50,7 @@ _COUNTS: Final = {
 
 @final
 class Listener:
-    """One queue and one store, and the thread between them. It is closed with the store, or before it.
+    """One queue and one store, and the thread between them. It ends with the store, or before it.
 
     A forked child does not listen: it would take messages that its parent needs. What it opens itself does.
 
@@ -68,7 +70,8 @@ class Listener:
     def __init__(
         self, store: SecretStore, receiver: Receiver, *, wait: float = WAIT, clock: Clock | None = None
     ):
-        self._store, self._receiver, self._wait = store, receiver, wait
+        self._store = weakref.ref(store)  # one that is forgotten without being closed ends this as well
+        self._alias, self._receiver, self._wait = store.alias, receiver, wait
         self._clock = clock or store._clock  # noqa: SLF001
         self._names: dict[str, Name] = {}
         self._learned, self._trouble = float("-inf"), ""
@@ -86,7 +89,7 @@ class Listener:
     def families(self) -> Iterable[Family]:
         """What was counted, as metrics; no secret's name is a label."""
         kind = observing.scheme_of(self._receiver.origin)
-        labels: Labels = (("store", self._store.alias), ("queue", kind))
+        labels: Labels = (("store", self._alias), ("queue", kind))
         for name, meaning in _COUNTS.items():
             yield f"strongroom_notices_{name}_total", "counter", meaning, {labels: self.counts[name]}
 
@@ -110,11 +113,18 @@ class Listener:
     def _run(self) -> None:
         pause, failures = _SETTLE, 0
         while not self._clock.wait(self._stop, pause):
-            if self._store._hints.idle:  # noqa: SLF001
+            hints = self._hints()
+            if hints is None:
+                self.close()
+            elif hints.idle:
                 pause = _SETTLE
-                continue
-            failures = 0 if self._heard() else failures + 1
-            pause = self._pause(failures)
+            else:
+                failures = 0 if self._heard() else failures + 1
+                pause = self._pause(failures)
+
+    def _hints(self) -> Hints | None:
+        store = self._store()
+        return store._hints if store else None  # noqa: SLF001
 
     def _pause(self, failures: int) -> float:
         """Seconds until the next request; spread, since a fleet meets an outage together."""
@@ -138,9 +148,11 @@ class Listener:
 
     def _take(self, messages: Sequence[Message]) -> None:
         found = [self._resources(message) for message in messages]
-        names = self._known(set(islice(chain.from_iterable(found), _MOST)))
-        for name in names:
-            self._store.hint(name.text)
+        store, names = self._store(), set[Name]()
+        if store:
+            names = self._known(store, set(islice(chain.from_iterable(found), _MOST)))
+            for name in names:
+                store.hint(name.text)
         self.counts["received"] += len(messages)
         self.counts["understood"] += sum(map(bool, found))
         self.counts["hinted"] += len(names)
@@ -151,18 +163,18 @@ class Listener:
             return self._receiver.resources(message)
         return ()
 
-    def _known(self, resources: Collection[str]) -> set[Name]:
+    def _known(self, store: SecretStore, resources: Collection[str]) -> set[Name]:
         """The store's names among them; most notices of an account are of secrets that nobody here reads."""
         now = self._clock.monotonic()
         if now - self._learned >= _RELEARN and any(one not in self._names for one in resources):
             self._learned, before = now, {name: one for one, name in self._names.items()}
-            known = self._store._hints.known()  # noqa: SLF001
-            self._names = {before.get(name) or self._resource(name): name for name in known}
+            known = store._hints.known()  # noqa: SLF001
+            self._names = {before.get(name) or self._resource(store, name): name for name in known}
         return {self._names[one] for one in resources if one and one in self._names}
 
-    def _resource(self, name: Name) -> str:
+    def _resource(self, store: SecretStore, name: Name) -> str:
         with suppress(SecretStoreError):  # a name that this provider cannot have
-            return self._receiver.resource(self._store._backend.locate(name))  # noqa: SLF001
+            return self._receiver.resource(store._backend.locate(name))  # noqa: SLF001
         return ""
 
     def _failed(self, trouble: str) -> bool:

@@ -72,6 +72,7 @@ class Scene:
 
     def close(self) -> None:
         self.listener.close()
+        self.listener._thread.join(DEADLINE)
         self.store.close()
         self.other.close()
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import strongroom
 from strongroom.config import Config
@@ -18,10 +21,20 @@ from strongroom_aws import change_events
 from tests.pages import ROOT, marked
 from tests.servers.boto import REGION
 from tests.servers.moto import Moto
-from tests.unit.core_support import NAME, text
+from tests.unit.core_support import DEADLINE, NAME, text
 from tests.unit.test_hinting import until
 
 PAGE = ROOT / "docs" / "notices.md"
+
+
+@pytest.fixture(autouse=True)
+def _short_requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A thread whose request is held open ends with it: no test of another file shall meet one."""
+    monkeypatch.setattr("strongroom.notify.listener.WAIT", 1.0)
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "strongroom-listen":
+            thread.join(DEADLINE)
 
 
 def test_the_configuration_is_valid(tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ def listener(store: SecretStore, incoming: Queue, clock: FakeClock) -> Iterator[
 
 
 def listeners() -> list[threading.Thread]:
+    """Those of this file: nobody else's last a test."""
     return [thread for thread in threading.enumerate() if thread.name == "strongroom-listen"]
 
 

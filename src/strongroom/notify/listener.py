@@ -57,7 +57,7 @@ class Listener:
     Args:
         store: what is hinted at.
         receiver: the queue, which is closed with this.
-        wait: seconds that the queue may hold a request open.
+        wait: seconds that the queue may hold a request open; None for `WAIT`.
         clock: injected in tests.
 
     Raises:
@@ -68,10 +68,11 @@ class Listener:
     """
 
     def __init__(
-        self, store: SecretStore, receiver: Receiver, *, wait: float = WAIT, clock: Clock | None = None
+        self, store: SecretStore, receiver: Receiver, *, wait: float | None = None, clock: Clock | None = None
     ):
         self._store = weakref.ref(store)  # one that is forgotten without being closed ends this as well
-        self._alias, self._receiver, self._wait = store.alias, receiver, wait
+        self._alias, self._receiver = store.alias, receiver
+        self._wait = WAIT if wait is None else wait
         self._clock = clock or store._clock  # noqa: SLF001
         self._names: dict[str, Name] = {}
         self._learned, self._trouble = float("-inf"), ""

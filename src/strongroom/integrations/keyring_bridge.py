@@ -187,11 +187,11 @@ class StrongroomKeyring(KeyringBackend):
         return name if _fits(name) else f"{ROOT}/sha256-{sha256(both).hexdigest()[:40]}"
 
     def _store(self) -> SecretStore:
-        import strongroom
+        from strongroom.config import open as open_store
 
         with self._lock:
             if self._opened is None:
-                self._opened = strongroom.open(self.store)
+                self._opened = open_store(self.store)
             return self._opened
 
 

@@ -29,7 +29,10 @@ from tests.scale import NIGHTLY, scaled
 from tests.servers.redis import Redis
 from tests.unit.core_support import DEADLINE
 
-pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")  # Celery's own
+pytestmark = [  # both are Celery's own
+    pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+]
 
 
 @pytest.fixture
@@ -42,7 +45,6 @@ def cache(redis_server: Redis) -> Iterator[Cache]:
 @pytest.fixture(autouse=True)
 def closed(cache: Cache) -> Iterator[None]:
     """Celery leaves its connections to the garbage collector, and a result unsubscribes when it goes."""
-    _made.clear()
     yield
     gc.collect()
     for app in _made:
@@ -50,6 +52,8 @@ def closed(cache: Cache) -> Iterator[None]:
         app.backend.client.connection_pool.disconnect()
         app.pool.force_close_all()
         app.close()
+    _made.clear()
+    gc.collect()
 
 
 _made: list[celery.Celery] = []

@@ -1,0 +1,1 @@
+"""A database engine of Django that logs in with a secret: see ``strongroom.integrations.django_settings``."""

@@ -21,7 +21,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 ROOT = Path(__file__).parents[1]
 ORDER = """
 errors
-value names telemetry passwords quiet clock patterns
+value names telemetry passwords quiet clock patterns redaction
 observing cardinality
 lease settings
 backend keys declared native notices

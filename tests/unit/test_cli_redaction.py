@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strongroom.cli.redaction import MASK, Redactor, needles_of
+from strongroom.redaction import MASK, Redactor, needles_of
 from tests.canary import CANARY, CANARY_BYTES, assert_no_canary, holds_canary
 from tests.scale import NIGHTLY, scaled
 

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from strongroom.cli import environment, following, running
 from strongroom.cli.child import Environment, cannot_run
 from strongroom.cli.main import cli
-from strongroom.cli.redaction import Needles
 from strongroom.errors import SecretNotFoundError
+from strongroom.redaction import Needles
 from strongroom.references import Resolver
 from strongroom.store import SecretStore
 from strongroom.value import SecretValue

@@ -8,7 +8,7 @@ import select
 import threading
 from typing import Final, final
 
-from .redaction import Redactor
+from strongroom.redaction import Redactor
 
 _PIECE: Final = 65536
 _LAST_WORDS: Final = 200

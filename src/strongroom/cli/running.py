@@ -19,13 +19,13 @@ from .failure import BEFORE_COMMAND, Ended, one_line
 from .options import Options, common, configuration, pass_options
 
 if TYPE_CHECKING:
+    from strongroom.redaction import Needles
     from strongroom.store import SecretStore
     from strongroom.toml.file import Config
     from strongroom.value import SecretValue
 
     from .child import Environment
     from .following import Values
-    from .redaction import Needles
 
 
 class RunCommand(click.Command):
@@ -177,7 +177,7 @@ def _supervised(
 
 
 def _needles(values: Values, say: Callable[[str], object]) -> Needles:
-    from .redaction import Needles, needles_of
+    from strongroom.redaction import Needles, needles_of
 
     found: set[bytes] = set()
     for name, value in values.items():

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, final
 
 from strongroom.errors import UnsupportedOperationError
+from strongroom.redaction import Needles, Redactor
 
 from .child import Child, Environment, cannot_run, code_of, spawn
-from .redaction import Needles, Redactor
 
 if TYPE_CHECKING:
     from .pump import Pump

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RELOGIN_INTERVAL = 30.0
 """Seconds between two logins that a refused request caused: a policy that forbids both the secret and
 ``lookup-self`` would otherwise cost a login for each read (external-secrets issue 376: such a loop took a
-cluster down)."""
+cluster down). A token that was seen to look itself up is replaced at once: it can only be dead."""
 
 _NO_CREDENTIALS = "give credentials in strongroom.toml, or VAULT_TOKEN with VAULT_ADDR naming this server"
 
@@ -98,7 +98,7 @@ class AuthManager:
         """Forget the parent's login without revoking it; the child makes its own."""
         self._lock = threading.Lock()
         self._lease = None
-        self._replaced_at = -math.inf
+        self._replaced_at, self._tells = -math.inf, False
 
     def _current(self) -> _Lease:
         lease, now = self._lease, self._clock.monotonic()
@@ -171,16 +171,24 @@ class AuthManager:
         answer = self._send("GET", "lookup-self", token)
         return answer.status not in (401, 403)
 
+    def _is_known(self, token: SecretValue) -> bool:
+        """Whether a new token may look itself up: once it cannot, it is dead, and no policy is to blame."""
+        try:
+            return self._send("GET", "lookup-self", token).ok
+        except SecretStoreError:
+            return False
+
     def _replace(self) -> bool:
         if self._login is None:
             raise PermissionDeniedError(
                 "the server does not accept the token",
                 hint="it has ended, was revoked, or is another server's; give a new one",
             )
-        if self._clock.monotonic() - self._replaced_at < RELOGIN_INTERVAL:
+        if not self._tells and self._clock.monotonic() - self._replaced_at < RELOGIN_INTERVAL:
             return False
         self._replaced_at = self._clock.monotonic()
         self._lease = self._log_in(self._login)
+        self._tells = self._is_known(self._lease.token)
         return True
 
     def _send(self, method: str, what: str, token: SecretValue) -> Answer:

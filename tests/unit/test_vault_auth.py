@@ -26,12 +26,15 @@ class Words:
         self.ttl = 60
         self.statuses: dict[str, int] = {}
         self.down: set[str] = set()
+        self.revoked: list[SecretValue] = []
 
     def send(self, request: Request, token: SecretValue | None, index: str | None = None) -> Answer:
         what = request.path.rpartition("/")[2]
         self.asked.append(what)
         if what in self.down:
             raise UnavailableError("down")
+        if any(token is dead for dead in self.revoked):
+            return Answer(403, {}, {})
         return Answer(self.statuses.get(what, 200), self._content(what), {})
 
     def _content(self, what: str) -> dict[str, Any]:
@@ -170,6 +173,17 @@ def test_after_a_denial_a_dead_token_is_replaced_once(make: Make, words: Words, 
     clock.seconds += RELOGIN_INTERVAL
     assert auth.replaced(auth.token()) is True
     assert words.logins == 3
+
+
+def test_a_token_revoked_again_and_again_is_replaced_each_time_at_once(make: Make, words: Words) -> None:
+    """Its policy lets it look itself up, so that a refusal there can only mean that it is dead."""
+    auth = make()
+    for logins in range(2, 6):
+        dead = auth.token()
+        words.revoked.append(dead)
+        assert auth.replaced(dead) is True
+        assert words.logins == logins
+    assert auth.replaced(auth.token()) is False
 
 
 def test_threads_denied_together_share_one_new_login(make: Make, words: Words) -> None:

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from strongroom.backend import Capability, Stage
 from strongroom.clock import Clock
-from strongroom.errors import BackendNotInstalledError, InvalidRequestError, SecretStoreError
+from strongroom.errors import (
+    BackendNotInstalledError,
+    InvalidRequestError,
+    SecretNotFoundError,
+    SecretStoreError,
+)
 
 from .database_login import DatabaseLogin, password
 
@@ -116,6 +121,7 @@ class _SigningKeys:
         self._store, self._name, self._settle, self._clock = store, name, settle, clock
         self._newest = self._signs = store.get(name)
         self._since = clock.monotonic()
+        self._fallbacks: list[SecretValue] = []
         self._fallbacks = self._previous()
         self._lock = threading.Lock()
 
@@ -154,5 +160,7 @@ class _SigningKeys:
             return []
         try:
             return [self._store.get(self._name, stage=Stage.PREVIOUS).value]
-        except SecretStoreError:
+        except SecretNotFoundError:
             return []
+        except SecretStoreError:  # an outage must log nobody out
+            return self._fallbacks

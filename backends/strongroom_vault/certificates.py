@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
 
 from strongroom.errors import IntegrityError, InvalidRequestError, PermissionDeniedError
 from strongroom.rotation.fields import field, identifier, renewed
 from strongroom.rotation.rotator import Credential, TwoSlot
-from strongroom.value import SecretValue
 
+from .key_pairs import check_type, new_key, request, serial_of, signed, written
 from .rotating import Operator, segment
 from .transport import json_body
 
 if TYPE_CHECKING:
     from strongroom.rotation.rotator import Rotation, Source
+    from strongroom.value import SecretValue
 
-KeyType = Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"]
-_CURVES: Final = {"ec-p256": ec.SECP256R1, "ec-p384": ec.SECP384R1}
-_BITS: Final = {"rsa-2048": 2048, "rsa-3072": 3072, "rsa-4096": 4096}
+    from .key_pairs import KeyType
+
 _EARLY: Final = timedelta(minutes=5)
 """How much longer a certificate must live to be accepted: no peer's clock may already call it expired."""
 
@@ -76,25 +73,22 @@ class CertificateRotator(TwoSlot):
         self._operator = Operator(
             address, mount, credential=credential, auth=auth, namespace=namespace, ca=ca, timeout=timeout
         )
-        if key_type not in (*_CURVES, *_BITS):
-            known = ", ".join((*_CURVES, *_BITS))
-            raise InvalidRequestError(f"no type of key: {key_type!r}", hint=f"one of {known}")
-        self._sign, self._key_type = f"sign/{segment(role, 'role')}", key_type
+        self._sign, self._key_type = f"sign/{segment(role, 'role')}", check_type(key_type)
         # The role says whether the names are taken from the request to sign or from these fields
         # (`use_csr_common_name`, `use_csr_sans`): they stand in both.
-        self._request = _request(common_name, alt_names, ip_sans)
+        self._request = request(common_name, alt_names, ip_sans)
         self._asked: dict[str, Any] = {"common_name": common_name, "format": "pem"}
         self._asked |= {"alt_names": ",".join(alt_names), "ip_sans": ",".join(ip_sans)}
         self._asked |= {"ttl": int(ttl.total_seconds())} if ttl else {}
 
     def issue(self, r: Rotation) -> SecretValue:
-        key = _new_key(self._key_type)
-        csr = self._request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+        key = new_key(self._key_type)
+        csr = signed(self._request, key)
         with self._operator.client(r) as vault:
             made = self._operator.write(vault, self._sign, json_body({**self._asked, "csr": csr})).data
         chain = made.get("ca_chain") or [made["issuing_ca"]]
         return renewed(
-            r.current, certificate=made["certificate"], chain="\n".join(chain), private_key=_written(key)
+            r.current, certificate=made["certificate"], chain="\n".join(chain), private_key=written(key)
         )
 
     def listed(self, r: Rotation) -> Sequence[Credential]:
@@ -111,7 +105,7 @@ class CertificateRotator(TwoSlot):
                 self._operator.write(vault, "revoke", serial)
 
     def credential(self, value: SecretValue) -> str:
-        return _serial(_certificate(value)) if identifier(value, "certificate") else ""
+        return serial_of(_certificate(value)) if identifier(value, "certificate") else ""
 
     def test_secret(self, r: Rotation, value: SecretValue) -> None:
         """Return if key, certificate and chain belong together, and the authority calls it good."""
@@ -120,7 +114,7 @@ class CertificateRotator(TwoSlot):
         certificate = _certificate(value)
         if certificate.not_valid_after_utc - _EARLY <= self._operator.clock.now():
             raise PermissionDeniedError("the certificate has expired, or is about to")
-        known = self._operator.judge(r, f"cert/{_serial(certificate)}")
+        known = self._operator.judge(r, f"cert/{serial_of(certificate)}")
         if known is None:
             raise IntegrityError(
                 "the authority does not know the certificate", hint="has the role `no_store`?"
@@ -132,31 +126,6 @@ class CertificateRotator(TwoSlot):
             raise IntegrityError(problem)
 
 
-def _request(
-    common_name: str, alt_names: Sequence[str], ip_sans: Sequence[str]
-) -> x509.CertificateSigningRequestBuilder:
-    names: list[x509.GeneralName] = []
-    try:
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-        names += [x509.RFC822Name(name) if "@" in name else x509.DNSName(name) for name in alt_names]
-        names += [x509.IPAddress(ip_address(address)) for address in ip_sans]
-    except ValueError:
-        raise InvalidRequestError("a name or address of the certificate cannot be one") from None
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    return builder.add_extension(x509.SubjectAlternativeName(names), critical=False) if names else builder
-
-
-def _new_key(key_type: str) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
-    if key_type in _CURVES:
-        return ec.generate_private_key(_CURVES[key_type]())
-    return rsa.generate_private_key(65537, _BITS[key_type])
-
-
-def _written(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> SecretValue:
-    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    return SecretValue(key.private_bytes(serialization.Encoding.PEM, form, plain).decode())
-
-
 def _certificate(value: SecretValue) -> x509.Certificate:
     """Never raises with the value in its frames: the certificate is public, the key stays sealed."""
     try:
@@ -164,13 +133,6 @@ def _certificate(value: SecretValue) -> x509.Certificate:
     except ValueError:
         pass
     raise InvalidRequestError("the secret's certificate is not PEM")
-
-
-def _serial(certificate: x509.Certificate) -> str:
-    """As Vault writes it: bytes in hexadecimal, between them colons."""
-    digits = f"{certificate.serial_number:x}"
-    padded = digits.zfill(len(digits) + len(digits) % 2)
-    return ":".join(padded[at : at + 2] for at in range(0, len(padded), 2))
 
 
 def _mismatch(value: SecretValue, certificate: x509.Certificate) -> str | None:

@@ -64,6 +64,7 @@ class TestUnderLoad:
                 load.wait(5)
                 cache.rotated_elsewhere(number)
                 cache.server.disconnect(cache.user)
+                cache.server.wait_for_sessions(cache.user, 2)
             load.wait(5)
 
     def test_asyncio_fails_no_command(self, cache: Cache) -> None:

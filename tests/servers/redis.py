@@ -53,6 +53,12 @@ class Redis:
         with self.admin() as admin:
             admin.execute_command("CLIENT", "KILL", "USER", user)
 
+    def wait_for_sessions(self, user: str, count: int) -> None:
+        """Until so many connections are logged in as the user; between two looks the server itself waits."""
+        with self.admin() as admin:
+            while sum(client["user"] == user for client in admin.client_list()) < count:
+                admin.blpop(["nothing"], timeout=0.05)
+
     def refusals(self) -> int:
         """How many logins the server has refused so far."""
         with self.admin() as admin:

@@ -267,8 +267,8 @@ def test_a_file_is_written_again_on_a_change(
     text = '[{{ secret("db/password") }}, {{ secret("db/" ~ "login", "/user") }}]'
     put_out = rendering._put_out
 
-    def noted(rendered: SecretValue, path: str | None) -> None:
-        put_out(rendered, path)
+    def noted(rendered: SecretValue, path: str | None, mode: int) -> None:
+        put_out(rendered, path, mode)
         with more:
             written.append(json.loads(out.read_text()))
             more.notify_all()

@@ -22,8 +22,8 @@ from strongroom.layers.breaker import BreakerPolicy
 from strongroom.toml.file import Config, read_text
 from strongroom.toml.schema import schema
 from strongroom.toml.tables import CACHE
-from tests.scale import scaled
 from tests.pages import ROOT, blocks
+from tests.scale import scaled
 from tests.unit import test_config, test_config_encrypt
 from tests.unit.cli_support import Cli
 

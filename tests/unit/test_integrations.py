@@ -68,6 +68,9 @@ class Connection:
         (Told("28000", pgcode="28000"), True),
         (Told("too many connections", sqlstate="53300"), False),
         (Told('FATAL:  password authentication failed for user "app"'), True),
+        (Told('FATAL:  role "v-app-1" is not permitted to log in', pgconn=Connection(True)), True),
+        (Told('FATAL:  role "v-app-1" is not permitted to log in'), True),
+        (Told('FATAL:  role "v-app-1" does not exist', pgconn=Connection(True)), True),
         (Told(1045, "Access denied for user 'app'@'%'"), True),
         (Told(2003, "Can't connect to MySQL server"), False),
         (Told("ORA-01017: invalid username/password; logon denied"), True),
@@ -134,3 +137,26 @@ def test_what_is_no_refusal_is_not_tried_again(store: SecretStore, waits: bool) 
         asyncio.run(login.connect_async(attempt_async)) if waits else login.connect(attempt)
     assert_no_canary_in(caught.value)
     assert (attempts, clock.slept) == ([1], [])
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["sync", "async"])
+def test_new_versions_without_end_are_tried_for_as_long_as_patience_lasts(
+    store: SecretStore, waits: bool
+) -> None:
+    """As an engine makes them whose users the database refuses: then the driver's error comes."""
+    clock = FakeClock()
+    attempts = []
+
+    def attempt(parts: Mapping[str, str]) -> None:
+        attempts.append(len(parts))
+        store.put(NAME, CANARY)
+        clock.advance(1)
+        raise Told("refused", sqlstate="28P01")
+
+    async def attempt_async(parts: Mapping[str, str]) -> None:
+        attempt(parts)
+
+    login = DatabaseLogin(store, NAME, clock=clock, patience=3)
+    with pytest.raises(Told):
+        asyncio.run(login.connect_async(attempt_async)) if waits else login.connect(attempt)
+    assert len(attempts) == 4

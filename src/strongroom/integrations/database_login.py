@@ -8,6 +8,8 @@ current instead of the version that was refused, waits for it a little if need b
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from strongroom.aio import AsyncSecretStore
@@ -28,8 +30,15 @@ _PAUSE: Final = 0.25
 """Seconds between two looks at what is current; of these `refresh` lets one a second go to the provider."""
 _ACCESS_DENIED: Final = 1045
 """MySQL's and MariaDB's ER_ACCESS_DENIED_ERROR (MySQL reference, server error messages)."""
-_PHRASES: Final = ("password authentication failed", "ORA-01017", "Login failed for user")
+_PHRASES: Final = (
+    "password authentication failed",
+    "is not permitted to log in",
+    "ORA-01017",
+    "Login failed for user",
+)
 """PostgreSQL's libpq (which tells no SQLSTATE of a refused connection), Oracle, SQL Server (18456)."""
+_DROPPED: Final = re.compile(r'role "[^"]*" does not exist')
+"""PostgreSQL, of who logs in: a leased user that is dropped between its password and its session."""
 _ACCEPTED: Final = (
     "too many",
     "connection slots",
@@ -73,6 +82,7 @@ def is_refusal(error: BaseException) -> bool:
         str(state).startswith("28")
         or _ACCESS_DENIED in error.args
         or any(phrase in text for phrase in _PHRASES)
+        or _DROPPED.search(text)
     ):
         return True
     used = getattr(getattr(error, "pgconn", None), "used_password", False)
@@ -83,11 +93,13 @@ def is_refusal(error: BaseException) -> bool:
 class DatabaseLogin:
     """Connects with a secret, and once more with its successor if it is refused.
 
+    A successor may be refused too, and then has one of its own, until the patience is over.
+
     Args:
         store: has the secret.
         name: the secret's name.
         parts: what of the secret becomes which argument of the driver's ``connect``.
-        patience: seconds to wait for another version, once the database has refused the current one.
+        patience: seconds from the first refusal during which another version is waited for and tried.
         refused: whether an error of the driver is a refused login.
         clock: injected in tests.
     """
@@ -117,37 +129,52 @@ class DatabaseLogin:
             Exception: the driver's, without what it knows of the password.
         """
         secret: Secret | None = self._current() if self._store.is_warm(self._name) else run(self._current)
+        patience = _Patience(self._clock, self._patience)
         while secret:
             try:
                 return attempt(self._parts(secret.value))
             except Exception as raised:  # noqa: BLE001  (any driver's)
                 error = raised
-            version, refused = secret.version, self._refused(error)
-            secret = run(lambda: self._successor(version)) if refused else None  # noqa: B023  (run at once)
+            version, again = secret.version, self._refused(error) and patience.lasts()
+            secret = run(lambda: self._successor(version, patience)) if again else None  # noqa: B023  (run at once)
         raise bare(error)
 
     async def connect_async(self, attempt: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
         """As ``connect``."""
         secret: Secret | None = await AsyncSecretStore(self._store).get(self._name)
+        patience = _Patience(self._clock, self._patience)
         while secret:
             try:
                 return await attempt(self._parts(secret.value))
             except Exception as raised:  # noqa: BLE001  (any driver's)
                 error = raised
-            refused = self._refused(error)
-            secret = await asyncio.to_thread(self._successor, secret.version) if refused else None
+            again = self._refused(error) and patience.lasts()
+            secret = await asyncio.to_thread(self._successor, secret.version, patience) if again else None
         raise bare(error)
 
     def _current(self) -> Secret:
         return self._store.get(self._name)
 
-    def _successor(self, rejected: str) -> Secret | None:
-        until = self._clock.monotonic() + self._patience
+    def _successor(self, rejected: str, patience: _Patience) -> Secret | None:
         while (secret := self._store.refresh(self._name, rejected=rejected)).version == rejected:
-            if self._clock.monotonic() >= until:
+            if not patience.lasts():
                 return None
             self._clock.sleep(_PAUSE)
         return secret
+
+
+class _Patience:
+    """A time that begins when it is first asked for, and is not over then, however short."""
+
+    def __init__(self, clock: Clock, seconds: float):
+        self._clock, self._seconds, self._until = clock, seconds, math.inf
+
+    def lasts(self) -> bool:
+        now = self._clock.monotonic()
+        if self._until == math.inf:
+            self._until = now + self._seconds
+            return True
+        return now < self._until
 
 
 def bare(error: Exception) -> Exception:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from .clock import Clock
 from .config import Opening, keyring
@@ -126,6 +126,23 @@ def engine(
             yield made
 
 
+def judge(config: Config) -> None:
+    """Whether the schedules and rotators of a file can be made; nothing is opened, read or asked.
+
+    Raises:
+        InvalidRequestError: a schedule or a rotator's option is wrong.
+        BackendNotInstalledError: a package is missing, so that nothing can be said.
+    """
+    opens = Opens(_unread, _unread)
+    for entry in config.rotations.values():
+        _schedule(entry)
+        _rotator(entry, opens)
+
+
+def _unread(_alias: str, *_rest: object) -> NoReturn:
+    raise InvalidRequestError("a rotator reads what its options name before it is asked to rotate")
+
+
 class _Building:
     def __init__(self, config: Config, hooks: Sequence[AuditHook], clock: Clock, opened: ExitStack):
         self._config, self._given, self._clock, self._opened = config, tuple(hooks), clock, opened
@@ -139,7 +156,7 @@ class _Building:
         """One for each name; they share the rotator, which keeps nothing between two hooks."""
         from .rotation.policy import Policy
 
-        store, schedule, rotator = self._store(entry.store), _schedule(entry), self._rotator(entry)
+        store, schedule, rotator = self._store(entry.store), _schedule(entry), _rotator(entry, self._opens())
         for name in self._names(entry, store):
             yield Policy(
                 name,
@@ -189,13 +206,6 @@ class _Building:
                 (entry.spot / "names").fail(f"{name} is in rotation.{other} too", "a secret has one rotation")
             yield name
 
-    def _rotator(self, entry: RotationEntry) -> Rotator:
-        from .rotation.rotators.names import rotator_class
-
-        found = _told(entry.spot / "rotator", lambda: rotator_class(entry.rotator))
-        given = arguments(found, entry.options, entry.spot / "options", self._opens())
-        return _told(entry.spot / "options", lambda: found(**given))
-
     def _opens(self) -> Opens:
         return Opens(
             self._opening.secret, lambda alias: keyring(alias, config=self._config, clock=self._clock)
@@ -210,6 +220,14 @@ def _matching(pattern: str, store: SecretStore) -> Iterable[str]:
 def _digest(entry: RotationEntry) -> str:
     """An option may be a value that somebody wrote into the file: the ledger never gets to see it."""
     return hashlib.sha256(repr((entry.rotator, sorted(entry.options.items()))).encode()).hexdigest()
+
+
+def _rotator(entry: RotationEntry, opens: Opens) -> Rotator:
+    from .rotation.rotators.names import rotator_class
+
+    found = _told(entry.spot / "rotator", lambda: rotator_class(entry.rotator))
+    given = arguments(found, entry.options, entry.spot / "options", opens)
+    return _told(entry.spot / "options", lambda: found(**given))
 
 
 def _schedule(entry: RotationEntry) -> Schedule | None:

@@ -66,6 +66,8 @@ AnyFinding = (
 
 
 @click.command(short_help="test configuration, access, capabilities, ages; reveals nothing")
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path())
+@click.option("--offline", is_flag=True, help="Only read the configuration, or these files; ask nothing.")
 @click.option("--max-age", type=click.IntRange(min=1), metavar="DAYS", help="Older secrets need action.")
 @click.option(
     "--timeout",
@@ -79,7 +81,15 @@ AnyFinding = (
 @common
 @click.pass_context
 @pass_options
-def check(options: Options, ctx: click.Context, max_age: int | None, seconds: int) -> None:
+def check(
+    options: Options,
+    ctx: click.Context,
+    *,
+    files: tuple[str, ...],
+    offline: bool,
+    max_age: int | None,
+    seconds: int,
+) -> None:
     """Open every store of the configuration, or the one that --store names, and say how it is.
 
     Names are listed where that is allowed, the dates of all secrets are asked for, and one value is read to
@@ -89,7 +99,16 @@ def check(options: Options, ctx: click.Context, max_age: int | None, seconds: in
     the audit takes a record, the ledger of rotations answers, and what is overdue is told, how long the
     list of revocations is believed still, and how far each replica is behind. All are asked at once, and what
     hangs is left behind. Exit code 10 says that something needs action.
+
+    With --offline nothing is opened, asked or read but the files: their lines, all their profiles, schedules
+    and the options of rotators. Exit code 2 says that one is wrong.
     """
+    if files and not offline:
+        raise click.UsageError("FILE goes with --offline; else say --config")
+    if offline:
+        from .offline import check_files
+
+        ctx.exit(check_files(options, files))
     config = configuration(options)
     found = _Findings(config, options.store, max_age, float(seconds))
     needs_action = any(one.needs_action for one in found.all())

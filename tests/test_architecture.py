@@ -96,7 +96,7 @@ THIRD_PARTY = {
     "strongroom.integrations": {
         *("pydantic*", "pydantic_settings*", "sqlalchemy*", "psycopg*", "httpx*", "celery*", "airflow*"),
         *("starlette*", "fastapi*", "django*", "jinja2*", "redis*", "asyncpg*", "keyring*"),
-        *("aws_lambda_powertools*", "opentelemetry*"),
+        *("aws_lambda_powertools*", "opentelemetry*", "cryptography"),
     },
     "strongroom.rotation.functions": {"azure"},
     "strongroom.testing": {"cryptography", "pytest*"},

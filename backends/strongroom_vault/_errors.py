@@ -90,6 +90,7 @@ _BY_TEXT = (  # status, what the server's text holds, meaning
         _Meaning(InvalidRequestError, "no engine is mounted there", "check mount and namespace in the URL"),
     ),
     (503, "sealed", _SEALED),
+    (400, "unknown role", _Meaning(SecretNotFoundError, "no such role of this engine")),
     # What the transit engine says, as OpenBao 2.7 and HashiCorp's builtin/logical/transit word it.
     (400, "message authentication failed", _UNVERIFIED),
     (400, "invalid ciphertext", _UNVERIFIED),

@@ -73,6 +73,20 @@ class Address:
         return cls(*_server(url, settings, _KEY_FORM), check_prefix(mount, "native"), key, 0)
 
     @classmethod
+    def of_engine(cls, url: StoreURL, settings: Settings) -> Address:
+        """Read ``vault-leased://HOST:PORT/MOUNT?namespace=team``, whose mount may have several segments.
+
+        Raises:
+            InvalidRequestError: as `of` does.
+        """
+        url.allow("endpoint", "namespace")
+        form = f"{url.scheme}://HOST:PORT/MOUNT, or {url.scheme}:///MOUNT?endpoint=http://127.0.0.1:8200"
+        mount = (url.path if url.host else url.path.removeprefix("/")).strip("/")
+        if not mount:
+            raise InvalidRequestError("the URL names no mount", hint=form)
+        return cls(*_server(url, settings, form), check_prefix(mount, "native"), "", 0)
+
+    @classmethod
     def of_mount(cls, endpoint: str, mount: str, namespace: str = "") -> Address:
         """An engine or auth method at ``https://HOST:PORT``, for what is no store.
 

@@ -71,6 +71,24 @@ class AuthManager:
             lease = self._lease = self._current()
             return lease.token
 
+    @property
+    def held(self) -> SecretValue | None:
+        """The token in use, whether or not something is due; None before the first one."""
+        lease = self._lease
+        return lease.token if lease else None
+
+    @property
+    def due(self) -> float:
+        """Monotonic seconds at which ``token`` has something to do."""
+        lease = self._lease
+        return lease.renew_at if lease else math.inf
+
+    @property
+    def end(self) -> float:
+        """Monotonic seconds at which the token ends if it is not renewed."""
+        lease = self._lease
+        return lease.ends_at if lease else math.inf
+
     def replaced(self, refused: SecretValue) -> bool:
         """After a 403: whether there is another token to try now.
 

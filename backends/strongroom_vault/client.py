@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from .transport import Answer, Request, Transport
 
 if TYPE_CHECKING:
     from strongroom.backend import Settings
+    from strongroom.value import SecretValue
 
     from .address import Address
 
@@ -37,6 +39,7 @@ class VaultClient:
         self._attempts = max(1, settings.attempts)
         # Vault Enterprise: a read that carries the index of our last write is never older than it.
         self._index: str | None = None
+        self._last = threading.local()
 
     def read(self, request: Request, *, missing_ok: bool = False, partial_ok: bool = False) -> Answer:
         """Send a request that changes nothing, up to `attempts` times.
@@ -80,6 +83,35 @@ class VaultClient:
             return None
         raise outcome
 
+    def token(self) -> SecretValue:
+        """The login that requests are made with now; one that is due is renewed or made anew.
+
+        Raises:
+            SecretStoreError: as ``AuthManager.token``.
+        """
+        return self._auth.token()
+
+    @property
+    def login(self) -> SecretValue | None:
+        """The login in use; None before the first request."""
+        return self._auth.held
+
+    @property
+    def used(self) -> SecretValue:
+        """The login that this thread's last request was answered under."""
+        used: SecretValue = self._last.token
+        return used
+
+    @property
+    def login_due(self) -> float:
+        """Monotonic seconds at which the login is to be renewed or made anew."""
+        return self._auth.due
+
+    @property
+    def login_end(self) -> float:
+        """Monotonic seconds at which the login ends if it is not renewed."""
+        return self._auth.end
+
     def after_fork(self) -> None:
         """Drop connections and login; the child makes its own."""
         self._transport.after_fork()
@@ -99,10 +131,11 @@ class VaultClient:
         return (answer if answer.ok else answer.error(request)), answer
 
     def _authorised(self, request: Request) -> Answer:
-        token = self._auth.token()
+        token = self._last.token = self._auth.token()
         answer = self._transport.send(request, token, self._index)
         if answer.status == 403 and self._auth.replaced(token):  # a 403 did nothing: sending again is safe
-            answer = self._transport.send(request, self._auth.token(), self._index)
+            token = self._last.token = self._auth.token()
+            answer = self._transport.send(request, token, self._index)
         return answer
 
 

@@ -75,10 +75,8 @@ class Place(Backend):
                 yield info
 
     def principal(self) -> str | None:
-        """``vault:`` and the token's display name, with the role, account or user it was given for."""
         if self._principal is None:
-            asked = Request("get", "GET", "auth/token/lookup-self", grant="auth/token/lookup-self")
-            self._principal = _named(self._client.read(asked).data)
+            self._principal = whoami(self._client)
         return self._principal
 
     def after_fork(self) -> None:
@@ -190,6 +188,12 @@ class Place(Backend):
             self._clock.now(),
             record=stored.record,
         )
+
+
+def whoami(client: VaultClient) -> str:
+    """``vault:`` and the token's display name, with the role, account or user it was given for."""
+    asked = Request("get", "GET", "auth/token/lookup-self", grant="auth/token/lookup-self")
+    return _named(client.read(asked).data)
 
 
 def join(*parts: str) -> str:

@@ -25,6 +25,7 @@ from .address import Address
 
 _POOL = 16
 _NOTHING: Mapping[str, Any] = {}
+_LEASE = ("lease_id", "lease_duration", "renewable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,13 @@ class Request:
 class Answer:
     """What the server said. Its repr shows the status alone."""
 
-    __slots__ = ("auth", "data", "date", "errors", "index", "retry_after", "status")
+    __slots__ = ("auth", "data", "date", "errors", "index", "lease", "retry_after", "status")
 
     def __init__(self, status: int, content: Mapping[str, Any], headers: Mapping[str, str]):
         self.status = status
         self.data: Mapping[str, Any] = _mapping(content.get("data"))
         self.auth: Mapping[str, Any] = _mapping(content.get("auth"))
+        self.lease = {name: content.get(name) for name in _LEASE}
         self.errors = [str(text) for text in content.get("errors") or ()]
         self.date = _date(headers.get("Date"))
         self.retry_after = _seconds(headers.get("Retry-After"))

@@ -176,6 +176,7 @@ class Backend(ABC):
         option_keys: all that it takes in ``options``.
         read_only: why it takes no writes though its provider would, for people; empty where that is not so.
         lists_records: a listing in detail tells each record without a read of its value.
+        leases: what it gives ends; it keeps that in memory itself, and the store must not.
         write_budget: what the provider takes, with its source in a comment; None if it sets no limit.
         loggers: the SDK's loggers, kept at INFO while the store is open: at DEBUG they print requests.
     """
@@ -188,6 +189,7 @@ class Backend(ABC):
     domain: str = ""
     read_only: str = ""
     lists_records: bool = False
+    leases: bool = False
     write_budget: WriteBudget | None = None
     loggers: ClassVar[tuple[str, ...]] = ()
     needs_coordinator: ClassVar[Capability] = Capability(0)
@@ -254,6 +256,9 @@ class Backend(ABC):
 
     def retire(self, key: Key, version: str) -> None:
         """Destroy exactly that version's value, if the provider can; repeating it is not an error."""
+
+    def refused(self, key: Key, version: str) -> None:
+        """The target refused this version: give another from now on, where the provider makes them."""
 
     def list_info(self, prefix: str, detail: bool = False) -> Iterator[SecretInfo]:
         """All names and companion keys that begin with ``prefix``; none binned or Reserved. Needs LIST.

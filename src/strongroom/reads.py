@@ -39,6 +39,7 @@ class Reads:
     def __init__(self, backend: Backend, policy: CachePolicy | None, clock: Clock, alias: str = ""):
         self._backend, self._clock = backend, clock
         self._pins = Pins(backend, clock)
+        policy = None if backend.leases else policy
         shown = alias or scheme_of(backend.origin)
         self._cache = Cache(policy, self._pinned, clock, tally_of(shown)) if policy else None
         self.caches = policy is not None
@@ -65,7 +66,10 @@ class Reads:
 
     def refresh(self, name: Name, rejected: str) -> Secret:
         """The current version, as ``Cache.refresh``."""
-        return self._cache.refresh(name, rejected) if self._cache else self._read(name)
+        if self._cache:
+            return self._cache.refresh(name, rejected)
+        self._backend.refused(name, rejected)
+        return self._read(name)
 
     def many(self, names: Sequence[Name], *, look: bool = False) -> dict[Name, Outcome]:
         """An outcome for each; what is not warm comes together where the provider can, and is cached."""

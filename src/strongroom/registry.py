@@ -39,6 +39,8 @@ _BUILT_IN = {
     "memory": ("strongroom.memory:MemoryBackend", ""),
     "pkcs11": ("strongroom_pkcs11.objects:TokenStore", "pkcs11"),
     "vault": ("strongroom_vault.kv:VaultKV", "vault"),
+    "vault-leased": ("strongroom_vault.leased:LeasedCredentials", "vault"),
+    "vault-pki": ("strongroom_vault.pki:LeasedCertificates", "vault"),
 }
 _KEYS = {
     "aws-kms": ("strongroom_aws.kms:KMSKey", "aws"),

@@ -91,6 +91,9 @@ class Edge(Layer):
             return self._named(translated(outcome, "get", self.inner.error_for), "get", key)
         return cast("Secret", outcome)
 
+    def refused(self, key: Key, version: str) -> None:
+        self._call("refresh", key, self.inner.refused, key, version)
+
     def own_key(self) -> KeyWrapper | None:
         return self._translating("open", None, self.inner.own_key)
 

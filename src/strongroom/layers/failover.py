@@ -74,7 +74,8 @@ class Failover(Layer):
         clock: injected in tests.
 
     Raises:
-        InvalidRequestError: no members, an alias with a colon in it, or a hedge that is no time.
+        InvalidRequestError: no members, a member that leases, an alias with a colon in it, or a hedge that
+            is no time.
     """
 
     def __init__(
@@ -88,6 +89,8 @@ class Failover(Layer):
     ):
         if not members or any(":" in alias or not alias for alias in members):
             raise InvalidRequestError("failover needs members, and their aliases hold no colon")
+        if any(member.leases for member in members.values()):
+            raise InvalidRequestError("a store of leased credentials is no member of a failover")
         if not 0 <= hedge < float("inf"):
             raise InvalidRequestError("a hedge is seconds, zero or more")
         self._hedge, self._clock, self._replicas = hedge, clock or Clock(), dict(replicas)

@@ -52,6 +52,10 @@ class Layer(Backend):
         return self.inner.lists_records
 
     @property
+    def leases(self) -> bool:  # type: ignore[override]
+        return self.inner.leases
+
+    @property
     def write_budget(self) -> WriteBudget | None:  # type: ignore[override]
         return self.inner.write_budget
 
@@ -82,6 +86,9 @@ class Layer(Backend):
 
     def retire(self, key: Key, version: str) -> None:
         self.inner.retire(key, version)
+
+    def refused(self, key: Key, version: str) -> None:
+        self.inner.refused(key, version)
 
     def list_info(self, prefix: str, detail: bool = False) -> Iterator[SecretInfo]:
         return self.inner.list_info(prefix, detail)

@@ -69,7 +69,7 @@ class Leases(Backend):
     leases = True
     read_only = "the engine makes what it gives; nothing is written to it"
     loggers = ("hvac", "requests", "urllib3")
-    option_keys = ("grace", "namespace")
+    option_keys: ClassVar[tuple[str, ...] | None] = ("grace", "namespace")
     default_grace: ClassVar[float] = GRACE
 
     def __init__(self, address: Address, settings: Settings):

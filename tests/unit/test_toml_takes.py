@@ -18,7 +18,7 @@ PACKAGES = {
     "strongroom_gcp": ("gcp-sm", "gcp-kms", "pubsub"),
     "strongroom_local": ("local", "local-key", "env", "file"),
     "strongroom_pkcs11": ("pkcs11",),
-    "strongroom_vault": ("vault", "vault-transit"),
+    "strongroom_vault": ("vault", "vault-leased", "vault-pki", "vault-transit"),
 }
 BUCKET = {"region"}
 """What a place of checkpoints takes beside what a store of AWS's takes."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from .kinds import Choice, Days, Kind, OneOrMore, Plain, Secret, Text, Whole
+from .kinds import Choice, Days, Duration, Kind, OneOrMore, Plain, Secret, Text, Texts, Whole
 
 Kinds = dict[str, Kind]
 
@@ -54,6 +54,7 @@ _AZURE: Final[Kinds] = {
 }
 _TOKEN: Final[Kinds] = {"pin": Secret("the user's PIN")}
 _MODULE: Final = Text("the absolute path of the PKCS#11 library")
+_KEY_TYPES: Final = ("ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096")
 _NAMESPACE: Final = Text("Vault's name space, where the URL does not say it")
 
 
@@ -100,6 +101,29 @@ STORES: Final[dict[str, Takes]] = {
     "vault": Takes(
         _VAULT,
         {"kv": Choice("version of the KV engine", (1, 2, "1", "2"), 2), "namespace": _NAMESPACE},
+    ),
+    "vault-leased": Takes(
+        _VAULT,
+        {
+            "grace": Duration(
+                "how long a lease that was replaced is left to its sessions", "10m", nothing=True
+            ),
+            "namespace": _NAMESPACE,
+        },
+    ),
+    "vault-pki": Takes(
+        _VAULT,
+        {
+            "alt_names": Texts("further DNS names and mail addresses of each certificate", "name"),
+            "grace": Duration(
+                "when a certificate that was replaced is revoked; by default never", nothing=True
+            ),
+            "ip_sans": Texts("its IP addresses", "address"),
+            "key_type": Choice("of its private key", _KEY_TYPES, "ec-p256"),
+            "namespace": _NAMESPACE,
+            "ttl": Duration("how long it lives, where it is not as the role says"),
+            "uri_sans": Texts("its URIs, such as a SPIFFE id", "URI"),
+        },
     ),
 }
 KEYS: Final[dict[str, Takes]] = {

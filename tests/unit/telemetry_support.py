@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
@@ -65,16 +66,28 @@ class Seen:
 
 
 @contextmanager
-def seen(**arguments: Any) -> Iterator[Seen]:
-    """Instrument the process for a block; what other tests' stores did is not told."""
-    sdk, kept = Seen(), observing._caches.tallies
-    observing._caches.tallies = {}
+def alone() -> Iterator[None]:
+    """What other tests' stores did, or go on to tell, is not told in this block."""
+    kept = observing._caches.tallies, observing._sources
+    observing._caches.tallies, observing._sources = {}, WeakSet()
     try:
-        with instrument(meter_provider=sdk.meters, tracer_provider=sdk.tracers, **arguments) as made:
+        yield
+    finally:
+        observing._caches.tallies, observing._sources = kept
+
+
+@contextmanager
+def seen(**arguments: Any) -> Iterator[Seen]:
+    """Instrument the process for a block, which is `alone`."""
+    sdk = Seen()
+    try:
+        with (
+            alone(),
+            instrument(meter_provider=sdk.meters, tracer_provider=sdk.tracers, **arguments) as made,
+        ):
             sdk.instrumentation = made
             yield sdk
     finally:
-        observing._caches.tallies = kept
         sdk.meters.shutdown()
         sdk.tracers.shutdown()
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from strongroom.memory import MemoryBackend
 from strongroom.store import SecretStore
 from tests.canary import CANARY
 from tests.pages import ROOT, marked
-from tests.unit.telemetry_support import series
+from tests.unit.telemetry_support import alone, series
 
 PAGE = ROOT / "docs" / "telemetry.md"
 
@@ -40,20 +41,19 @@ def test_a_process_that_prometheus_scrapes() -> None:
     """The page's example, on a free port."""
     [block] = marked("python telemetry", PAGE)
     names: dict[str, Any] = {}
-    exec(compile(block.text.replace("9464", "0"), str(PAGE), "exec"), names)
-    server = names["server"]
-    try:
+    code = compile(block.text.replace("9464", "0"), str(PAGE), "exec")
+    with alone(), ExitStack() as end:
+        exec(code, names)
+        server = names["server"]
+        for each in (names["meters"].shutdown, names["instrumentation"].close, names["thread"].join):
+            end.callback(each)
+        end.callback(server.server_close)
+        end.callback(server.shutdown)
         store = SecretStore(MemoryBackend(), alias="scraped")
         store.put("db/password", CANARY)
         store.get("db/password")
         with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=5) as answer:
             text = answer.read().decode()
-    finally:
-        server.shutdown()
-        server.server_close()
-        names["thread"].join()
-        names["instrumentation"].close()
-        names["meters"].shutdown()
     assert "strongroom_cache_reads_total{" in text
     assert 'store="scraped"' in text
     assert sum(count for name, count in series(text).items() if name.startswith("strongroom")) < SERIES

@@ -14,6 +14,7 @@ FUZZ_STAMP := .venv/.fuzz
 PEER_STAMP := .venv/.peer
 SCHEMAS := .schemas/.fetched
 CHECKOV := .checkov/.installed
+AIRFLOW := .airflow/.installed
 TOOLS := $(NODE_STAMP) $(PEER_STAMP) $(SCHEMAS)
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -64,6 +65,12 @@ $(CHECKOV): terraform/tests/checkov.txt | $(STAMP)
 	$(BIN)/python -m pip --python .checkov/bin/python install -q -r $<
 	touch $@
 
+# So does Airflow, which pins over a hundred packages; Strongroom is installed beside it, as its users do.
+$(AIRFLOW): tests/servers/airflow.txt pyproject.toml | $(STAMP)
+	test -x .airflow/bin/python || $(BIN)/python -m venv --without-pip .airflow
+	$(BIN)/python -m pip --python .airflow/bin/python install -q -r $< -e '.[aws,rotation]'
+	touch $@
+
 # The fuzzer is for the nightly run alone.
 $(FUZZ_STAMP): $(STAMP)
 	$(BIN)/python -m pip install -q -e '.[fuzz]'
@@ -89,7 +96,7 @@ docs: $(STAMP)
 	$(BIN)/python -m sphinx -q -E -W --keep-going -n -j 2 -c docs -d build/doctrees . build/site
 	@echo build/site/index.html
 
-nightly: $(STAMP) $(TOOLS) $(FUZZ_STAMP)
+nightly: $(STAMP) $(TOOLS) $(FUZZ_STAMP) $(AIRFLOW)
 	STRONGROOM_NIGHTLY=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q --timeout=3600
 	$(BIN)/python -m tests.fuzz -max_total_time=600 -print_final_stats=1
 
@@ -102,4 +109,4 @@ $(BENCH_STAMP): $(STAMP)
 	touch $@
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemas .checkov $(NODE)/node_modules
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemas .checkov .airflow $(NODE)/node_modules

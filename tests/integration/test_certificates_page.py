@@ -42,7 +42,7 @@ def _block(mark: str) -> str:
     return block.text
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # its mount has the page's name
 def engine(openbao_server: OpenBao) -> Engine:
     """Made by the page's own commands."""
     folder = str(Path(binary()).parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -19,6 +20,7 @@ from strongroom.errors import (
     SecretStoreError,
     UnavailableError,
 )
+from strongroom.integrations.tls_context import server_context
 from strongroom.registry import open_backend
 from strongroom.testing.clock import FakeClock
 from tests.canary import not_ours
@@ -26,6 +28,8 @@ from tests.integration.pki_support import HOUR, Engine, certificate_of, key_of, 
 from tests.integration.vault_support import cutting_proxy, token_auth
 from tests.servers.openbao import OpenBao
 from tests.servers.relay import Relay
+from tests.unit.test_fork import in_child
+from tests.unit.test_tls_context import certificate_shown
 
 NAME = "web/api.example.net"
 
@@ -182,6 +186,27 @@ class TestAhead:
             clock.advance(HOUR * 0.67)
             assert told.wait(10)
             assert store.get(NAME).version != first.version
+
+    @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+    def test_a_forked_worker_shows_one_of_its_own(self, engine: Engine, clock: FakeClock) -> None:
+        """From its first handshake on; the parent goes on with its own, which the child does not revoke."""
+        options = {"ttl": HOUR, "alt_names": ["localhost"]}
+        with engine.store(clock, options=options) as store:
+            server, client = server_context(store, NAME), ssl.create_default_context(cadata=engine.root)
+            first = certificate_shown(server, client, "localhost")
+
+            def check() -> bool:
+                assert certificate_shown(server, client, "localhost") == first
+                for _ in range(2):
+                    last = certificate_shown(server, client, "localhost")
+                    while certificate_shown(server, client, "localhost") == last:
+                        clock.advance(60)
+                store.close()
+                return True
+
+            in_child(check)
+            assert certificate_shown(server, client, "localhost") == first
+            assert not engine.revoked(store.get(NAME).version)
 
     def test_a_login_made_anew_leaves_what_is_under_no_lease(self, engine: Engine, clock: FakeClock) -> None:
         """Only roles with `generate_lease` tie certificates to the login that asked for them."""

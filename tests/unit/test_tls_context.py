@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 import strongroom
 from strongroom.errors import InvalidRequestError, SecretNotFoundError
@@ -42,19 +44,27 @@ def trusting(authority: https.Authority) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(authority.ca_file))
 
 
-def shown(server: ssl.SSLContext, client: ssl.SSLContext, host: str = "127.0.0.1") -> str:
-    """The common name that the server shows to the client. An address has no name to say (SNI)."""
+def certificate_shown(
+    server: ssl.SSLContext, client: ssl.SSLContext, host: str = "127.0.0.1"
+) -> x509.Certificate:
+    """What the server shows to the client. An address has no name to say (SNI)."""
     ours, theirs = socket.socketpair()
     answering = threading.Thread(target=_answer, args=(server, theirs))
     answering.start()
     try:
         with client.wrap_socket(ours, server_hostname=host) as tls:
-            subject: Any = tls.getpeercert()
+            found: Any = tls.getpeercert(binary_form=True)
             tls.recv(1)  # a refused client learns of it here
     finally:
         ours.close()
         answering.join()
-    return str(dict(part[0] for part in subject["subject"])["commonName"])
+    return x509.load_der_x509_certificate(found)
+
+
+def shown(server: ssl.SSLContext, client: ssl.SSLContext, host: str = "127.0.0.1") -> str:
+    """Its common name."""
+    found = certificate_shown(server, client, host)
+    return str(found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
 
 
 def _answer(context: ssl.SSLContext, plain: socket.socket) -> None:

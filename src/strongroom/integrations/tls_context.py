@@ -12,13 +12,16 @@ peer needs between the certificate and its root. ``vault-pki://`` stores give it
 
 from __future__ import annotations
 
+import logging
+import os
 import secrets
 import ssl
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from strongroom.errors import InvalidRequestError
+from strongroom.errors import InvalidRequestError, SecretStoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from strongroom.store import SecretStore
     from strongroom.value import SecretValue
 
+_log = logging.getLogger(__name__)
 _FORM = "write JSON with certificate, private_key and ca_chain, each PEM text"
 
 
@@ -42,7 +46,8 @@ def server_context(
 
     A new version is found as ``on_change`` finds it, by a thread of the store's: a handshake never waits for
     the provider, be it in a thread or in an event loop. Connections that stand keep what they began with. A
-    version that is no certificate changes nothing, and is logged by type. It follows until the store closes.
+    version that is no certificate changes nothing, and is logged by type. It follows until the store closes;
+    in a forked child from its first handshake on, which still shows what the parent had.
 
     Args:
         store: has the secret.
@@ -87,24 +92,46 @@ class _Current:
 
     def __init__(self, store: SecretStore, name: str, new: Callable[[], ssl.SSLContext]):
         self._store, self._name, self._new = store, name, new
-        leave = store.on_change(name, self._changed)  # first: a change while we read would be lost
+        self._process = os.getpid()
+        self._leave = store.on_change(name, self._changed)  # first: a change while we read would be lost
         try:
             self._take()
         except BaseException:
-            leave()
+            self._leave()
             raise
 
     def choose(self, connection: Any, server_name: str | None, context: ssl.SSLContext) -> None:
         """What OpenSSL calls in each handshake before it takes a certificate; also without a name."""
+        before, self._process = self._process, os.getpid()
+        if before != self._process:
+            try:
+                threading.Thread(target=self._follow, name="strongroom-tls", daemon=True).start()
+            except RuntimeError:  # no more threads: the next handshake tries again
+                self._process = before
         connection.context = self._context
+
+    def _follow(self) -> None:
+        """In a forked child, whose store has no thread of its own until somebody asks it for something."""
+        try:
+            leave, self._leave = self._leave, self._store.on_change(self._name, self._changed)
+            leave()
+            self._take()
+        except (
+            SecretStoreError
+        ) as error:  # what the parent had is shown on; the thread tells of a next version
+            _log.warning("%s cannot be read in a forked process: %s", self._name, type(error).__name__)
 
     def _changed(self, name: str, version: str) -> None:
         self._take()
 
     def _take(self) -> None:
-        fresh = self._new()
-        _load(fresh, self._store.get(self._name).value)
-        self._context = fresh  # whole, or not at all: handshakes run meanwhile
+        """Until what was taken is current: another thread may have been faster with a newer one."""
+        while True:
+            secret, fresh = self._store.get(self._name), self._new()
+            _load(fresh, secret.value)
+            self._context = fresh  # whole, or not at all: handshakes run meanwhile
+            if self._store.get(self._name).version == secret.version:
+                return
 
 
 def _load(context: ssl.SSLContext, value: SecretValue) -> None:

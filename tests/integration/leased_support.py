@@ -59,9 +59,9 @@ class Scene:
         for file, mark in (("create.sql", "sql leased create"), ("revoke.sql", "sql leased revoke")):
             (folder / file).write_text(self.here(on_page(mark)))
         self._bao(self.here(on_page("shell leased")), folder)
-        usual = f'path "{self.mount}/creds/usual" {{ capabilities = ["read"] }}'
+        others = f'path "{self.mount}/creds/+" {{ capabilities = ["read"] }}'
         with not_ours():
-            self.root.sys.create_or_update_policy(self.login, self.here(on_page("policy leased")) + usual)
+            self.root.sys.create_or_update_policy(self.login, self.here(on_page("policy leased")) + others)
             self.root.sys.enable_auth_method("approle", path=self.login)
             self.root.auth.approle.create_or_update_approle(
                 ROLE, token_policies=[self.login], token_no_default_policy=True, mount_point=self.login
@@ -135,18 +135,32 @@ class Scene:
             secret_id = cast("SecretValue", auth["secret_id"]).reveal_text()
             client = self.bao.client("none")
             client.auth.approle.login(auth["role_id"], secret_id, mount_point=self.login)
-            data = client.secrets.database.generate_credentials(role, mount_point=self.mount)["data"]
-        return {"user": data["username"], "password": data["password"]}
+            answer = client.secrets.database.generate_credentials(role, mount_point=self.mount)
+        login = {"user": answer["data"]["username"], "password": answer["data"]["password"]}
+        return {**login, "lease": answer["lease_id"]}
 
     def usual_role(self) -> str:
         """A role of the engine with the statements that everybody writes; its name."""
+        return self._role("usual", [on_page("sql leased create").partition("\n")[0]], default_ttl="1h")
+
+    def brief_role(self) -> str:
+        """A role with the page's statements whose leases live two seconds, four with renewals; its name."""
+        statements = [on_page("sql leased create")], [on_page("sql leased revoke")]
+        return self._role("brief", *statements, default_ttl="2s", max_ttl="4s")
+
+    def _role(self, name: str, creation: list[str], revocation: list[str] | None = None, **lives: str) -> str:
         with not_ours():
-            api = self.root.secrets.database
             config = f"/v1/{self.mount}/config/shop"
-            self.root.adapter.post(config, json={"allowed_roles": [ROLE, "usual"]})
-            statements = [on_page("sql leased create").partition("\n")[0]]
-            api.create_role("usual", "shop", statements, default_ttl="1h", mount_point=self.mount)
-        return "usual"
+            self.root.adapter.post(config, json={"allowed_roles": [ROLE, "usual", "brief"]})
+            self.root.secrets.database.create_role(
+                name, "shop", creation, revocation_statements=revocation, mount_point=self.mount, **lives
+            )
+        return name
+
+    def renew(self, login: dict[str, str], hours: int) -> None:
+        """Have the lease of `fresh_login` live so long from now."""
+        with not_ours():
+            self.root.sys.renew_lease(login["lease"], increment=hours * 3600)
 
     def give_and_revoke(self) -> None:
         """Somebody else's lease begins and ends, which cleans up."""
@@ -188,6 +202,16 @@ class Scene:
         )
         with self.server.admin() as admin:
             return dict(admin.execute(asked, [ROLE]).fetchall())
+
+    def hours_left(self, user: str) -> float:
+        """For how long it may still log in."""
+        asked = (
+            "SELECT extract(epoch FROM rolvaliduntil - now())::float8 / 3600 FROM pg_roles WHERE rolname = %s"
+        )
+        with self.server.admin() as admin:
+            row = admin.execute(asked, [user]).fetchone()
+        assert row
+        return float(row[0])
 
     def age(self, user: str, minutes: int) -> None:
         """Have a user's end lie so far back."""

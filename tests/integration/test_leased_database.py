@@ -5,6 +5,7 @@ The page's statements, commands, policy and snippets are what runs here.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import psycopg.errors
 import pytest
 from psycopg_pool import ConnectionPool
@@ -21,6 +23,7 @@ from sqlalchemy import URL, create_engine, text
 import strongroom
 from strongroom.config import Config
 from strongroom.errors import UnavailableError
+from strongroom.integrations.asyncpg_pool import connect_with
 from strongroom.integrations.database_login import user_and_password
 from strongroom.integrations.psycopg_pool import connection_class
 from strongroom.integrations.sqlalchemy_engine import use_secret
@@ -73,9 +76,9 @@ class Seen:
             assert self._changed.wait_for(lambda: set(self._users) - set(known), DEADLINE), "no new user"
 
 
-def pool_of(scene: Scene, store: SecretStore, **options: Any) -> ConnectionPool:
+def pool_of(scene: Scene, store: SecretStore, name: str = ROLE, **options: Any) -> ConnectionPool:
     """The page's pool. A connection serves a moment, so that logins happen before, in and after each end."""
-    leased = connection_class(store, ROLE, parts=user_and_password, patience=DEADLINE)
+    leased = connection_class(store, name, parts=user_and_password, patience=DEADLINE)
     given = {"min_size": 1, "max_size": 4, "max_lifetime": 0.05, "timeout": DEADLINE, **options}
     return ConnectionPool(
         scene.where, connection_class=leased, check=ConnectionPool.check_connection, open=True, **given
@@ -171,6 +174,16 @@ class TestUnderLoad:
                 seen.another_than(known)
             load.wait(20)
 
+    def test_leases_come_to_their_end_and_no_query_fails(self, scene: Scene) -> None:
+        """Each is renewed until its maximum is near; then another is there before it ends."""
+        seen = Seen()
+        with scene.store() as store, pool_of(scene, store, scene.brief_role()) as pool:
+            with Load(work(pool, seen), threads=1) as load:
+                load.wait(1)
+                for _ in range(scaled(10, "leases that come to their end under load")):
+                    seen.another_than(seen.users)
+            assert not [user for user in seen.users if "brief" not in user]
+
     def test_the_database_ends_every_session_and_the_pool_replaces_them(self, scene: Scene) -> None:
         """Of idle sessions, as a restart of PostgreSQL ends them: the check finds them out before a query."""
         seen = Seen()
@@ -210,6 +223,34 @@ def test_who_has_ended_is_dropped_once_nobody_uses_it(scene: Scene) -> None:
     assert user not in users
     assert users
     assert not any(users.values())
+
+
+def test_a_renewal_lets_the_user_in_for_longer(scene: Scene) -> None:
+    """By the engine's own statement, with the rights of the page's user of the database."""
+    login = scene.fresh_login()
+    assert scene.hours_left(login["user"]) < 1.1
+    scene.renew(login, hours=3)
+    assert scene.hours_left(login["user"]) > 2.9
+
+
+def test_asyncpg_has_a_pool_whose_user_may_end(scene: Scene) -> None:
+    """A refused login waits for the next user in another thread."""
+
+    async def users(store: SecretStore) -> tuple[str, str]:
+        logged_in = connect_with(store, ROLE, parts=user_and_password, patience=DEADLINE)
+        url = f"postgresql://127.0.0.1:{scene.server.port}/{scene.database}"
+        asked = "SELECT session_user::text || left(count(*)::text, 0) FROM item"
+        async with asyncpg.create_pool(url, connect=logged_in, min_size=1, max_size=1) as pool:
+            before = await pool.fetchval(asked)
+            scene.revoke_logins()
+            scene.until_refused(dict(user_and_password(store.get(ROLE).value)))
+            assert await pool.fetchval(asked) == before
+            await pool.expire_connections()
+            return before, await pool.fetchval(asked)
+
+    with scene.store() as store:
+        before, after = asyncio.run(users(store))
+    assert before != after
 
 
 def test_closing_the_store_gives_the_lease_back(scene: Scene) -> None:

@@ -131,9 +131,9 @@ class Leases(Backend):
     def get(self, key: Key, version: str | Stage) -> Secret:
         if not isinstance(key, Name):
             raise SecretNotFoundError("the engine holds nothing but what it makes")
-        slot = self._slots.get(key.text) or self._slots.setdefault(key.text, Slot(key))
         if version is not Stage.CURRENT:
-            return self._held(slot, version)
+            return self._held(key, version)
+        slot = self._slots.get(key.text) or self._slots.setdefault(key.text, Slot(key))
         lease = slot.lease
         if lease is None or not self._is_warm(slot, lease):
             lease = self._attended(slot)
@@ -143,17 +143,20 @@ class Leases(Backend):
         slot = self._slots.get(str(key))
         if slot is None:
             return
+        tries = slot.tries
         with slot.lock:
             lease = slot.lease
             if lease is None or lease.issued.version != version:
                 return  # another thread was faster
-            # Asking may have shown that the login is dead, and all that was made with it.
-            alive, now = self.lives(lease.issued) and self._is_bound(lease), self._clock.monotonic()
-            if alive and now - slot.reissued_at < REISSUE_INTERVAL:
-                return
-            slot.reissued_at = now if alive else slot.reissued_at
+            if slot.failure is not None and slot.tries != tries:
+                raise slot.failure.with_traceback(None)
             slot.tries += 1
-            self._succeed(slot, self._made(slot.name), lease if alive else None)
+            try:
+                slot.failure = None
+                self._replace(slot, lease)
+            except SecretStoreError as error:
+                slot.failure = error
+                raise
 
     def principal(self) -> str | None:
         if self._principal is None:
@@ -169,21 +172,30 @@ class Leases(Backend):
         """Revoke what is held. Best effort: it would end by itself, and most of it with our login."""
         slots, self._slots = self._slots, {}
         until = self._clock.monotonic() + CLOSE_SECONDS
-        held = [lease for slot in slots.values() for lease in (slot.lease, *(old for old, _ in slot.former))]
         with suppress(SecretStoreError):  # what fails once fails again
-            for lease in held:
-                now = self._clock.monotonic()
-                if lease is not None and now < lease.ends_at and now < until:
+            for lease in (lease for slot in slots.values() for lease in slot.held()):
+                if self._clock.monotonic() < min(until, lease.ends_at):
                     self.revoke(lease.issued)
         self._client.close()
 
-    def _held(self, slot: Slot, version: str | Stage) -> Secret:
+    def _replace(self, slot: Slot, lease: Lease) -> None:
+        """Another in place of a refused lease: at once if it is dead, within bounds if it is not."""
+        # Asking may have shown that the login is dead, and all that was made with it.
+        alive, now = self.lives(lease.issued) and self._is_bound(lease), self._clock.monotonic()
+        if not alive:
+            slot.lease = None
+        elif now - slot.reissued_at < REISSUE_INTERVAL:
+            return
+        self._succeed(slot, self._made(slot.name), lease if alive else None)
+        if alive:
+            slot.reissued_at = now
+
+    def _held(self, key: Name, version: str | Stage) -> Secret:
         """A version by its id, as long as it lives."""
-        now, lease = self._clock.monotonic(), slot.lease
-        held = [lease] if lease is not None else []
-        for each in (*held, *(old for old, _ in tuple(slot.former))):
-            if each.issued.version == version and now < each.ends_at:
-                return replace(each.secret, stage=None)
+        slot, now = self._slots.get(key.text), self._clock.monotonic()
+        for lease in slot.held() if slot else ():
+            if lease.issued.version == version and now < lease.ends_at:
+                return replace(lease.secret, stage=None)
         raise SecretNotFoundError("no such version", hint="leased credentials are read as they are now")
 
     def _is_warm(self, slot: Slot, lease: Lease) -> bool:
@@ -281,6 +293,7 @@ class Leases(Backend):
         if former is not None and now < former.ends_at:
             slot.former.append((former, min(now + self._grace, former.ends_at)))
         slot.lease, slot.pause, slot.failure = lease, -math.inf, None
+        self._slots.setdefault(slot.name.text, slot)  # it may have been dropped while we waited
         return lease
 
     def _end_former(self, slot: Slot) -> None:
@@ -288,9 +301,9 @@ class Leases(Backend):
         now = self._clock.monotonic()
         due = [lease for lease, at in slot.former if at <= now]
         slot.former = [(lease, at) for lease, at in slot.former if at > now]
-        for lease in due:
-            if now < lease.ends_at:
-                with suppress(SecretStoreError):
+        with suppress(SecretStoreError):
+            for lease in due:
+                if now < lease.ends_at:
                     self.revoke(lease.issued)
 
     def _renewed(self, lease: Lease) -> Lease | None:
@@ -308,6 +321,8 @@ class Leases(Backend):
         except UnavailableError:
             raise
         except SecretStoreError:  # gone, or the policy forbids it: a successor needs neither
+            return None
+        if self._client.used is not lease.token:  # which the request showed to be dead, and the lease with it
             return None
         seconds = answer.lease["lease_duration"] if answer else None
         if not isinstance(seconds, int | float) or seconds < full / 2:  # its maximum is near

@@ -65,3 +65,8 @@ class Slot:
         self.tries = 0
         self.failure: SecretStoreError | None = None
         self.former: list[tuple[Lease, float]] = []
+
+    def held(self) -> list[Lease]:
+        """All that was made and not yet revoked; the one in use first."""
+        former = [lease for lease, _ in tuple(self.former)]
+        return former if self.lease is None else [self.lease, *former]

@@ -113,8 +113,10 @@ class LeasedCertificates(Leases):
         if certificate is None or certificate.public_key() != key.public_key():
             raise _errors.garbage("get")
         # By the authority's clock, which also set the end: ours may be off, and only the difference counts.
-        now = answer.date or self._clock.now()
-        left = (certificate.not_valid_after_utc - now.astimezone(UTC)).total_seconds()
+        now = (answer.date or self._clock.now()).astimezone(UTC)
+        left = (certificate.not_valid_after_utc - now).total_seconds()
+        if left <= 0:
+            raise _errors.garbage("get")
         value = _value(made, key_pairs.written(key))
         serial = key_pairs.serial_of(certificate)
         lease_id = answer.lease["lease_id"] or ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Engine:
         auth = more.pop("auth", None) or token_auth(self.token("revoke"))
         url = f"vault-pki:///{self.mount}?endpoint={address or self.server.address}"
         backend = open_backend(url, Settings(auth=auth, clock=clock, **more))
-        with SecretStore(backend, clock=clock) as store:
+        with SecretStore(backend, clock=clock, names=more.get("names", "portable")) as store:
             yield store
 
     def write(self, path: str, **facts: Any) -> Any:
@@ -62,6 +63,13 @@ class Engine:
         with not_ours():
             known: Any = self.server.client().read(f"{self.mount}/cert/{serial}")
         return bool(known["data"]["revocation_time"])
+
+    def soon_revoked(self, serial: str) -> bool:
+        """The same, within ten seconds: Vault revokes leases behind its answer."""
+        until = time.monotonic() + 10
+        while not self.revoked(serial) and time.monotonic() < until:
+            pass
+        return self.revoked(serial)
 
 
 def new_engine(server: OpenBao) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -22,10 +23,12 @@ from strongroom.errors import (
 )
 from strongroom.integrations.tls_context import server_context
 from strongroom.registry import open_backend
+from strongroom.store import SecretStore
 from strongroom.testing.clock import FakeClock
 from tests.canary import not_ours
 from tests.integration.pki_support import HOUR, Engine, certificate_of, key_of, new_engine, userpass
 from tests.integration.vault_support import cutting_proxy, token_auth
+from tests.servers import https
 from tests.servers.openbao import OpenBao
 from tests.servers.relay import Relay
 from tests.unit.test_fork import in_child
@@ -113,6 +116,11 @@ class TestOptions:
         assert [str(each) for each in found.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "::1"]
         assert found.get_values_for_type(x509.UniformResourceIdentifier) == ["spiffe://example.net/api"]
         assert timedelta(minutes=10) <= lifetime(certificate) < timedelta(minutes=11)
+
+    def test_a_wildcard_is_a_native_name(self, engine: Engine, clock: FakeClock) -> None:
+        with engine.store(clock, names="native") as store:
+            certificate = certificate_of(store.get("web/*.example.net"))
+        assert certificate.subject.rfc4514_string() == "CN=*.example.net"
 
     def test_a_role_that_takes_names_from_the_fields_gives_the_same(
         self, engine: Engine, clock: FakeClock
@@ -216,7 +224,7 @@ class TestAhead:
             token = edge.inner._client.login
             with not_ours():
                 engine.server.client().auth.token.revoke(token.reveal_text())
-            assert engine.revoked(leased.version)
+            assert engine.soon_revoked(leased.version)
             assert store.refresh("leased/api.example.net", rejected=leased.version).version != leased.version
             assert store.get(NAME).version == free.version
 
@@ -227,7 +235,7 @@ class TestTheEnd:
         with engine.store(clock, auth=token_auth(engine.server.token)) as store:
             version = store.get(name).version
             assert not engine.revoked(version)
-        assert engine.revoked(version)
+        assert engine.soon_revoked(version)
 
     def test_a_policy_that_does_not_revoke_leaves_it_to_its_end(
         self, engine: Engine, clock: FakeClock
@@ -235,6 +243,17 @@ class TestTheEnd:
         with engine.store(clock, auth=token_auth(engine.token())) as store:
             version = store.get(NAME).version
         assert not engine.revoked(version)
+
+    def test_one_that_the_authority_does_not_keep_is_left_to_its_end(
+        self, engine: Engine, clock: FakeClock
+    ) -> None:
+        """`no_store`: it can be neither looked up nor revoked, and is taken for good."""
+        engine.write("roles/unkept", allow_any_name=True, key_type="any", no_store=True)
+        with engine.store(clock) as store:
+            version = store.get("unkept/api.example.net").version
+            fresh = store.refresh("unkept/api.example.net", rejected=version).version
+            assert fresh != version
+            assert store.refresh("unkept/api.example.net", rejected=fresh).version == fresh
 
     def test_a_revoked_one_is_replaced_when_a_peer_refuses_it(self, engine: Engine, clock: FakeClock) -> None:
         with engine.store(clock) as store:
@@ -304,6 +323,19 @@ class TestRefusals:
         ):
             store.get(NAME)
         assert f'path "{other.mount}/sign/web"' in str(caught.value.hint)
+
+    @pytest.mark.parametrize("data", ["null", "{}", '{"certificate": 7}', '{"certificate": "x"}', "foreign"])
+    def test_an_answer_without_a_certificate_for_our_key_is_unavailable(
+        self, clock: FakeClock, authority: https.Authority, data: str
+    ) -> None:
+        """Whoever answers so is no PKI engine."""
+        foreign = json.dumps({"certificate": authority.issue().certificate.read_text()})
+        body = f'{{"data": {foreign if data == "foreign" else data}}}'.encode()
+        with https.serving(lambda _: https.Response(200, body), authority) as server:
+            url = f"vault-pki://{server.url.removeprefix('https://')}/pki"
+            settings = Settings(auth=token_auth("DEMO"), ca=str(authority.ca_file), clock=clock)
+            with SecretStore(open_backend(url, settings)) as store, pytest.raises(UnavailableError):
+                store.get(NAME)
 
     def test_nothing_is_written(self, engine: Engine, clock: FakeClock) -> None:
         with engine.store(clock) as store, pytest.raises(SecretStoreError):

@@ -17,6 +17,8 @@ import pytest
 from strongroom import registry
 from tests.canary import CANARY, plaintext
 from tests.integration import forking
+from tests.integration.pki_support import new_engine
+from tests.integration.vault_leased_support import Engine
 from tests.scale import scaled
 
 Table = Callable[[pytest.FixtureRequest, Path, dict[str, str]], str]
@@ -60,6 +62,22 @@ def _vault(request: pytest.FixtureRequest, home: Path, environment: dict[str, st
     return f'url = "{url}"\nauth = {{ method = "token", token = "env://VAULT_TEST_TOKEN" }}'
 
 
+def _vault_leased(request: pytest.FixtureRequest, home: Path, environment: dict[str, str]) -> str:
+    server = request.getfixturevalue("openbao_server")
+    engine = Engine(server, request.getfixturevalue("postgres_server"))
+    engine.role(name=forking.SHARED)
+    environment["VAULT_TEST_TOKEN"] = server.token
+    url = f"vault-leased:///{engine.mount}?endpoint={server.address}"
+    return f'url = "{url}"\nauth = {{ method = "token", token = "env://VAULT_TEST_TOKEN" }}'
+
+
+def _vault_pki(request: pytest.FixtureRequest, home: Path, environment: dict[str, str]) -> str:
+    server = request.getfixturevalue("openbao_server")
+    environment["VAULT_TEST_TOKEN"] = server.token
+    url = f"vault-pki:///{new_engine(server).mount}?endpoint={server.address}"
+    return f'url = "{url}"\nauth = {{ method = "token", token = "env://VAULT_TEST_TOKEN" }}'
+
+
 def _gcp_sm(request: pytest.FixtureRequest, home: Path, environment: dict[str, str]) -> str:
     return f'url = "gcp-sm://forking/app?endpoint={request.getfixturevalue("google_process").url}"'
 
@@ -84,6 +102,8 @@ PLACES: dict[str, Table] = {
     "aws-sm": _aws_sm,
     "aws-ssm": _aws_ssm,
     "vault": _vault,
+    "vault-leased": _vault_leased,
+    "vault-pki": _vault_pki,
     "gcp-sm": _gcp_sm,
     "azure-kv": _azure_kv,
     "pkcs11": _pkcs11,

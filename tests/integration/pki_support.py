@@ -103,12 +103,13 @@ def root_file(engine: Engine, folder: Path) -> str:
     return str(path)
 
 
-def userpass(engine: Engine, *more: str) -> dict[str, str | SecretValue]:
+def userpass(engine: Engine, *more: str, ttl: str = "8h") -> dict[str, str | SecretValue]:
     """A user who may have certificates signed, and log in again."""
-    path = f"userpass-{engine.mount}"
+    path = f"userpass-{next(_numbers)}"
     with not_ours():
         client = engine.server.client()
         client.sys.create_or_update_policy(path, engine.policy(*more))
         client.sys.enable_auth_method("userpass", path=path)
-        client.auth.userpass.create_or_update_user("ann", "DEMO", policies=[path], mount_point=path)
+        facts = {"password": "DEMO", "token_policies": [path], "token_ttl": ttl}
+        client.write_data(f"auth/{path}/users/ann", data=facts)
     return {"method": "userpass", "username": "ann", "password": SecretValue("DEMO"), "mount": path}

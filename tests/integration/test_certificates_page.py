@@ -27,9 +27,12 @@ from strongroom.testing.clock import FakeClock
 from strongroom.toml.file import read_text
 from tests.canary import not_ours
 from tests.integration.pki_support import Engine, certificate_of, userpass
+from tests.integration.test_database_recipes import Load
 from tests.integration.vault_support import policy_token, token_auth
 from tests.pages import ROOT, marked
+from tests.scale import scaled
 from tests.servers.openbao import OpenBao, binary
+from tests.unit.test_tls_context import certificate_shown
 
 PAGE = ROOT / "docs" / "certificates.md"
 NAME, WORKER = "web/api.example.net", "web/worker.example.net"
@@ -133,6 +136,24 @@ def test_a_server_shows_each_new_certificate_without_a_restart(
                 tls.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
                 assert tls.recv(12) == b"HTTP/1.0 200"
             assert _serial(address, root) == certificate_of(store.get(NAME)).serial_number
+
+
+def test_no_handshake_fails_while_certificates_are_replaced(engine: Engine, token: str) -> None:
+    """Each is whole: a key never stands beside another's certificate."""
+    clock, seen = FakeClock(), set[int]()
+    trusting = ssl.create_default_context(cadata=engine.root)
+    with opened(engine, token, clock) as store:
+        server = server_context(store, NAME)
+
+        def handshake() -> None:
+            seen.add(certificate_shown(server, trusting, "api.example.net").serial_number)
+
+        with Load(handshake, threads=3) as load:
+            for number in range(1, 1 + scaled(100, "certificates replaced under handshakes")):
+                clock.advance(DAY * 0.67)
+                while len(seen) <= number:
+                    load.wait(1)
+    assert len(seen) > number
 
 
 def test_a_client_is_made_anew_with_each_certificate(engine: Engine, token: str, tmp_path: Path) -> None:

@@ -51,6 +51,13 @@ def lifetime(certificate: x509.Certificate) -> timedelta:
     return certificate.not_valid_after_utc - certificate.not_valid_before_utc
 
 
+def revoke_login(engine: Engine, store: SecretStore) -> None:
+    """As an operator does."""
+    edge: Any = store._backend
+    with not_ours():
+        engine.server.client().auth.token.revoke(edge.inner._client.login.reveal_text())
+
+
 class TestTheCertificate:
     def test_it_fits_its_key_and_its_chain(self, engine: Engine, clock: FakeClock) -> None:
         with engine.store(clock) as store:
@@ -220,13 +227,19 @@ class TestAhead:
         """Only roles with `generate_lease` tie certificates to the login that asked for them."""
         with engine.store(clock, auth=userpass(engine, "revoke", "issue/*")) as store:
             free, leased = store.get(NAME), store.get("leased/api.example.net")
-            edge: Any = store._backend
-            token = edge.inner._client.login
-            with not_ours():
-                engine.server.client().auth.token.revoke(token.reveal_text())
+            revoke_login(engine, store)
             assert engine.soon_revoked(leased.version)
             assert store.refresh("leased/api.example.net", rejected=leased.version).version != leased.version
             assert store.get(NAME).version == free.version
+
+    def test_one_under_a_lease_is_replaced_with_its_login(self, engine: Engine, clock: FakeClock) -> None:
+        """When the login would have been renewed: until then nobody hears of its end."""
+        with engine.store(clock, auth=userpass(engine, ttl="10m"), options={"ttl": HOUR}) as store:
+            first = store.get("leased/api.example.net").version
+            revoke_login(engine, store)
+            assert store.get("leased/api.example.net").version == first
+            clock.advance(401)
+            assert store.get("leased/api.example.net").version != first
 
 
 class TestTheEnd:

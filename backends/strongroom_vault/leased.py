@@ -148,8 +148,10 @@ class Leases(Backend):
             lease = slot.lease
             if lease is None or lease.issued.version != version:
                 return  # another thread was faster
-            if slot.failure is not None and slot.tries != tries:
-                raise slot.failure.with_traceback(None)
+            if slot.tries != tries:  # another thread asked meanwhile, and this is what came of it
+                if slot.failure is not None:
+                    raise slot.failure.with_traceback(None)
+                return
             slot.tries += 1
             try:
                 slot.failure = None

@@ -16,7 +16,6 @@ from strongroom.errors import (
     UnavailableError,
     UnsupportedOperationError,
 )
-from strongroom.layers.failover import Failover
 from strongroom.names import Name
 from strongroom.registry import open_backend
 from strongroom.store import SecretStore
@@ -216,6 +215,15 @@ class TestRefusal:
         scene.clock.advance(REISSUE_INTERVAL)
         assert scene.store.refresh("app", rejected=second).version not in (first, second)
 
+    def test_fifty_refusals_of_a_lease_that_lives_ask_a_few_times(self, scene: Scene) -> None:
+        """Who waited while another asked has the answer."""
+        second = scene.store.refresh("app", rejected=scene.version()).version
+        refused = [lambda: scene.store.refresh("app", rejected=second).version] * 50
+        versions: list[object] = []
+        asked = scene.asked(lambda: versions.extend(at_once(refused)))
+        assert set(versions) == {second}
+        assert len(asked) < 25, len(asked)
+
     def test_what_was_replaced_already_is_not_replaced_again(self, scene: Scene) -> None:
         """Of fifty threads that were refused one makes a new one."""
         first = scene.version()
@@ -377,11 +385,6 @@ class TestNames:
         ):
             store.get("app")
 
-    def test_a_failover_takes_no_leased_member(self, scene: Scene) -> None:
-        """A successor from another engine would be another account, and no cache could hold it."""
-        with pytest.raises(InvalidRequestError, match="no member of a failover"):
-            Failover({"leased": scene.backend})
-
     @pytest.mark.parametrize("grace", ["-1", "soon", "nan"])
     def test_grace_is_a_time(self, engine: Engine, proxy: CuttingProxy, grace: str) -> None:
         """Told when the store is opened."""
@@ -394,7 +397,3 @@ class TestNames:
             open_backend("vault-leased:///?endpoint=http://127.0.0.1:8200")
         store = open_backend("vault-leased://vault.example.net:8200/team/database")
         assert store.origin == "vault-leased:vault.example.net:8200/team/database"
-
-    def test_who_is_logged_in_is_told(self, scene: Scene) -> None:
-        """For the audit."""
-        assert str(scene.backend.principal()).startswith("vault:")

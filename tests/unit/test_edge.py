@@ -91,6 +91,7 @@ CALLS: dict[str, Callable[[Backend], object]] = {
     "discard_pending": lambda b: b.discard_pending(NAME, ROTATION),
     "own_key": lambda b: b.own_key(),
     "principal": lambda b: b.principal(),
+    "refused": lambda b: b.refused(NAME, "1"),
     "close": lambda b: b.close(),
 }
 WRITES = {"put", "purge", "delete", "restore", "retire", "set_tags"} | {

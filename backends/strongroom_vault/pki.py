@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from .address import Address
 
 _FORM = "a name here is ROLE/COMMON-NAME, such as web/api.example.net"
-_ROLE = (
-    "does its role allow this name, these alternative names and this type of key? bao read MOUNT/roles/ROLE"
-)
+_ROLE = "is there such a role, and does it allow these names and this type of key? bao read MOUNT/roles/ROLE"
 
 
 class LeasedCertificates(Leases):
@@ -77,15 +75,15 @@ class LeasedCertificates(Leases):
         path = f"{self._address.mount}/sign/{segment(role, 'role')}"
         body = json_body({**self._asked, "common_name": common_name, "csr": csr})
         # A repeated request is harmless: the certificate whose answer was lost has a key that was forgotten.
-        return self._issued(self._signed(Request("get", "POST", path, body, grant=path)), key)
+        return self._issued(
+            self._signed(Request("get", "POST", path, body, grant=path, needs='"update"')), key
+        )
 
     def lives(self, issued: Issued) -> bool:
         if issued.lease_id and not super().lives(issued):
             return False
         asked = Request("refresh", "GET", f"{self._address.mount}/cert/{issued.version}")
-        answer = self._client.read(
-            asked, missing_ok=True
-        )  # a role with `no_store` leaves nothing to be asked for
+        answer = self._client.read(asked, missing_ok=True)  # under `no_store` the engine knows none
         return not (answer.ok and answer.data.get("revocation_time"))
 
     def revoke(self, issued: Issued) -> None:

@@ -335,7 +335,7 @@ class TestRefusals:
             pytest.raises(PermissionDeniedError) as caught,
         ):
             store.get(NAME)
-        assert f'path "{other.mount}/sign/web"' in str(caught.value.hint)
+        assert f'path "{other.mount}/sign/web" {{ capabilities = ["update"] }}' in str(caught.value.hint)
 
     @pytest.mark.parametrize("data", ["null", "{}", '{"certificate": 7}', '{"certificate": "x"}', "foreign"])
     def test_an_answer_without_a_certificate_for_our_key_is_unavailable(

@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import dotenv
 import pytest
@@ -71,6 +72,19 @@ def test_a_template_is_filled(run: Cli, tmp_path: Path) -> None:
     assert base64.b64decode(document["key"]) == b"\xff\x00" + CANARY.encode()
     assert (document["on"], document["no"], document["text"]) == (True, None, "app-app-on!")
     assert done.out.endswith("}\n")
+
+
+def test_a_password_stays_within_its_place_in_a_url(run: Cli, tmp_path: Path) -> None:
+    """Also with a slash, which Jinja's own filter leaves as it is: the host would end there."""
+    with run.store() as store:
+        store.put("db/password", "a/b@c?d#e:f")
+    text = (
+        '{{ "postgres://app:" ~ secret("db/password") | urlencode ~ "@db/app?" ~ {"a": "b/c"} | urlencode }}'
+    )
+    done = _render(run, tmp_path, text, "t", "--format", "none")
+    parts = urlsplit(done.out)
+    assert (parts.hostname, unquote(parts.password or ""), parts.path) == ("db", "a/b@c?d#e:f", "/app")
+    assert parts.query == "a=b%2Fc"
 
 
 def test_references_name_other_stores(tmp_path: Path, run: Cli) -> None:

@@ -6,6 +6,7 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, final
+from urllib.parse import quote
 
 from strongroom.errors import BackendNotInstalledError, InvalidRequestError, SecretStoreError
 from strongroom.value import SecretValue
@@ -123,12 +124,19 @@ def _environment(kind: str) -> SandboxedEnvironment:
     )
     for name in environment.globals.keys() - set(_GLOBALS):
         del environment.globals[name]
-    environment.filters |= {"raw": Raw, "base64": _base64}
+    environment.filters |= {"raw": Raw, "base64": _base64, "urlencode": _urlencode}
     return environment
 
 
 def _base64(value: str | bytes) -> str:
     return b64encode(value.encode() if isinstance(value, str) else value).decode()
+
+
+def _urlencode(value: Any) -> str:
+    """As Jinja's, which leaves a slash as it is: in a password it would end the host of a URL."""
+    from jinja2.filters import do_urlencode
+
+    return quote(value, safe="") if isinstance(value, str | bytes) else do_urlencode(value)
 
 
 def _parsed(environment: SandboxedEnvironment, text: str) -> nodes.Template:

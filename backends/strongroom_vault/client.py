@@ -117,6 +117,11 @@ class VaultClient:
         self._transport.after_fork()
         self._auth.after_fork()
 
+    def leave(self) -> None:
+        """Close the connections, and let our login live to its end: what was made under it ends with it."""
+        self._auth.after_fork()
+        self._transport.close()
+
     def close(self) -> None:
         """Revoke our own login and close the connections."""
         self._auth.close()

@@ -60,16 +60,17 @@ class Leases(Backend):
 
     Args:
         address: the server and where its engine is mounted.
-        settings: how to get there. The option ``grace``: see `GRACE`.
+        settings: how to get there. Options: ``grace``, see `GRACE`; ``at_close``: ``revoke`` (the default) or
+            ``leave``, for a program that hands a lease to one that outlives it.
 
     Raises:
-        InvalidRequestError: a credential is missing, a PEM file cannot be read, or grace is no time.
+        InvalidRequestError: a credential is missing, a PEM file cannot be read, or an option is not of these.
     """
 
     leases = True
     read_only = "the engine makes what it gives; nothing is written to it"
     loggers = ("hvac", "requests", "urllib3")
-    option_keys: ClassVar[tuple[str, ...] | None] = ("grace", "namespace")
+    option_keys: ClassVar[tuple[str, ...] | None] = ("at_close", "grace", "namespace")
     default_grace: ClassVar[float] = GRACE
 
     def __init__(self, address: Address, settings: Settings):
@@ -78,6 +79,7 @@ class Leases(Backend):
         self._clock = settings.clock
         self._client = VaultClient(address, settings)
         self._grace = _seconds(settings.options.get("grace", self.default_grace))
+        self._leaves = _leaves(settings.options.get("at_close", "revoke"))
         self._principal: str | None = None
         self._slots: dict[str, Slot] = {}
 
@@ -171,8 +173,11 @@ class Leases(Backend):
         self._client.after_fork()
 
     def close(self) -> None:
-        """Revoke what is held. Best effort: it would end by itself, and most of it with our login."""
+        """Revoke what is held, unless it is to be left. Best effort: it would end by itself."""
         slots, self._slots = self._slots, {}
+        if self._leaves:
+            self._client.leave()
+            return
         until = self._clock.monotonic() + CLOSE_SECONDS
         with suppress(SecretStoreError):  # what fails once fails again
             for lease in (lease for slot in slots.values() for lease in slot.held()):
@@ -357,6 +362,12 @@ def leased(answer: Answer) -> Issued:
     value = SecretValue(json.dumps(dict(answer.data), ensure_ascii=False, separators=(",", ":")))
     renewable = answer.lease["renewable"] is True
     return Issued(value, id_.rpartition("/")[2], float(seconds), id_, renewable)
+
+
+def _leaves(at_close: object) -> bool:
+    if at_close not in ("revoke", "leave"):
+        raise InvalidRequestError("at_close is revoke or leave")
+    return at_close == "leave"
 
 
 def _seconds(text: object) -> float:

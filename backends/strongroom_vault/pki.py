@@ -51,7 +51,7 @@ class LeasedCertificates(Leases):
     """
 
     scheme = "vault-pki"
-    option_keys = ("alt_names", "grace", "ip_sans", "key_type", "namespace", "ttl", "uri_sans")
+    option_keys = ("alt_names", "at_close", "grace", "ip_sans", "key_type", "namespace", "ttl", "uri_sans")
     default_grace = math.inf
 
     def __init__(self, address: Address, settings: Settings):

@@ -340,6 +340,20 @@ class TestSharing:
         scene.store.close()
         engine.until(set())
 
+    def test_a_lease_that_is_to_outlive_its_store_does(self, engine: Engine) -> None:
+        """So that `strongroom run` can hand it to a program: its login, on which it hangs, is not revoked either."""
+        url = f"vault-leased:///{engine.mount}?endpoint={engine.bao.address}"
+        settings = Settings(auth=engine.auth, options={"at_close": "leave"})
+        with SecretStore(open_backend(url, settings)) as store:
+            left = store.get("app").version
+        assert left in engine.leases()
+        with pytest.raises(InvalidRequestError, match="at_close is revoke or leave"):
+            open_backend(url, Settings(auth=engine.auth, options={"at_close": "keep"}))
+        with SecretStore(open_backend(url, Settings(auth=engine.auth))) as store:
+            other = store.get("app").version
+        engine.until({left})
+        assert other not in engine.leases()
+
     def test_close_does_not_wait_for_a_server_that_is_down(self, engine: Engine) -> None:
         """A timeout for the leases, one for the login."""
         with Relay(int(engine.bao.address.rpartition(":")[2])) as relay:

@@ -55,6 +55,9 @@ _AZURE: Final[Kinds] = {
 _TOKEN: Final[Kinds] = {"pin": Secret("the user's PIN")}
 _MODULE: Final = Text("the absolute path of the PKCS#11 library")
 _KEY_TYPES: Final = ("ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096")
+_AT_CLOSE: Final = Choice(
+    "what becomes of leases and of our login when the store is closed", ("revoke", "leave"), "revoke"
+)
 _NAMESPACE: Final = Text("Vault's name space, where the URL does not say it")
 
 
@@ -105,6 +108,7 @@ STORES: Final[dict[str, Takes]] = {
     "vault-leased": Takes(
         _VAULT,
         {
+            "at_close": _AT_CLOSE,
             "grace": Duration(
                 "how long a lease that was replaced is left to its sessions", "10m", nothing=True
             ),
@@ -115,6 +119,7 @@ STORES: Final[dict[str, Takes]] = {
         _VAULT,
         {
             "alt_names": Texts("further DNS names and mail addresses of each certificate", "name"),
+            "at_close": _AT_CLOSE,
             "grace": Duration(
                 "when a certificate that was replaced is revoked; by default never", nothing=True
             ),

@@ -341,7 +341,7 @@ class TestSharing:
         engine.until(set())
 
     def test_a_lease_that_is_to_outlive_its_store_does(self, engine: Engine) -> None:
-        """So that `strongroom run` can hand it to a program: its login, on which it hangs, is not revoked either."""
+        """So that `strongroom run` can hand it to a program: nor is the login revoked on which it hangs."""
         url = f"vault-leased:///{engine.mount}?endpoint={engine.bao.address}"
         settings = Settings(auth=engine.auth, options={"at_close": "leave"})
         with SecretStore(open_backend(url, settings)) as store:

@@ -300,6 +300,31 @@ def test_a_deletion_that_came_half_way_before_its_source_was_lost_is_kept_for_a_
         assert two.kept(name) == {None}
 
 
+def test_what_a_lost_source_left_half_way_at_a_replica_stops_nobody() -> None:
+    """Its payload waits there, above all that the source of before has written; it never comes back."""
+    name = NAMES[0]
+    with in_memory() as backends:
+        scene = Scene(backends, NAMES, FakeClock(), encrypted=False)
+        one, two, three = scene.places.values()
+        scene.write(one, name)
+        for place in (two, three):
+            scene.replicator(one, place).sync()
+        scene.write(one, name)
+        scene.takeover(three, drained=False)
+        scene.write(three, name)
+        two.far.fault("put", Killed, after=True, skip=1)
+        with suppress(Killed):
+            scene.replicator(three, two).sync()
+        two.far.clear()
+        three.far.unreachable()
+        scene.takeover(one, drained=False)
+        assert not scene.replicator(one, two).sync().failed
+        assert two.now(name) == one.now(name) == "2"
+        scene.heal()
+        scene.assert_converged()
+        scene.assert_nothing_lost()
+
+
 def test_three_stores_in_memory_converge_after_anything() -> None:
     """Both ways to hold a pending value."""
     count = scaled(2_000, "sequences of the replication machine, in memory", share=10)

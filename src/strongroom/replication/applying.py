@@ -27,7 +27,7 @@ from .holding import read_holding, verifies
 from .judging import judged
 from .order import LOOKS_BACK
 from .page import Quarantine, read_page, write_page
-from .payload import Payload
+from .payload import NewerWaitsError, Payload
 from .plan import Action
 
 if TYPE_CHECKING:
@@ -127,9 +127,20 @@ class Applier:
                 raise SecretConflictError(
                     "it has changed since it was planned", name=str(name), hint="plan again", retryable=True
                 ) from None
+            except NewerWaitsError as exc:
+                error = exc
+                self._outrank(name, exc.record)
             except SecretConflictError as exc:
                 error = exc
         raise error
+
+    def _outrank(self, name: Name, waiting: Record) -> None:
+        """Have what the source has stand above what an epoch that is over left half-way: who was writing it
+        may never come back, and what it waits with would stop all that comes after."""
+        standing = self._source.standing(name)
+        if waiting.epoch < self._epoch and standing.version:
+            with contextlib.suppress(SecretConflictError):  # somebody was faster: look again
+                self._source.bind(name, standing.version, floor=waiting)
 
     def adopt(self, name: Name) -> Step:
         """Have the source's value written over whatever the replica holds under a name.

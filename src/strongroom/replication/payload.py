@@ -39,6 +39,18 @@ def payload_id(record: Record, base: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{record.text}/{base}"))
 
 
+class NewerWaitsError(SecretConflictError):
+    """A payload of a higher record waits at the replica.
+
+    Attributes:
+        record: its record, which is proved.
+    """
+
+    def __init__(self, record: Record):
+        super().__init__("a newer version is being replicated", retryable=True)
+        self.record = record
+
+
 @final
 class Payload:
     """One record's value on its way into a replica, over a version that stands there.
@@ -126,5 +138,5 @@ class Payload:
             hint = "see strongroom rotation clean"
             raise SecretConflictError("a pending value that is no replica's stands in the way", hint=hint)
         if record.order > self._record.order:
-            raise SecretConflictError("a newer version is being replicated", retryable=True)
+            raise NewerWaitsError(record)
         return True

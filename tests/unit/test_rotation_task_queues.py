@@ -55,6 +55,16 @@ def test_a_task_delivered_twice_is_one_rotation(deployed: Deployed, tasks: Rotat
     assert_no_canary(str(first))
 
 
+def test_no_other_app_of_the_process_gets_the_tasks(tasks: RotationTasks) -> None:
+    """It has a configuration of its own, or rotates nothing at all."""
+    own, other = tasks.tick.app, Celery("others", set_as_current=False)
+    for app in (own, other):
+        app.finalize()
+    ours = {name for name in own.tasks if name.startswith("strongroom.")}
+    assert ours == {f"strongroom.rotation.{name}" for name in ("tick", "start", "advance")}
+    assert ours.isdisjoint(other.tasks)
+
+
 def test_a_task_goes_on_with_a_rotation_that_stopped(
     deployed: Deployed, tasks: RotationTasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,9 +65,10 @@ def rotation_tasks(app: celery.Celery, work: RotationWork | None = None) -> Rota
         "retry_backoff": True,
         "retry_backoff_max": 600,
         "max_retries": 10,
+        "shared": False,  # every other app of the process would get them, and act on this one's configuration
     }
 
-    @app.task(name="strongroom.rotation.tick", ignore_result=False)  # type: ignore[untyped-decorator]
+    @app.task(name="strongroom.rotation.tick", ignore_result=False, shared=False)  # type: ignore[untyped-decorator]
     def tick() -> dict[str, str]:
         return chosen.tick()
 

@@ -138,7 +138,7 @@ class TestRotations:
 class TestSettings:
     """What the app must be, and what is set."""
 
-    @pytest.mark.parametrize("url", ["amqp://rabbit.example.net//", "redis://a/0;sqs://"])
+    @pytest.mark.parametrize("url", ["amqp://rabbit.example.net//", "redis://a/0;sqs://", "sentinel://a/0"])
     def test_what_is_not_redis_is_refused(self, url: str) -> None:
         """Before anything connects."""
         app = celery.Celery("shop", broker=url, backend="rpc://", set_as_current=False)
@@ -154,6 +154,16 @@ class TestSettings:
         with (
             SecretStore(MemoryBackend()) as store,
             pytest.raises(InvalidRequestError, match="URL holds a login") as caught,
+        ):
+            broker_login(app, store, NAME)
+        assert_no_canary(str(caught.value))
+
+    def test_a_url_that_is_none_is_refused_without_being_shown(self) -> None:
+        """Its scheme was forgotten, so that it begins with a login."""
+        app = celery.Celery("shop", broker=f"app:{CANARY}@a/0", set_as_current=False)
+        with (
+            SecretStore(MemoryBackend()) as store,
+            pytest.raises(InvalidRequestError, match="the broker is not Redis") as caught,
         ):
             broker_login(app, store, NAME)
         assert_no_canary(str(caught.value))

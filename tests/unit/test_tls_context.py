@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 import threading
@@ -15,7 +16,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 import strongroom
-from strongroom.errors import InvalidRequestError, SecretNotFoundError
+from strongroom.errors import InvalidRequestError, SecretNotFoundError, UnavailableError
 from strongroom.integrations.tls_context import client_context, server_context
 from strongroom.store import SecretStore
 from tests.servers import https
@@ -198,3 +199,17 @@ class TestTheKey:
     def test_a_missing_secret_is_not_found(self, store: SecretStore) -> None:
         with pytest.raises(SecretNotFoundError):
             server_context(store, NAME)
+
+
+def test_a_full_disk_is_no_wrong_certificate(
+    store: SecretStore, authority: https.Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told for what it is, so that nobody replaces a certificate that was right."""
+    store.put(NAME, issued(authority))
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UnavailableError, match="No space left on device"):
+        client_context(store, NAME)

@@ -12,6 +12,7 @@ Workers and senders pick up a rotated password without a restart. Rotations as t
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
@@ -32,7 +33,7 @@ if not installed:
 if TYPE_CHECKING:
     from strongroom.store import SecretStore
 
-
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+]{1,19}")
 SENDS: Final = 10
 """How often a task is sent again at least, in some six seconds: Celery's 3 end after 0.6, which is less than
 a rotation may take from setting the password to promoting it."""
@@ -88,11 +89,11 @@ def result_login(app: celery.Celery, store: SecretStore, name: str, **login: Any
 def _check(urls: str | list[str] | tuple[str, ...] | None, what: str) -> None:
     """Several URLs stand in a list, or are joined by semicolons."""
     for url in urls.split(";") if isinstance(urls, str) else urls or ():
-        scheme, _, rest = url.partition("://")
-        if scheme.partition("+")[0] not in ("redis", "rediss", "sentinel"):
-            raise InvalidRequestError(
-                f"the {what} is not Redis: {scheme[:40]!r}", hint="use redis:// or rediss://"
-            )
+        scheme, mark, rest = url.partition("://")
+        if scheme.partition("+")[0] not in ("redis", "rediss"):
+            # What stands where a scheme belongs may be a login: what is none is not shown.
+            shown = f": {scheme!r}" if mark and _SCHEME.fullmatch(scheme) else ""
+            raise InvalidRequestError(f"the {what} is not Redis{shown}", hint="use redis:// or rediss://")
         if "@" in rest:
             raise InvalidRequestError(
                 f"the {what}'s URL holds a login", hint="leave only host, port and number"

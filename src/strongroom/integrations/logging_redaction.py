@@ -60,6 +60,8 @@ class RedactSecrets(logging.Filter):
         except Exception:  # noqa: BLE001  (an object that cannot be printed; no log call may fail for it)
             record.msg, record.args, record.exc_info = _UNSEARCHED, (), None
             record.exc_text = record.stack_info = None
+            for key in vars(record).keys() - _STANDARD:
+                setattr(record, key, _UNSEARCHED)
         return True
 
     def text(self, text: str) -> str:
@@ -90,11 +92,14 @@ class RedactSecrets(logging.Filter):
         if isinstance(data, str):
             return self.text(data)
         if type(data) is dict and depth < _DEEPEST:
-            return {key: self._data(value, depth + 1) for key, value in data.items()}
+            return {self._key(key): self._data(value, depth + 1) for key, value in data.items()}
         if type(data) in (list, tuple) and depth < _DEEPEST:
             return type(data)(self._data(value, depth + 1) for value in data)
         shown = f"{data} {data!r}"
         return data if self.text(shown) == shown else self.text(str(data))
+
+    def _key(self, key: Any) -> Any:
+        return self.text(key) if isinstance(key, str) else key
 
     def _learn(self) -> None:
         """Look at what the caches hold now; only another value costs more than that."""

@@ -21,7 +21,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from strongroom.errors import InvalidRequestError, SecretStoreError
+from strongroom.errors import InvalidRequestError, SecretStoreError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +58,7 @@ def server_context(
 
     Raises:
         InvalidRequestError: the secret is no certificate with its private key.
+        UnavailableError: its temporary file cannot be written.
         SecretStoreError: as ``get`` and ``on_change``.
     """
     current = _Current(store, name, new)
@@ -78,6 +79,7 @@ def client_context(store: SecretStore, name: str, ca: str | None = None) -> ssl.
 
     Raises:
         InvalidRequestError: the secret is no certificate with its private key.
+        UnavailableError: its temporary file cannot be written.
         SecretStoreError: as ``get``.
     """
     context = ssl.create_default_context(cafile=ca)
@@ -144,13 +146,23 @@ def _load(context: ssl.SSLContext, value: SecretValue) -> None:
 
 
 def _loaded(context: ssl.SSLContext, content: bytes, password: str) -> bool:
-    with tempfile.TemporaryDirectory(prefix="tls-") as folder:  # open to this user alone
-        path = Path(folder, "identity.pem")
-        path.write_bytes(content)
-        try:
-            context.load_cert_chain(path, password=password)
-        except (OSError, ValueError):  # ssl.SSLError is an OSError
-            return False
+    try:
+        with tempfile.TemporaryDirectory(prefix="tls-") as folder:  # open to this user alone
+            path = Path(folder, "identity.pem")
+            path.write_bytes(content)
+            return _taken(context, path, password)
+    except OSError as error:
+        problem = os.strerror(error.errno) if error.errno else "none can be made"
+    raise UnavailableError(
+        f"no temporary file for the certificate: {problem}", hint="free the folder that TMPDIR names"
+    )
+
+
+def _taken(context: ssl.SSLContext, path: Path, password: str) -> bool:
+    try:
+        context.load_cert_chain(path, password=password)
+    except (OSError, ValueError):  # ssl.SSLError is an OSError
+        return False
     return True
 
 

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from functools import wraps
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from strongroom.config import Config
-from strongroom.memory import MemoryBackend
-from strongroom.rotation.ledger import Entry, State
-from strongroom.rotation.sqliteledger import SQLiteLedger
-from strongroom.rotation.sqlledger import SQLLedger
+from strongroom.rotation.ledger import State
 from strongroom.rotations import engine
-from strongroom.testing.clock import FakeClock
 from strongroom_terraform.problems import ProblemError
 from strongroom_terraform.rotating import PATIENCE
 from strongroom_terraform.rotation import RotationResource
@@ -24,65 +16,8 @@ from strongroom_terraform.schema import UNKNOWN, Value, Values
 from strongroom_terraform.secret import SecretResource
 from strongroom_terraform.stores import Stores
 from terraform.tests.life import Life, configured, told
-from tests.rotation_target import Target
-from tests.scale import NIGHTLY
-from tests.unit.rotation_cli_support import NAME, Place
-
-HOUR = 3600.0
-SAID: Values = {"name": NAME, "trigger": "first"}
-
-
-class Rig:
-    """A secret, its target, and one resource over both."""
-
-    def __init__(self, folder: Path):
-        self.place, self.clock = Place(folder), FakeClock()
-        self.life = Life(self.resource())
-
-    def resource(self) -> RotationResource:
-        """As a new provider process has it."""
-        config = Config.load(self.place.folder / "strongroom.toml")
-        return RotationResource(Stores(config, self.clock))
-
-    def again(self) -> None:
-        """Another provider process, with the state that Terraform has."""
-        self.life = Life(self.resource(), self.life.state)
-
-    def write(self, **facts: str) -> None:
-        """Another configuration, and a provider that reads it."""
-        self.place.write(**facts)
-        self.again()
-
-    def rotator(self, name: str) -> None:
-        """Another rotator of ours, without options."""
-        path = self.place.folder / "strongroom.toml"
-        text = path.read_text()
-        start, end = text.index("rotator = "), text.index("[ledger]")
-        path.write_text(f'{text[:start]}rotator = "{name}"\n{text[end:]}')
-        self.again()
-
-    def later(self) -> None:
-        """Every grace is over, and a worker has come by."""
-        self.clock.advance(3 * HOUR)
-        with engine(Config.load(self.place.folder / "strongroom.toml"), clock=self.clock) as worker:
-            worker.tick()
-
-    def ledger(self) -> list[Entry]:
-        """All rotations, the newest first."""
-        path = self.place.folder / "ledger.db"
-        with closing(SQLiteLedger(path, clock=self.clock)) as ledger:
-            return list(ledger.find())
-
-    def refused(self, said: Values) -> tuple[str, str, tuple[str | int, ...]]:
-        """Apply in vain: the summary, the hint, and what is blamed."""
-        with pytest.raises(ProblemError) as failed:
-            self.life.apply(said)
-        [one] = failed.value.diagnostics
-        return one.summary, one.detail, one.path
-
-    def changes(self) -> int:
-        """How often the target has got another credential."""
-        return len(self.place.target.changes("change"))
+from terraform.tests.rotation_rig import HOUR, SAID, Rig
+from tests.unit.rotation_cli_support import NAME
 
 
 @pytest.fixture
@@ -165,86 +100,6 @@ def test_without_waiting_it_is_only_begun(rig: Rig) -> None:
     assert rig.life.is_empty(said)
     assert rig.life.state
     assert (rig.life.state.values["state"], rig.changes()) == ("done", 1)
-
-
-class DiedError(BaseException):
-    """The process was killed here."""
-
-
-class Deaths:
-    """Kills at the n-th effect of an apply, in the ledger, the store or the target, before or after it."""
-
-    def __init__(self, patch: pytest.MonkeyPatch):
-        self.left = -1
-        for owner, names in (
-            (SQLLedger, ("begin", "claim", "renew", "record", "release", "move")),
-            (MemoryBackend, ("put_pending", "promote_pending", "discard_pending", "retire")),
-            (Target, ("_effect",)),
-        ):
-            for name in names:
-                patch.setattr(owner, name, self._mortal(getattr(owner, name)))
-
-    def _mortal(self, effect: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(effect)
-        def mortal(*args: Any, **facts: Any) -> Any:
-            self._count()
-            done = effect(*args, **facts)
-            self._count()
-            return done
-
-        return mortal
-
-    def _count(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise DiedError
-
-
-def _killed_everywhere(rig: Rig, deaths: Deaths, said: Values) -> Iterator[int]:
-    """Apply, killed at its first effect, then at its second, and so on until one comes through."""
-    for at in range(1, 1000):
-        deaths.left, rotations = at, len(rig.ledger())
-        rig.again()
-        try:
-            rig.life.apply(said)
-        except DiedError:
-            yield rotations
-        else:
-            return
-
-
-@pytest.mark.parametrize("before", [None, "zeroth"], ids=["create", "update"])
-def test_an_apply_that_is_killed_anywhere_rotates_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None
-) -> None:
-    """Killed at each effect in turn, each time in a new process that goes on where the last one died."""
-    rig = Rig(tmp_path)
-    if before:
-        rig.life.apply({"name": NAME, "trigger": before})
-        rig.later()
-    done, deaths = rig.changes(), Deaths(monkeypatch)
-    died = sum(1 for _ in _killed_everywhere(rig, deaths, SAID))
-    monkeypatch.undo()
-    assert died > 10
-    assert (rig.changes(), len(rig.ledger())) == (done + 1, done + 1)
-    assert (rig.place.works(), rig.ledger()[0].state) == (True, State.DONE)
-    assert rig.life.is_empty(SAID)
-
-
-@pytest.mark.parametrize("at", range(1, 60, 1 if NIGHTLY else 9))
-def test_an_apply_killed_once_anywhere_rotates_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
-) -> None:
-    """And the second apply is the last; it waits for the lease of the dead, not for a person."""
-    rig, deaths = Rig(tmp_path), Deaths(monkeypatch)
-    deaths.left = at
-    try:
-        rig.life.apply(SAID)
-    except DiedError:
-        rig.again()
-        rig.life.apply(SAID)
-    assert (rig.changes(), len(rig.ledger()), rig.place.works()) == (1, 1, True)
-    assert sum(rig.clock.slept) <= PATIENCE.total_seconds()
 
 
 def test_a_target_that_is_down_for_a_moment_is_waited_for(rig: Rig) -> None:
